@@ -1,0 +1,12 @@
+"""Dreaming Data: does a diffusion model's synthetic data help a classifier?
+
+A plan (reports/plans/*.yml) sets the parameters of the notebooks; the notebooks call the modules of this
+package in a straight line; their results become tables, figures and one report.
+"""
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class InputError(ValueError):
+    """A value that the user can mend. Its one sentence names the value and what is accepted."""

@@ -1,0 +1,99 @@
+"""Reverse processes: from noise to images of chosen classes.
+
+Every sampler is one step function `step(ac_t, ac_s, x, x0, noise)` from time t to an earlier time s, where x0 is the
+network's estimate of the clean image; `sample` walks it down the chosen times. Image i of a run depends only on
+(seed, i), never on the batch it was made in.
+"""
+import numpy as np
+import torch
+
+from lib import InputError
+from lib.diffusion import predict_eps, predict_x0, q_posterior
+
+
+def ancestral_step(ac_t, ac_s, x, x0, noise):
+    """Draw from q(x_s | x_t, x0) with the estimated x0: Ho et al. 2020, algorithm 2 with sigma^2 of eq. 7."""
+    mean, variance = q_posterior(ac_t, ac_s, x0, x)
+    return mean + variance**0.5 * noise
+
+
+def ddim_step(ac_t, ac_s, x, x0, noise):
+    """Song, Meng & Ermon 2021 (arXiv 2010.02502), eq. 12 with eta = 0: deterministic, no draw."""
+    eps = (x - ac_t**0.5 * x0) / (1 - ac_t) ** 0.5
+    return ac_s**0.5 * x0 + (1 - ac_s) ** 0.5 * eps
+
+
+SAMPLERS = {"ancestral": ancestral_step, "ddim": ddim_step}
+
+
+def timesteps(T, steps):
+    """`steps` times from T-1 down to 0, evenly spaced (both ends are visited). InputError unless 1 <= steps <= T."""
+    if not 1 <= steps <= T:
+        raise InputError(f"sample_steps={steps}: expected 1 to T={T}")
+    return np.linspace(T - 1, 0, steps).round().astype(int).tolist()
+
+
+def guided(model, guidance, null_label):
+    """Classifier-free guidance: eps_null + guidance * (eps_y - eps_null), in one batched call of the network.
+
+    guidance 1 is the conditional model and 0 the unconditional one, each at its plain cost. Ho & Salimans 2022
+    (arXiv 2207.12598, eq. 6) write w = guidance - 1.
+    """
+    if guidance == 1:
+        return model
+
+    def eps(x, t, y):
+        null = torch.full_like(y, null_label)
+        if guidance == 0:
+            return model(x, t, null)
+        conditional, unconditional = model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([y, null])).chunk(2)
+        return unconditional + guidance * (conditional - unconditional)
+
+    return eps
+
+
+class ImageNoise:
+    """Standard normal noise for images number `indices`: call k gives the k-th draw of each, (B, C, H, W) float32.
+
+    One counter-based generator per image (Philox, key = (seed, i)). torch's CPU generator keeps 32 bits of its seed,
+    so among 50,000 images two would share their noise in one run of four; 128 bits do not collide.
+    """
+
+    def __init__(self, seed, indices, shape):
+        self.shape = tuple(shape)
+        self.generators = [np.random.Generator(np.random.Philox(key=[seed, i])) for i in indices]
+
+    def __call__(self):
+        draws = [g.standard_normal(self.shape, dtype=np.float32) for g in self.generators]
+        return torch.from_numpy(np.stack(draws))
+
+
+@torch.no_grad()
+def sample_steps(model, schedule, y, noise, *, sampler="ancestral", steps=50, clip_x0=True):
+    """Walk from noise to images of the labels y; yield (t, x, x0) after each step: the new x and the estimate of x0.
+
+    model(x, t, y) predicts eps. y: (B,) int64, on the model's device. noise() gives (B, C, H, W) standard normal.
+    clip_x0 clamps each estimate to [-1, 1], the range of images. The last x is the last x0: no noise is added there.
+    InputError for an unknown sampler or steps outside 1..T.
+    """
+    if sampler not in SAMPLERS:
+        raise InputError(f"sampler={sampler!r}: expected one of {', '.join(map(repr, SAMPLERS))}")
+    times = timesteps(schedule.T, steps)
+    ac = schedule.alphas_cumprod.tolist() + [1.0]      # ac[-1] = 1: the clean image, before t=0
+    x = noise().to(y.device)
+    for t, s in zip(times, times[1:] + [-1], strict=True):
+        tt = torch.full_like(y, t)
+        x0 = predict_x0(schedule, x, tt, model(x, tt, y))
+        if clip_x0:
+            x0 = x0.clamp(-1, 1)
+        x = SAMPLERS[sampler](ac[t], ac[s], x, x0, noise().to(x) if s >= 0 else 0.0)
+        yield t, x, x0
+
+
+def sample(*args, **options):
+    """The last x of `sample_steps`: (B, C, H, W), in [-1, 1] when x0 is clipped."""
+    *_, (_, x, _) = sample_steps(*args, **options)
+    return x
+
+
+__all__ = ["SAMPLERS", "ImageNoise", "guided", "predict_eps", "sample", "sample_steps", "timesteps"]
