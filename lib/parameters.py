@@ -111,6 +111,7 @@ class GenerateConfig(Config):
     sample_steps: Annotated[int, at_least(1)]
     guidance: Annotated[float, between(0, 20)]
     clip_x0: bool
+    judge_steps: Annotated[int, at_least(1)]
     batch: Annotated[int, at_least(1)]
     seed: Seed
     device: Device

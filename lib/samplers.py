@@ -4,11 +4,13 @@ Every sampler is one step function `step(ac_t, ac_s, x, x0, noise)` from time t 
 network's estimate of the clean image; `sample` walks it down the chosen times. Image i of a run depends only on
 (seed, i), never on the batch it was made in.
 """
+import time
+
 import numpy as np
 import torch
 
 from lib import InputError
-from lib.diffusion import predict_eps, predict_x0, q_posterior
+from lib.diffusion import predict_x0, q_posterior
 
 
 def ancestral_step(ac_t, ac_s, x, x0, noise):
@@ -96,4 +98,25 @@ def sample(*args, **options):
     return x
 
 
-__all__ = ["SAMPLERS", "ImageNoise", "guided", "predict_eps", "sample", "sample_steps", "timesteps"]
+def class_labels(num_classes, per_class):
+    """Exactly `per_class` labels of each class, in turn: image i is of class i mod num_classes. (N,) int64
+
+    So a run of more images per class begins with the images of a run of fewer.
+    """
+    return torch.arange(num_classes * per_class) % num_classes
+
+
+def generate(model, schedule, labels, image_shape, *, seed=0, guidance=1.0, batch=250, device="cpu", **options):
+    """Make one image for each label, in batches; yield {done, images: (b, C, H, W) float, images_per_second}.
+
+    options: sampler, steps, clip_x0 of `sample_steps`. The images are a function of (seed, number of the image), so
+    `batch` changes only the speed.
+    """
+    start = time.monotonic()
+    eps = guided(model, guidance, model.num_classes)
+    for first in range(0, len(labels), batch):
+        y = labels[first:first + batch].to(device)
+        noise = ImageNoise(seed, range(first, first + len(y)), image_shape)
+        x = sample(eps, schedule, y, noise, **options)
+        done = first + len(y)
+        yield {"done": done, "images": x.cpu(), "images_per_second": done / (time.monotonic() - start)}

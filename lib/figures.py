@@ -1,0 +1,243 @@
+"""One function per figure: arrays in, a matplotlib Figure out. The same colour for the same thing everywhere."""
+import base64
+import io
+import struct
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from IPython.display import display
+
+# Okabe & Ito's palette: told apart by colour-blind readers too
+COLOURS = {"linear": "#0072B2", "cosine": "#D55E00", "real": "#5B6770", "synthetic": "#009E73"}
+OTHERS = ["#CC79A7", "#8A6D00", "#56B4E9", "#882255", "#117733", "#444444"]
+plt.rcParams.update({
+    "figure.dpi": 100, "figure.constrained_layout.use": True, "font.size": 10.5, "axes.titlesize": 11,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
+    "legend.frameon": False, "axes.titlelocation": "left"})
+
+
+def colours(names):
+    """One colour for each name: the fixed one of a word that it holds, else the next free one."""
+    free = iter(OTHERS * (1 + len(names) // len(OTHERS)))
+    fixed = {name: next((c for word, c in COLOURS.items() if word in name), None) for name in names}
+    used, chosen = set(), {}
+    for name in names:
+        c = fixed[name] if fixed[name] and fixed[name] not in used else next(free)
+        used.add(c)
+        chosen[name] = c
+    return chosen
+
+
+# ---------------------------------------------------------------- showing
+def to_png(fig):
+    """The figure as PNG bytes, at twice the resolution that a page shows it in. Closes it."""
+    file = io.BytesIO()
+    fig.savefig(file, format="png", dpi=160, bbox_inches="tight", facecolor="white")
+    plt.close(fig)
+    return file.getvalue()
+
+
+def show_png(png, alt, caption=""):
+    """Display PNG bytes with an alt text and a Markdown caption, which the report keeps."""
+    width, height = struct.unpack(">II", png[16:24])
+    words = {"alt": alt, "caption": caption, "width": width // 2, "height": height // 2}
+    display({"image/png": base64.b64encode(png).decode(), "text/plain": alt}, raw=True, metadata={"image/png": words})
+
+
+# ---------------------------------------------------------------- pictures
+def to_pixels(image):
+    """(C, H, W) uint8 -> what imshow takes."""
+    image = np.asarray(image)
+    return image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+
+
+def tile(rows, gap=1, background=255):
+    """(R, N, C, H, W) uint8 -> one picture (height, width[, 3]) with a white gap between the images."""
+    rows = np.asarray(rows)
+    R, N, C, H, W = rows.shape
+    sheet = np.full((C, R * (H + gap) - gap, N * (W + gap) - gap), background, np.uint8)
+    for r in range(R):
+        for n in range(N):
+            sheet[:, r * (H + gap):r * (H + gap) + H, n * (W + gap):n * (W + gap) + W] = rows[r, n]
+    return to_pixels(sheet)
+
+
+def show_sheet(ax, rows, row_names=(), column_names=(), title=None):
+    """Draw (R, N, C, H, W) images as a sheet with names at its rows and columns."""
+    rows = np.asarray(rows)
+    R, N, _, H, W = rows.shape
+    gap = max(1, round(H / 16))
+    ax.imshow(tile(rows, gap), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    ax.tick_params(length=0)
+    ax.set_yticks([r * (H + gap) + H / 2 for r in range(len(row_names))], row_names)
+    ax.set_xticks([n * (W + gap) + W / 2 for n in range(len(column_names))], column_names)
+    ax.xaxis.tick_top()
+    ax.set_title(title)
+
+
+def image_grid(rows, row_names=(), column_names=(), title=None, width=8.0):
+    """A sheet of images: rows (R, N, C, H, W) uint8, such as one row for each class."""
+    R, N, _, H, W = np.asarray(rows).shape
+    fig, ax = plt.subplots(figsize=(width, width * R * H / (N * W) + 0.45))
+    show_sheet(ax, rows, row_names, column_names, title)
+    return fig
+
+
+def real_and_synthetic(real, synthetic, classes):
+    """Real images beside generated ones of the same classes: two (K, N, C, H, W) sheets, one row for each class."""
+    K, N, _, H, W = np.asarray(real).shape
+    fig, axes = plt.subplots(1, 2, figsize=(9, 4.5 * K * H / (N * W) * 0.93 + 0.4))
+    show_sheet(axes[0], real, classes, title="real")
+    show_sheet(axes[1], synthetic, [""] * K, title="synthetic")
+    return fig
+
+
+def by_class(images, labels, num_classes, n):
+    """The first n images of each class as (K, n, C, H, W); black where a class has fewer."""
+    images, labels = np.asarray(images), np.asarray(labels)
+    sheet = np.zeros((num_classes, n, *images.shape[1:]), np.uint8)
+    for k in range(num_classes):
+        chosen = images[labels == k][:n]
+        sheet[k, :len(chosen)] = chosen
+    return sheet
+
+
+# ---------------------------------------------------------------- schedules and training
+def schedule_curves(alphas_cumprod, noise_gain):
+    """Signal left, log-SNR and noise gain of some schedules. Both arguments: {name: (T,)}."""
+    fig, axes = plt.subplots(1, 3, figsize=(10, 3.1))
+    colour = colours(list(alphas_cumprod))
+    for name, ac in alphas_cumprod.items():
+        ac, u = np.asarray(ac), (np.arange(len(ac)) + 1) / len(ac)
+        axes[0].plot(u, ac, color=colour[name], label=name, lw=2)
+        axes[1].plot(u, np.log10(ac / (1 - ac)), color=colour[name], label=name, lw=2)
+        axes[2].semilogy(u, np.asarray(noise_gain[name]), color=colour[name], label=name, lw=2)
+    axes[0].set(xlabel="$t/T$", title=r"share of signal $\bar\alpha_t$")
+    axes[1].set(xlabel="$t/T$", title=r"$\log_{10}$ signal-to-noise ratio")
+    axes[1].axhline(0, color="black", lw=0.8, ls=":")
+    axes[2].set(xlabel="$t/T$", title="noise gain of a plain reverse step")
+    axes[0].legend()
+    return fig
+
+
+def theory_and_measurement(t, expected, measured, names, ylabel):
+    """Lines from formulas, dots from a simulation. expected, measured: {name: (len(t),)}."""
+    fig, ax = plt.subplots(figsize=(6, 3.2))
+    colour = colours(names)
+    for name in names:
+        ax.plot(t, expected[name], color=colour[name], lw=2, label=f"{name}: formula")
+        ax.plot(t, measured[name], "o", color=colour[name], ms=5, mfc="white", label=f"{name}: simulated")
+    ax.set(xlabel="step $t$", ylabel=ylabel)
+    ax.legend(ncols=2, fontsize=9)
+    return fig
+
+
+def loss_curves(histories, x="images"):
+    """Training loss against images seen. histories: {name: DataFrame with images, loss}."""
+    fig, ax = plt.subplots(figsize=(6.5, 3.2))
+    colour = colours(list(histories))
+    for name, h in histories.items():
+        smooth = h["loss"].ewm(span=max(1, len(h) // 20)).mean()
+        ax.plot(h[x], h["loss"], color=colour[name], alpha=0.2, lw=1)
+        ax.plot(h[x], smooth, color=colour[name], lw=2, label=name)
+    ax.set(xlabel="training images seen", ylabel="loss (mean squared error of the noise)", yscale="log")
+    ax.legend()
+    return fig
+
+
+# ---------------------------------------------------------------- classifiers
+def confusion(matrices, classes):
+    """Confusion matrices side by side on one scale. matrices: {title: (K, K) percent, rows sum to 100}."""
+    K, n = len(classes), len(matrices)
+    fig, axes = plt.subplots(1, n, figsize=(4.9 * n, 4.5), squeeze=False)
+    for ax, (title, matrix) in zip(axes[0], matrices.items(), strict=True):
+        sns.heatmap(matrix, ax=ax, cmap="Blues", vmin=0, vmax=100, annot=K <= 12, fmt=".0f", square=True,
+                    cbar=False, annot_kws={"size": 8}, xticklabels=classes, yticklabels=classes)
+        ax.set(xlabel="predicted", ylabel="true" if ax is axes[0][0] else "", title=title)
+        tidy_labels(ax, classes)
+    return fig
+
+
+def confusion_difference(difference, classes):
+    """Points by which each cell of a confusion matrix changed: blue more, red less. (K, K)"""
+    limit = max(1.0, float(np.abs(difference).max()))
+    fig, ax = plt.subplots(figsize=(5.6, 4.6))
+    sns.heatmap(difference, ax=ax, cmap="RdBu", center=0, vmin=-limit, vmax=limit, annot=len(classes) <= 12,
+                fmt="+.0f", square=True, annot_kws={"size": 8}, xticklabels=classes, yticklabels=classes,
+                cbar_kws={"label": "change in points", "shrink": 0.8})
+    ax.set(xlabel="predicted", ylabel="true")
+    tidy_labels(ax, classes)
+    return fig
+
+
+def tidy_labels(ax, classes):
+    ax.grid(False)
+    long = max(map(len, classes)) > 3
+    ax.tick_params(axis="x", rotation=45 if long else 0, length=0)
+    ax.tick_params(axis="y", rotation=0, length=0)
+
+
+def accuracy_dots(arms, chance=None):
+    """One dot for each seed, a bar for the mean. arms: {name: (n,) accuracies in percent}, drawn from top to bottom."""
+    fig, ax = plt.subplots(figsize=(7.5, 0.55 * len(arms) + 0.9))
+    rng = np.random.default_rng(0)
+    for row, (name, values) in enumerate(arms.items()):
+        values = np.asarray(values)
+        colour = COLOURS["synthetic" if "synthetic" in name else "real"]
+        ax.plot(values, row + rng.uniform(-0.12, 0.12, len(values)), "o", color=colour, alpha=0.65, ms=5, mew=0)
+        ax.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=colour, lw=2.5)
+        ax.annotate(f"{values.mean():.1f}", (values.max(), row), (7, 0), textcoords="offset points", va="center",
+                    color=colour, fontsize=10)
+    if chance is not None:
+        ax.axvline(chance, color="black", lw=0.8, ls=":")
+    ax.set_yticks(range(len(arms)), list(arms))
+    ax.set_ylim(len(arms) - 0.5, -0.5)
+    ax.margins(x=0.08)
+    ax.set_xlabel("test accuracy in percent")
+    ax.grid(axis="y", visible=False)
+    return fig
+
+
+def accuracy_curves(curves):
+    """Test accuracy against optimiser steps, with the range over seeds. curves: {name: [(step, (n,) percent), ...]}."""
+    fig, ax = plt.subplots(figsize=(6.5, 3.2))
+    colour = colours(list(curves))
+    for name, points in curves.items():
+        steps, values = [p[0] for p in points], np.array([p[1] for p in points])
+        ax.plot(steps, values.mean(1), color=colour[name], lw=2, label=name)
+        ax.fill_between(steps, values.min(1), values.max(1), color=colour[name], alpha=0.18, lw=0)
+    ax.set(xlabel="optimiser steps", ylabel="test accuracy in percent")
+    ax.legend(loc="lower right")
+    return fig
+
+
+def class_bars(values, classes, ylabel):
+    """Bars for each class and each series. values: {name: (K,) percent}."""
+    fig, ax = plt.subplots(figsize=(8, 2.8))
+    colour, width = colours(list(values)), 0.8 / len(values)
+    for i, (name, v) in enumerate(values.items()):
+        ax.bar(np.arange(len(classes)) + (i - (len(values) - 1) / 2) * width, v, width * 0.92, color=colour[name],
+               label=name)
+    ax.set_xticks(range(len(classes)), classes, rotation=30 if max(map(len, classes)) > 6 else 0)
+    ax.set(ylabel=ylabel, ylim=(0, 104))
+    ax.grid(axis="x", visible=False)
+    if len(values) > 1:
+        ax.legend(ncols=len(values), loc="lower right", frameon=True)
+    return fig
+
+
+def distance_histogram(distances):
+    """How far images are from their nearest training image. distances: {name: (n,)} in grey levels (0..255)."""
+    fig, ax = plt.subplots(figsize=(6.5, 2.8))
+    colour = colours(list(distances))
+    edges = np.linspace(0, max(d.max() for d in distances.values()), 40)
+    for name, d in distances.items():
+        ax.hist(d, edges, density=True, histtype="stepfilled", alpha=0.35, color=colour[name], label=name)
+        ax.axvline(np.median(d), color=colour[name], lw=2)
+    ax.set(xlabel="distance to the nearest training image (root mean square, grey levels)", ylabel="density")
+    ax.legend()
+    return fig
