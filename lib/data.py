@@ -1,27 +1,19 @@
 """Data sets: every one becomes two `Images` in memory, train and test, so that adding synthetic images is one `join`.
 
-`load("digits", canvas=12, per_class=50)` needs no download. `DATASETS` holds one loader for each accepted name; what a
-loader takes is its signature. All choices made by chance come from `seed`, through numpy's RandomState: its stream is
-frozen, so that a seed means the same images on every machine and in every later version.
+`load("digits", canvas=12, per_class=50)` needs no download; the sets that lie on the disk are in image_files.py.
+All choices made by chance come from `seed`, through numpy's RandomState: its stream is frozen, so that a seed means the
+same images on every machine and in every later version.
 """
 import hashlib
 import inspect
-import os
-import tempfile
 from dataclasses import dataclass
-from http.client import HTTPException
-from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
-from PIL import Image, ImageOps, UnidentifiedImageError  # what torchvision's ImageFolder reads with
 from sklearn.datasets import load_digits
 from torch.nn import functional as F
-from torchvision.datasets.folder import IMG_EXTENSIONS, is_image_file
-from torchvision.datasets.utils import check_integrity
 
-from lib import ROOT, InputError
+from lib import InputError
 
 SIDES = (8, 64)             # smallest and largest side of an image, pixels
 DIGIT = 8                   # side of scikit-learn's digits, pixels
@@ -128,7 +120,7 @@ def digits(*, canvas, per_class, seed):
     order = random.permutation(len(plain := _plain_digits()))
     placed = Images(_place(plain.images, canvas or DIGIT, random), plain.labels, plain.classes)
     half = len(order) // 2
-    return Split(_of_each_class(placed, order[half:], per_class), select(placed, order[:half]))
+    return Split(of_each_class(placed, order[half:], per_class), select(placed, order[:half]))
 
 
 def _plain_digits():
@@ -144,7 +136,7 @@ def _place(images, canvas, random):
     return placed
 
 
-def _of_each_class(images, order, per_class):
+def of_each_class(images, order, per_class):
     """The first `per_class` images of each class in the sequence `order` (0: all). InputError for too few."""
     if per_class == 0:
         return select(images, order)
@@ -181,167 +173,16 @@ def digit_oracle(canvas, known=None):
     return judge
 
 
-# ---------------------------------------------------------------- sets that torchvision downloads
-def cifar10(*, data_dir, size, per_class, seed):
-    """CIFAR-10 (Krizhevsky 2009): 50,000 / 10,000 colour images, 32x32. Files are checked against torchvision's md5."""
-    source = torchvision.datasets.CIFAR10
-    md5s = dict([*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])])
-    return _official(source, source.base_folder, md5s, source.url, data_dir, size, per_class, seed)
-
-
-def fashion_mnist(*, data_dir, size, per_class, seed):
-    """Fashion-MNIST (Xiao et al. 2017): 60,000 / 10,000 grey images, 28x28. Files are checked by length."""
-    lengths = {f"raw/{part}-{kind}-ubyte": header + n * each for part, n in (("train", 60_000), ("t10k", 10_000))
-               for kind, header, each in (("images-idx3", 16, 28 * 28), ("labels-idx1", 8, 1))}
-    source = torchvision.datasets.FashionMNIST
-    return _official(source, "FashionMNIST", lengths, f"the four .gz files of {source.mirrors[0]}",
-                     data_dir, size, per_class, seed)
-
-
-def _official(source, folder, files, archive, data_dir, size, per_class, seed):
-    """The official split; downloads only where there is no `folder`, never over a damaged one.
-
-    files: name in `folder` -> md5 (text) or length in bytes. archive: what to unpack by hand.
-    """
-    root = _absolute(data_dir) if data_dir else default_data_dir()
-    target = root / folder
-    by_hand = f"unpack {archive} so that {target / next(iter(files))} exists"
-    if not target.exists():
-        _download(source, target, by_hand)
-    damaged = [name for name, expected in files.items() if not _intact(target / name, expected)]
-    if damaged:
-        raise InputError(f"{target} is damaged or incomplete ({', '.join(damaged)}): "
-                         f"move this folder away to download it again, or {by_hand}")
-    train, test = (_from_torchvision(source(root, train=part), size) for part in (True, False))
-    order = np.random.RandomState(seed).permutation(len(train)) if per_class else slice(None)
-    return Split(_of_each_class(train, order, per_class), test)
-
-
-def default_data_dir():
-    """DREAMING_DATA_DIR, else dreaming-data in the user's cache folder."""
-    if chosen := os.environ.get("DREAMING_DATA_DIR"):
-        return _absolute(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dreaming-data"
-
-
-def _absolute(data_dir):
-    return ROOT / Path(data_dir).expanduser()       # not the working folder: a notebook runs in another one
-
-
-def _intact(path, expected):
-    if isinstance(expected, str):
-        return check_integrity(path, expected)
-    return path.is_file() and path.stat().st_size == expected
-
-
-def _download(source, target, by_hand):
-    """Fetch into a temporary folder, then rename: never half a set, even with two processes. InputError offline."""
-    beside = next(path for path in target.parents if path.is_dir())
-    try:
-        with tempfile.TemporaryDirectory(dir=beside, prefix="dreaming-data-") as temporary:
-            source(temporary, download=True)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            (Path(temporary) / target.name).rename(target)
-    except (OSError, RuntimeError, EOFError, HTTPException) as error:
-        if not target.exists():                     # else another process was faster
-            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-            raise InputError(f"could not download {source.__name__} to {target} ({reason}): "
-                             f"connect to the network, or {by_hand}") from error
-
-
-def _from_torchvision(dataset, size):
-    images = torch.as_tensor(dataset.data)
-    images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
-    return Images(resize(images, size).contiguous(), torch.as_tensor(dataset.targets), tuple(dataset.classes))
-
-
-# ---------------------------------------------------------------- a folder of one's own
-class ClassFolders(torchvision.datasets.ImageFolder):
-    """ImageFolder that passes over hidden files and folders: Jupyter's .ipynb_checkpoints is not a class."""
-
-    def __init__(self, root):
-        def visible(path):
-            return is_image_file(path) and not any(p.startswith(".") for p in Path(path).relative_to(root).parts)
-        super().__init__(root, is_valid_file=visible, allow_empty=True)
-
-    def find_classes(self, directory):
-        names = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir() and entry.name[0] != ".")
-        if len(names) < 2:
-            raise InputError(f"data_dir={str(directory)!r}: expected at least 2 class folders, with images as "
-                             f"class/name.png, but found {len(names)}: {', '.join(names) or 'none'}")
-        return names, {name: k for k, name in enumerate(names)}
-
-
-def folder(*, data_dir, size, per_class, seed):
-    """A folder of class folders, class/name.png or .jpg ...: all 8-bit grey (C=1) or all RGB (C=3), none converted.
-
-    Photos are turned as their EXIF note says; `size` as in `resize`, 0 where all images share one shape. A fifth of
-    each class, at least one image, chosen by `seed`, is the test; `per_class` limits train. Transparent, palette and
-    16-bit images, unreadable ones and those under 8 pixels are refused. InputError names the folder or the files.
-    """
-    root = _absolute(data_dir)
-    if not data_dir or not root.is_dir():
-        raise InputError(f"data_dir={data_dir!r}: expected a folder of class folders, with images as class/name.png")
-    found = ClassFolders(root)
-    counts = np.bincount(found.targets, minlength=len(found.classes))
-    if counts.min() < 2:
-        few = ", ".join(f"{name!r} has {n}" for name, n in zip(found.classes, counts, strict=True) if n < 2)
-        raise InputError(f"data_dir={data_dir!r}: expected at least 2 images in each class folder, but {few} "
-                         f"(images end in {', '.join(IMG_EXTENSIONS)})")
-    images = Images(_read_all([Path(path) for path, _ in found.samples], root, size), torch.tensor(found.targets),
-                    tuple(found.classes))
-    order = np.random.RandomState(seed).permutation(len(images))
-    labels = images.labels.numpy()[order]
-    test = np.concatenate([order[labels == k][:max(1, round(n / 5))] for k, n in enumerate(counts)])
-    return Split(_of_each_class(images, order[~np.isin(order, test)], per_class), select(images, test))
-
-
-def _read_all(paths, root, size):
-    """(N, C, H, W) uint8 of the files. InputError for unreadable files and those that do not go together."""
-    images, unreadable, first = [], [], {}
-    for path in paths:
-        name = path.relative_to(root).as_posix()
-        try:
-            image = _read(path)
-        except Exception as error:      # a damaged file can make a decoder raise anything
-            reason = "in no known image format" if isinstance(error, UnidentifiedImageError) else error
-            unreadable.append(f"{name} ({reason})")
-            continue
-        first.setdefault(tuple(image.shape), name)
-        _check_shapes(first, size)
-        images.append(resize(image[None], size))
-    if unreadable:
-        more = f" and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
-        raise InputError(f"cannot use {', '.join(unreadable[:5])}{more}: expected whole 8-bit grey or RGB images, "
-                         f"at least {SIDES[0]}x{SIDES[0]} pixels")
-    return torch.cat(images)
-
-
-def _read(path):
-    """One image file as (C, H, W) uint8."""
-    with Image.open(path) as file:
-        if file.mode not in ("L", "RGB") or "transparency" in file.info:
-            raise InputError(f"PIL mode {file.mode}" + ", transparent" * ("transparency" in file.info))
-        if min(file.size) < SIDES[0]:
-            raise InputError(f"{file.width}x{file.height} pixels")
-        pixels = np.array(ImageOps.exif_transpose(file))
-    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
-
-
-def _check_shapes(first, size):
-    """first: (C, H, W) -> name of the first image of that shape."""
-    grey, colour = ([name for (c, _, _), name in first.items() if c == channels] for channels in (1, 3))
-    if grey and colour:
-        raise InputError(f"{grey[0]} is grey and {colour[0]} is colour: expected one kind in all class folders")
-    (_, h, w), name = next(iter(first.items()))
-    if size == 0 and (len(first) > 1 or max(h, w) > SIDES[1]):
-        shapes = ", ".join(f"{name} is {w}x{h}" for (_, h, w), name in first.items())
-        raise InputError(f"size=0: {shapes}: expected size={SIDES[0]} to {SIDES[1]} "
-                         f"unless all images share one size of at most {SIDES[1]} pixels")
-
-
 # ---------------------------------------------------------------- by name
-DATASETS = {"digits": digits, "cifar10": cifar10, "fashion_mnist": fashion_mnist, "folder": folder}
+DATASETS = ("digits", "cifar10", "fashion_mnist", "folder")
+
+
+def loader(dataset):
+    """The function that reads the data set `dataset`; what it takes is its signature."""
+    if dataset == "digits":
+        return digits
+    from lib import image_files  # only when asked for: torchvision takes seconds to import
+    return getattr(image_files, dataset)
 
 
 def load(dataset, *, data_dir="", size=0, canvas=0, per_class=0, seed=0):
@@ -352,7 +193,7 @@ def load(dataset, *, data_dir="", size=0, canvas=0, per_class=0, seed=0):
     if dataset not in DATASETS:
         raise InputError(f"dataset={dataset!r}: expected one of {', '.join(map(repr, DATASETS))}")
     options = {"data_dir": data_dir, "size": size, "canvas": canvas, "per_class": per_class, "seed": seed}
-    taken = inspect.signature(DATASETS[dataset]).parameters
+    taken = inspect.signature(loader(dataset)).parameters
     for name, value in options.items():
         if value and name not in taken:
             raise InputError(f"{name}={value!r}: dataset={dataset!r} takes only {', '.join(taken)}")
@@ -362,7 +203,7 @@ def load(dataset, *, data_dir="", size=0, canvas=0, per_class=0, seed=0):
     for name in ("per_class", "seed"):
         if options[name] < 0:
             raise InputError(f"{name}={options[name]}: expected at least 0")
-    return DATASETS[dataset](**{name: options[name] for name in taken})
+    return loader(dataset)(**{name: options[name] for name in taken})
 
 
 def fingerprint(split):

@@ -340,7 +340,7 @@ def run_notebook(notebook, out, values):
         try:
             papermill.execute_notebook(
                 str(notebook), str(temporary), values, kernel_name="python3", cwd=str(ROOT), progress_bar=False,
-                coalesce_streams=True, config=config)
+                coalesce_streams=True, shutdown_kernel="immediate", config=config)
             status = "completed"
         except PapermillExecutionError as failure:
             lines = (failure.evalue or "").strip().splitlines() or [""]

@@ -30,7 +30,8 @@ TEMPLATE = ROOT / "reports" / "template"
 COLUMN = 736                # width of the page's text column, px
 WIDGET_VIEW, WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 SHOWN = ("image/png", "text/html", "text/markdown", "text/plain")      # other kinds of output could hold a script
-HIDDEN = {"cells": {"parameters", "remove-cell"}, "inputs": {"remove-input"}, "outputs": {"remove-output"}}
+HIDDEN = {"cells": {"parameters", "injected-parameters", "remove-cell"}, "inputs": {"remove-input"},
+          "outputs": {"remove-output"}}
 
 
 # ---------------------------------------------------------------- notebooks

@@ -140,11 +140,11 @@ class PassOrder:
         self.n, self.batch, self.seed, self.passes = n, batch, seed, {}
 
     def __call__(self, step):
-        wanted = torch.arange(step * self.batch, (step + 1) * self.batch)
-        needed = (wanted // self.n).unique().tolist()
+        first, last, n = step * self.batch, (step + 1) * self.batch, self.n
+        needed = range(first // n, (last - 1) // n + 1)
         self.passes = {p: self.passes[p] if p in self.passes else
-                       torch.randperm(self.n, generator=step_generator(self.seed, "order", p)) for p in needed}
-        return torch.cat([self.passes[p][wanted[wanted // self.n == p] % self.n] for p in needed])
+                       torch.randperm(n, generator=step_generator(self.seed, "order", p)) for p in needed}
+        return torch.cat([self.passes[p][max(first - p * n, 0):last - p * n] for p in needed])
 
 
 def channels_last(x):

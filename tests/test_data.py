@@ -13,7 +13,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from lib import ROOT, InputError, data
+from lib import ROOT, InputError, data, image_files
 
 CIFAR, FASHION = torchvision.datasets.CIFAR10, torchvision.datasets.FashionMNIST
 
@@ -289,14 +289,14 @@ def test_data_dir_defaults_to_the_environment_then_the_cache(small_cifar, tmp_pa
     assert len(data.load("cifar10").train) == 200
     monkeypatch.delenv("DREAMING_DATA_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert data.default_data_dir() == tmp_path / "cache" / "dreaming-data"
+    assert image_files.default_data_dir() == tmp_path / "cache" / "dreaming-data"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert data.default_data_dir() == Path.home() / ".cache" / "dreaming-data"
+    assert image_files.default_data_dir() == Path.home() / ".cache" / "dreaming-data"
 
 
 def test_a_relative_data_dir_counts_from_the_project_wherever_the_notebook_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert data._absolute("somewhere") == ROOT / "somewhere"
+    assert image_files._absolute("somewhere") == ROOT / "somewhere"
 
 
 def test_download_fills_the_folder_once_and_leaves_nothing_else(small_cifar, tmp_path, monkeypatch):
@@ -530,7 +530,7 @@ def test_folder_needs_a_folder(data_dir):
 
 # ---------------------------------------------------------------- the real CIFAR-10
 real = pytest.mark.skipif(not os.environ.get("DREAMING_DATA_DIR") or
-                          not (data.default_data_dir() / CIFAR.base_folder).is_dir(),
+                          not (image_files.default_data_dir() / CIFAR.base_folder).is_dir(),
                           reason="set DREAMING_DATA_DIR to a folder with the real CIFAR-10")
 
 
@@ -556,7 +556,7 @@ def test_cifar10_channel_means_are_the_known_ones(cifar):
 
 @real
 def test_one_flipped_byte_of_cifar10_is_refused(tmp_path):
-    shutil.copytree(data.default_data_dir() / CIFAR.base_folder, tmp_path / CIFAR.base_folder)
+    shutil.copytree(image_files.default_data_dir() / CIFAR.base_folder, tmp_path / CIFAR.base_folder)
     flip(tmp_path / CIFAR.base_folder / "test_batch")
     with pytest.raises(InputError, match=r"is damaged or incomplete \(test_batch\)"):
         data.load("cifar10", data_dir=str(tmp_path))

@@ -298,7 +298,7 @@ def start_report(project, *words):
     (project / "slow").touch()
     process = subprocess.Popen([sys.executable, "-m", "lib", "report", "one"], cwd=project, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_for((project / "reports/runs/one/train/one/progress.json").exists, 30)
+    wait_for((project / "reports/runs/one/train/one/progress.json").exists, 60)
     return process
 
 
@@ -334,7 +334,7 @@ def test_two_commands_a_stop_and_a_kill_leave_nothing_behind_and_the_next_call_g
     stdout, stderr = first.communicate(timeout=20)
     assert first.returncode == 130 and stderr == "\nstopping; the next call goes on from here\n"
     assert "[1/2] train/one starts" in stdout and "done" not in stdout
-    wait_for(lambda: not processes(project), 5)
+    wait_for(lambda: not processes(project), 10)
     executed = project / "reports/runs/one/train/one/notebook.ipynb"
     assert json.loads(executed.read_text())["metadata"]["papermill"]["status"] == "interrupted"
 
@@ -342,7 +342,7 @@ def test_two_commands_a_stop_and_a_kill_leave_nothing_behind_and_the_next_call_g
     killed = start_report(project)
     killed.kill()
     killed.communicate()
-    wait_for(lambda: not processes(project), 5)
+    wait_for(lambda: not processes(project), 10)
     assert list((project / "reports/runs/one/.snakemake/locks").iterdir())   # T5
 
     (project / "slow").unlink()

@@ -183,6 +183,11 @@ def test_single_steps_may_be_set_renamed_and_left_out(project):
     assert plan.job("schedules", "many").config.T == 900
 
 
+def test_a_run_may_take_over_the_values_of_another(project):
+    plan = write_plan(project, "train:\n  a: &a {steps: 5, lr: 1e-2}\n  b: {<<: *a, steps: 6}\n")
+    assert [(job.config.steps, job.config.lr) for job in plan.of("train")] == [(5, 0.01), (6, 0.01)]
+
+
 def test_a_plan_may_lie_elsewhere_but_not_take_another_ones_runs(project, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("plans")
     (elsewhere / "mine.yml").write_text(PLAN)
@@ -371,7 +376,7 @@ def test_a_missing_run_of_a_plan_is_named_with_what_makes_it(project):
     with pytest.raises(InputError, match="run 'reports/runs/tiny/train/linear' is not finished: `python3 -m lib report "
                                          "tiny` makes it"):
         plans.ensure("reports/runs/tiny/train/linear")
-    with pytest.raises(InputError, match="`python3 -m lib run train run_dir=reports/runs/interactive/train/x` makes it"):
+    with pytest.raises(InputError, match="-m lib run train run_dir=reports/runs/interactive/train/x` makes it"):
         plans.ensure("reports/runs/interactive/train/x")
     finish(plans.read_plan("tiny").job("train", "linear"), 1)
     assert plans.ensure("reports/runs/tiny/train/linear") is None

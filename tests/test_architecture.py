@@ -1,0 +1,106 @@
+"""Who may import whom, and what the repository holds."""
+import ast
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from lib import ROOT
+from lib.parameters import STEPS
+
+ALLOWED = {
+    "__init__": set(),
+    "parameters": set(), "schedules": set(), "evaluation": set(), "figures": set(), "classifiers": set(), "unet": set(),
+    "data": {"image_files"}, "image_files": {"data"}, "diffusion": set(),
+    "samplers": {"diffusion"}, "training": {"data", "diffusion", "schedules", "unet"}, "runs": {"figures"},
+    "widgets": {"data", "diffusion", "figures", "schedules"}, "reporting": {"runs"},
+    "plans": {"parameters", "data", "reporting"}, "__main__": {"plans", "runs"},
+}
+MODULES = sorted(p.stem for p in (ROOT / "lib").glob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TRACKED = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True,
+                         check=True).stdout.split()
+
+
+def lib_imports(source):
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "lib":
+            found |= {a.name for a in node.names if a.name in MODULES}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lib."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("lib.")}
+    return found
+
+
+def test_every_module_has_a_line_in_the_table():
+    assert set(MODULES) == set(ALLOWED)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_import_only_what_they_may(module):
+    source = (ROOT / "lib" / f"{module}.py").read_text(encoding="utf-8")
+    assert lib_imports(source) <= ALLOWED[module]
+
+
+def test_parameters_needs_the_standard_library_only():
+    code = "import sys; import lib.parameters; print([m for m in sys.modules if m in ('torch', 'numpy', 'yaml')])"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "__main__"])
+def test_every_module_says_what_it_is_for(module):
+    assert ast.get_docstring(ast.parse((ROOT / "lib" / f"{module}.py").read_text(encoding="utf-8")))
+
+
+def test_the_top_level_holds_what_the_map_says():
+    top = {name.split("/")[0] for name in TRACKED if not name.startswith(".")}
+    assert top == {"notebooks", "lib", "reports", "tests", "environment.yml", "pyproject.toml", "README.md"}
+
+
+def test_there_is_one_notebook_for_each_step():
+    assert [p.stem for p in NOTEBOOKS] == [s.notebook for s in STEPS.values()]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_are_stored_clean_and_thin(path):
+    nb = json.loads(path.read_text(encoding="utf-8"))
+    code = [c for c in nb["cells"] if c["cell_type"] == "code"]
+    assert all(not c["outputs"] and c["execution_count"] is None for c in code)
+    assert nb["metadata"]["kernelspec"]["name"] == "python3" and set(nb["metadata"]) == {"kernelspec", "language_info"}
+    assert sum("parameters" in c["metadata"].get("tags", []) for c in code) == 1
+    assert not any("injected-parameters" in c["metadata"].get("tags", []) for c in nb["cells"])
+    functions = re.findall(r"(?m)^def (\w+)", "\n".join("".join(c["source"]) for c in code))
+    assert len(functions) <= 6                                     # what two pages need belongs to lib
+
+
+def test_no_function_is_written_in_two_notebooks():
+    names = [f for p in NOTEBOOKS for f in re.findall(r"def (\w+)", p.read_text(encoding="utf-8"))]
+    assert len(names) == len(set(names))
+
+
+def test_no_file_names_a_folder_of_somebodys_machine():
+    for name in TRACKED:
+        if name.endswith((".png", ".woff2", ".pdf", ".html")):
+            continue
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert not re.search(r"/(home|root|Users|work)/\w", text), name
+
+
+def test_conda_brings_only_python_and_pip_and_pyproject_has_the_rest():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    *conda, pip = environment["dependencies"]
+    assert environment["channels"] == ["conda-forge"]
+    assert [c.split(">")[0] for c in conda] == ["python", "pip"] and pip == {"pip": ["-e .[test]"]}
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for package in "torch torchvision jupyterlab papermill nbconvert seaborn scikit-learn ipywidgets snakemake".split():
+        assert re.search(rf'"{package}[><=]', project), package
+
+
+def test_code_and_notebooks_pass_ruff():
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
