@@ -317,11 +317,9 @@ class Watch:
         """The words of the run's progress.json, '' before there is one."""
         try:
             file = self.plan.folder / label / "progress.json"
-            state = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return json.loads(file.read_text(encoding="utf-8"))["line"]
+        except (OSError, ValueError, KeyError):
             return ""
-        from lib.runs import progress_line
-        return progress_line(state)
 
 
 # ---------------------------------------------------------------- the other commands

@@ -9,7 +9,7 @@ import seaborn as sns
 from IPython.display import display
 
 # Okabe & Ito's palette: told apart by colour-blind readers too
-COLOURS = {"linear": "#0072B2", "cosine": "#D55E00", "real": "#5B6770", "synthetic": "#009E73"}
+COLOURS = {"linear": "#0072B2", "cosine": "#D55E00", "synthetic": "#009E73", "real": "#5B6770"}
 OTHERS = ["#CC79A7", "#8A6D00", "#56B4E9", "#882255", "#117733", "#444444"]
 plt.rcParams.update({
     "figure.dpi": 100, "figure.constrained_layout.use": True, "font.size": 10.5, "axes.titlesize": 11,

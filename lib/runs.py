@@ -133,8 +133,9 @@ class Run:
                 k: float(f"{record[k]:.4g}") for k in ("loss", "images_per_second") if k in record}
             if math.isfinite(left):
                 state["seconds_left"] = round(left, 1)
-            write_json(self.folder / "progress.json", state)
-            line = show_line(progress_line(state), line)
+            words = progress_line(state)
+            write_json(self.folder / "progress.json", state | {"line": words})
+            line = show_line(words, line)
 
     def finish(self, metrics):
         """Write metrics.json, last and whole: flat name -> finite number (or text). NaN is refused."""

@@ -13,7 +13,8 @@ from lib import InputError
 
 
 def norm(channels):
-    return nn.GroupNorm(min(32, channels // 4), channels)
+    """Group normalisation with 32 groups, or the next smaller number that divides and leaves 4 channels in each."""
+    return nn.GroupNorm(next(g for g in range(min(32, channels // 4), 0, -1) if channels % g == 0), channels)
 
 
 def zero(module):

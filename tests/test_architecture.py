@@ -17,7 +17,7 @@ ALLOWED = {
     "data": {"image_files"}, "image_files": {"data"}, "diffusion": set(),
     "samplers": {"diffusion"}, "training": {"data", "diffusion", "schedules", "unet"}, "runs": {"figures"},
     "widgets": {"data", "diffusion", "figures", "schedules"}, "reporting": {"runs"},
-    "plans": {"parameters", "data", "reporting"}, "__main__": {"plans", "runs"},
+    "plans": {"parameters", "data", "reporting"}, "__main__": {"plans"},
 }
 MODULES = sorted(p.stem for p in (ROOT / "lib").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

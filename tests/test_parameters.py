@@ -33,7 +33,7 @@ def bad_values():
     ]
 
 
-@pytest.mark.parametrize("step, name, value", bad_values())
+@pytest.mark.parametrize("step, name, value", list(bad_values()))
 def test_a_bad_value_is_refused_by_name_with_what_is_accepted(step, name, value):
     with pytest.raises(InputError) as error:
         build(STEPS[step].config, VALUES[step] | {name: value})
@@ -56,8 +56,8 @@ def test_an_int_passes_as_a_float_and_stays_what_it_was():
 
 
 def test_what_bare_papermill_injects_is_checked_too():
-    namespace = VALUES["schedules"] | {"In": ["", "T = 5", "# Parameters\nTee = 100\n"], "Tee": 100}
-    with pytest.raises(InputError, match="unknown parameter 'Tee', perhaps 'T'"):
+    namespace = VALUES["schedules"] | {"In": ["", "T = 5", "# Parameters\nseeds = 100\n"], "seeds": 100}
+    with pytest.raises(InputError, match="unknown parameter 'seeds', perhaps 'seed'"):
         read(parameters.SchedulesConfig, namespace)
     namespace = VALUES["schedules"] | {"In": ["", "# Parameters\nT = \"abc\"\n"], "T": "abc"}
     with pytest.raises(InputError, match="T='abc' is str, expected a number"):

@@ -56,7 +56,7 @@ EXTRA = {
         if trouble == "killed":
             os.kill(os.getpid(), 9)
         while (ROOT / "slow").exists():
-            (folder / "progress.json").write_text(json.dumps({"done": 3, "total": 10, "unit": "steps", "loss": 0.5}))
+            (folder / "progress.json").write_text(json.dumps({"line": "3/10 steps, loss 0.5000"}))
             time.sleep(0.2)
         """,
     "30_generate": """

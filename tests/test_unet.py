@@ -18,6 +18,12 @@ def test_any_size_and_any_multiplier_gives_back_the_shape(size, channels, mult):
     assert net(x, torch.tensor([0, 999]), torch.tensor([0, 10])).shape == x.shape
 
 
+@pytest.mark.parametrize("channels", range(8, 161, 8))
+def test_any_multiple_of_8_channels_can_be_normalised(channels):
+    net = UNet(image_channels=1, image_size=8, num_classes=2, channels=channels, channel_mult=(1, 2, 3), num_res_blocks=1)
+    assert net(torch.randn(1, 1, 8, 8), torch.tensor([1]), torch.tensor([0])).shape == (1, 1, 8, 8)
+
+
 def test_images_need_not_be_square():
     x = torch.randn(1, 3, 16, 24)
     assert small((16, 24), 3)(x, torch.tensor([3]), torch.tensor([1])).shape == x.shape

@@ -1,0 +1,136 @@
+"""The whole path on the smoke plan, in a copy of the repository: the command, its report, and what it left."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import papermill
+import pypdf
+import pytest
+from bs4 import BeautifulSoup
+
+from lib import ROOT
+from lib.parameters import STEPS
+
+pytestmark = pytest.mark.slow
+RUNS = ["schedules/default", "train/cosine", "train/linear", "generate/cosine", "generate/linear", "augment/cosine",
+        "augment/linear", "ablation/default", "report/default"]
+
+
+def call(root, *words):
+    env = {k: v for k, v in os.environ.items() if k != "DREAMING_DATA_DIR"} | {"PYTHONPATH": str(root)}
+    return subprocess.run([sys.executable, "-m", "lib", *words], cwd=root, env=env, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("copy") / "a clone"                      # a space in the path
+    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", "*.egg-info"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def report(root):
+    """The finished smoke plan: (the command's output, its folder of runs, the page, the PDF)."""
+    done = call(root, "report", "smoke")
+    assert done.returncode == 0, done.stdout + done.stderr
+    build = root / "reports" / "build" / "smoke"
+    page = BeautifulSoup((build / "report.html").read_text(encoding="utf-8"), "html.parser")
+    return done.stdout, root / "reports" / "runs" / "smoke", page, pypdf.PdfReader(build / "report.pdf")
+
+
+def test_the_command_ends_with_the_paths_of_page_and_pdf(report):
+    assert [line.strip() for line in report[0].splitlines()[-2:]] == ["reports/build/smoke/report.html",
+                                                                      "reports/build/smoke/report.pdf"]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_every_run_leaves_its_parameters_origin_and_numbers(report, run):
+    folder = report[1] / run
+    metrics, provenance = (json.loads((folder / f"{name}.json").read_text()) for name in ("metrics", "provenance"))
+    assert all(isinstance(v, int | float) for v in metrics.values())
+    assert {"commit", "versions", "device", "threads", "start", "seconds", "files"} <= set(provenance)
+    defaults = json.loads((folder / "config.json").read_text())
+    assert defaults["run_dir"] == f"reports/runs/smoke/{run}"
+    assert not (folder / "progress.json").exists() and not list(folder.glob("state-*"))
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_saved_notebooks_hold_one_line_of_progress_at_most_per_loop(report, run):
+    nb = nbformat.read(report[1] / run / "notebook.ipynb", as_version=4)
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            lines = [o for o in cell.outputs if o.get("metadata", {}).get("progress")]
+            assert len(lines) <= (4 if "ARMS = {" in cell.source else 1)    # one for each of the four arms
+            assert not [o for o in cell.outputs if o.output_type == "error"]
+
+
+def test_exactly_as_many_images_of_each_class_as_asked(report):
+    import numpy as np
+    arrays = np.load(report[1] / "generate" / "cosine" / "images.npz")
+    assert arrays["images"].shape == (40, 1, 8, 8) and arrays["images"].dtype == np.uint8
+    assert np.bincount(arrays["labels"]).tolist() == [4] * 10
+
+
+def test_the_page_tells_the_whole_story(report):
+    page = report[2]
+    assert page.title.get_text() == "Smoke test"
+    sections = [h.get_text() for h in page.select("main h2")]
+    assert sections[:7] == ["How the images turn into noise", "What the network learned", "What it imagines",
+                            "What it does for a classifier", "What changed with the configuration",
+                            "The seed paper's claims beside these results", "What this does not show"]
+    assert sections[-1 - [s.startswith("Appendix A") for s in sections[::-1]].index(True)].startswith("Appendix A: Noise")
+    assert len(page.select("figure img[alt]")) >= 15 and not page.select("img:not([alt])")
+    assert len(page.select("math")) >= 15
+    assert not page.select("script") and not re.search(r"(src|href)=['\"]https?://(?!arxiv\.org)", str(page))
+
+
+def test_the_page_shows_the_numbers_that_the_runs_wrote(report):
+    metrics = json.loads((report[1] / "augment" / "cosine" / "metrics.json").read_text())
+    text = report[2].select_one("main").get_text()
+    for name in ("accuracy_real", "accuracy_mixed", "accuracy_synthetic_only", "accuracy_equal_epochs"):
+        assert f"{metrics[name]:.2f}" in text
+    assert f"{metrics['gain']:+.2f} ± {metrics['gain_half']:.2f} points" in text
+
+
+def test_the_page_names_no_folder_of_this_machine(report, root):
+    text = str(report[2])
+    assert str(root) not in text and os.path.expanduser("~") + "/" not in text
+
+
+def test_the_pdf_holds_the_same_sections_and_figures(report):
+    text = "\n".join(p.extract_text() for p in report[3].pages)
+    assert report[3].metadata.title == "Smoke test" and f"1 / {len(report[3].pages)}" in text
+    for words in ("What it imagines", "The seed paper", "Appendix A", "Ho et al. eq. 4"):
+        assert words in text
+    assert sum(len(p.images) for p in report[3].pages) == len(report[2].select("figure img"))
+
+
+def test_a_second_call_makes_nothing_again(report, root):
+    before = {p: p.stat().st_mtime_ns for p in report[1].rglob("metrics.json")}
+    done = call(root, "report", "smoke")
+    assert done.returncode == 0 and "up to date" in done.stdout
+    assert {p: p.stat().st_mtime_ns for p in report[1].rglob("metrics.json")} == before
+
+
+@pytest.mark.parametrize("step, given, words", [
+    ("schedules", {"seeds": 100}, "unknown parameter 'seeds', perhaps 'seed'"),
+    ("train", {"lr": "1e-4"}, "lr='1e-4' is str, expected a number"),
+    ("generate", {"clip_x0": "false"}, "clip_x0='false' is str, expected True or False"),
+    ("augment", {"widths": "[8]"}, "widths='[8]' is str, expected a list of int"),
+])
+def test_bare_papermill_cannot_pass_a_wrong_parameter(tmp_path, step, given, words):
+    notebook = ROOT / "notebooks" / f"{STEPS[step].notebook}.ipynb"
+    with pytest.raises(papermill.PapermillExecutionError) as error:
+        papermill.execute_notebook(notebook, tmp_path / "out.ipynb", given, cwd=ROOT, progress_bar=False)
+    assert error.value.ename == "InputError" and words in error.value.evalue
+
+
+def test_bare_papermill_runs_a_notebook(root):
+    done = subprocess.run([sys.executable, "-m", "papermill", "notebooks/10_schedules.ipynb", "out.ipynb", "-p", "T", "50"],
+                          cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((root / "reports/runs/interactive/schedules/default/config.json").read_text())["T"] == 50
