@@ -253,8 +253,10 @@ def code_hash(step):
     """Hash of what can change a step's results besides its parameters: its code cells and the lib modules they import.
 
     Saved outputs, comments, docstrings and the parameters cell (the values themselves are compared) don't count, nor do
-    the modules that only check parameters and start notebooks. Prose counts in the notebooks that the report shows.
+    the modules that only check parameters and start notebooks. Pictures don't count where hours of work would be lost:
+    a finished training keeps its old figures. Prose counts in the notebooks that the report shows.
     """
+    skipped = {"lib.parameters", "lib.plans"} | ({"lib.figures", "lib.widgets"} if step in COMPARED else set())
     cells = json.loads((ROOT / "notebooks" / f"{STEPS[step].notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
     cells = [(c["cell_type"], "".join(c["source"])) for c in cells if "parameters" not in c["metadata"].get("tags", [])]
     source = "\n".join(text for kind, text in cells if kind == "code")
@@ -270,7 +272,7 @@ def code_hash(step):
             raise InputError(f"{name}: {error.msg}: {error.text}") from None
         code[name] = ast.unparse(without_docstrings(tree))
         todo += [(m, module_file(m).read_text(encoding="utf-8")) for m in imported(tree)
-                 if m not in code and m not in ("lib.parameters", "lib.plans") and module_file(m).exists()]
+                 if m not in code and m not in skipped and module_file(m).exists()]
     if step in IN_REPORT:
         code["prose"] = [text for kind, text in cells if kind == "markdown"]
     digest = hashlib.sha256(json.dumps(code, sort_keys=True).encode())

@@ -266,7 +266,9 @@ def prepare(page, main, folder):
 
 def mend_typst(text, alts):
     """Repair pandoc's Typst: alt texts, narrow spaces (\\! and \\; in TeX), columns as wide as their words."""
-    text = text.replace("#h(-1em)", "#h(-0.17em)").replace("#h(0em)", "#h(0.28em)")
+    for theirs, ours in (("align(center)[#table", "align(left)[#table"), ("#h(-1em)", "#h(-0.17em)"),
+                         ("#h(0em)", "#h(0.28em)")):
+        text = text.replace(theirs, ours)
     text = re.sub(r'image\("(figure-\d+\.png)"', lambda m: f'image("{m[1]}", alt: {json.dumps(alts[m[1]])}', text)
     return re.sub(r"columns: \(?[\d.%, ]+\)?,", lambda m: f"columns: {count_columns(m[0])},", text)
 

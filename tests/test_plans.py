@@ -380,3 +380,13 @@ def test_a_missing_run_of_a_plan_is_named_with_what_makes_it(project):
         plans.ensure("reports/runs/interactive/train/x")
     finish(plans.read_plan("tiny").job("train", "linear"), 1)
     assert plans.ensure("reports/runs/tiny/train/linear") is None
+
+
+def test_a_new_picture_does_not_cost_a_training(tmp_path, monkeypatch):
+    """The real notebooks: a change in lib.figures reruns what is cheap, and no training, generation or study."""
+    changed = tmp_path / "figures.py"
+    changed.write_text(plans.module_file("lib.figures").read_text(encoding="utf-8") + "\n\nLIMIT = 1\n", encoding="utf-8")
+    before = {step: plans.code_hash(step) for step in plans.STEPS}
+    real = plans.module_file
+    monkeypatch.setattr(plans, "module_file", lambda name: changed if name == "lib.figures" else real(name))
+    assert [step for step in before if plans.code_hash(step) != before[step]] == ["schedules", "ablation", "report"]
