@@ -47,6 +47,8 @@ def zero_or(low, high):
     return Rule(lambda v: v == 0 or low <= v <= high, f"0, or a number from {low} to {high}")
 
 
+SCHEDULES = ("linear", "cosine", "sigmoid", "quadratic", "linear-unscaled")     # those of lib.schedules
+SAMPLERS = ("ancestral", "ddim", "dpm++2m", "heun")                             # those of lib.samplers
 Device = Annotated[str, one_of("auto", "cpu", "cuda", "mps")]
 Seed = Annotated[int, between(0, 2**31 - 1)]
 
@@ -66,7 +68,7 @@ class Config:
 # ---------------------------------------------------------------- one class for each notebook
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SchedulesConfig(Config):
-    schedules: Annotated[list[str], each(one_of("linear", "cosine"))]
+    schedules: Annotated[list[str], each(one_of(*SCHEDULES))]
     T: Annotated[int, between(2, 10_000)]
     seed: Seed
     run_dir: str
@@ -80,7 +82,7 @@ class TrainConfig(Config):
     canvas: Annotated[int, zero_or(8, 32)]
     per_class: Annotated[int, at_least(0)]
     data_seed: Seed
-    schedule: Annotated[str, one_of("linear", "cosine")]
+    schedule: Annotated[str, one_of(*SCHEDULES)]
     T: Annotated[int, between(2, 10_000)]
     channels: Annotated[int, between(8, 512)]
     channel_mult: Annotated[list[int], each(between(1, 16))]
@@ -107,7 +109,7 @@ class TrainConfig(Config):
 class GenerateConfig(Config):
     train_run: str
     images_per_class: Annotated[int, at_least(1)]
-    sampler: Annotated[str, one_of("ancestral", "ddim")]
+    sampler: Annotated[str, one_of(*SAMPLERS)]
     sample_steps: Annotated[int, at_least(1)]
     guidance: Annotated[float, between(0, 20)]
     clip_x0: bool

@@ -1,9 +1,11 @@
 """Reverse processes: from noise to images of chosen classes.
 
-Every sampler is one step function `step(ac_t, ac_s, x, x0, noise)` from time t to an earlier time s, where x0 is the
-network's estimate of the clean image; `sample` walks it down the chosen times. Image i of a run depends only on
-(seed, i), never on the batch it was made in.
+Every sampler is a generator `sampler(predict, ac, times, x, noise)`. predict(x, t) estimates the clean image; ac is the
+list of alphas_cumprod with ac[-1] = 1, the clean image; times are the visited steps from T-1 down to 0; noise() is one
+draw of fresh noise. It yields (t, x, x0) after each step, x being at the next time already. Image i of a run depends
+only on (seed, i), never on the batch it was made in.
 """
+import math
 import time
 
 import numpy as np
@@ -25,7 +27,60 @@ def ddim_step(ac_t, ac_s, x, x0, noise):
     return ac_s**0.5 * x0 + (1 - ac_s) ** 0.5 * eps
 
 
-SAMPLERS = {"ancestral": ancestral_step, "ddim": ddim_step}
+def walk(step):
+    """The sampler that takes one `step(ac_t, ac_s, x, x0, noise)` from each time t to the next one s."""
+    def sampler(predict, ac, times, x, noise):
+        for t, s in zip(times, times[1:] + [-1], strict=True):
+            x0 = predict(x, t)
+            x = step(ac[t], ac[s], x, x0, noise().to(x) if s >= 0 else 0.0)
+            yield t, x, x0
+    return sampler
+
+
+def half_log_snr(ac):
+    """lambda = log(sqrt(ac) / sqrt(1 - ac)), the time of DPM-Solver (Lu et al. 2022)."""
+    return 0.5 * (math.log(ac) - math.log1p(-ac))
+
+
+def dpmpp_2m(predict, ac, times, x, noise):
+    """DPM-Solver++(2M): Lu et al. 2022 (arXiv 2211.01095), algorithm 2. Second order, one network call a step.
+
+    The first step and the last one, which ends at infinite lambda, are of first order.
+    """
+    x0_before = h_before = None
+    for t, s in zip(times, times[1:] + [-1], strict=True):
+        x0 = predict(x, t)
+        if s < 0:
+            x = x0
+        else:
+            h = half_log_snr(ac[s]) - half_log_snr(ac[t])
+            d = x0 if x0_before is None else x0 + (x0 - x0_before) * h / (2 * h_before)
+            x = ((1 - ac[s]) / (1 - ac[t])) ** 0.5 * x - ac[s] ** 0.5 * math.expm1(-h) * d
+            x0_before, h_before = x0, h
+        yield t, x, x0
+
+
+def heun(predict, ac, times, x, noise):
+    """Heun's method on the probability-flow ODE: Karras et al. 2022 (arXiv 2206.00364), algorithm 1.
+
+    In their variables z = x / sqrt(ac), the image plus noise of deviation sigma, has the slope (z - x0) / sigma.
+    Second order, two network calls a step (one in the last).
+    """
+    def sigma(t):
+        return ((1 - ac[t]) / ac[t]) ** 0.5
+
+    for t, s in zip(times, times[1:] + [-1], strict=True):
+        x0, z = predict(x, t), x / ac[t] ** 0.5
+        slope = (z - x0) / sigma(t)
+        z_next = z + (sigma(s) - sigma(t)) * slope
+        if s >= 0:
+            slope_next = (z_next - predict(z_next * ac[s] ** 0.5, s)) / sigma(s)
+            z_next = z + (sigma(s) - sigma(t)) * (slope + slope_next) / 2
+        x = z_next * ac[s] ** 0.5
+        yield t, x, x0
+
+
+SAMPLERS = {"ancestral": walk(ancestral_step), "ddim": walk(ddim_step), "dpm++2m": dpmpp_2m, "heun": heun}
 
 
 def timesteps(T, steps):
@@ -80,16 +135,14 @@ def sample_steps(model, schedule, y, noise, *, sampler="ancestral", steps=50, cl
     """
     if sampler not in SAMPLERS:
         raise InputError(f"sampler={sampler!r}: expected one of {', '.join(map(repr, SAMPLERS))}")
-    times = timesteps(schedule.T, steps)
     ac = schedule.alphas_cumprod.tolist() + [1.0]      # ac[-1] = 1: the clean image, before t=0
-    x = noise().to(y.device)
-    for t, s in zip(times, times[1:] + [-1], strict=True):
+
+    def predict(x, t):
         tt = torch.full_like(y, t)
         x0 = predict_x0(schedule, x, tt, model(x, tt, y))
-        if clip_x0:
-            x0 = x0.clamp(-1, 1)
-        x = SAMPLERS[sampler](ac[t], ac[s], x, x0, noise().to(x) if s >= 0 else 0.0)
-        yield t, x, x0
+        return x0.clamp(-1, 1) if clip_x0 else x0
+
+    yield from SAMPLERS[sampler](predict, ac, timesteps(schedule.T, steps), noise().to(y.device), noise)
 
 
 def sample(*args, **options):

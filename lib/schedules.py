@@ -52,7 +52,30 @@ def cosine_betas(T, s=0.008):
     return (1 - f[1:] / f[:-1]).clamp(max=0.999)
 
 
-SCHEDULES = {"linear": linear_betas, "cosine": cosine_betas}
+def linear_unscaled_betas(T):
+    """Ho et al. 2020's betas, 1e-4 to 0.02, whatever T is, as in diffusers: at T=100 36 % of the variance is left in x_T."""
+    return torch.linspace(1e-4, 0.02, T, dtype=torch.float64)
+
+
+def quadratic_betas(T):
+    """Song et al. 2021 ("quad" in Ho et al.'s code): the square roots of the betas rise in equal steps; ends as linear."""
+    low, high = 1000 / T * 1e-4, min(1000 / T * 0.02, 0.999)
+    return torch.linspace(low**0.5, high**0.5, T, dtype=torch.float64) ** 2
+
+
+def sigmoid_betas(T, start=-3.0, end=3.0):
+    """Jabri, Fleet & Chen 2022 (arXiv 2212.11972), algorithm 1 with tau = 1: alphas_cumprod falls as a sigmoid.
+
+    Betas are clipped at 0.999: the last one would be 1.
+    """
+    u = torch.arange(T + 1, dtype=torch.float64) / T
+    low, high = torch.sigmoid(torch.tensor([start, end], dtype=torch.float64))
+    f = (high - torch.sigmoid(start + u * (end - start))) / (high - low)
+    return (1 - f[1:] / f[:-1]).clamp(max=0.999)
+
+
+SCHEDULES = {"linear": linear_betas, "cosine": cosine_betas, "sigmoid": sigmoid_betas, "quadratic": quadratic_betas,
+             "linear-unscaled": linear_unscaled_betas}
 
 
 def make_schedule(name, T):
@@ -77,6 +100,20 @@ def from_betas(name, betas):
 def snr(schedule):
     """Signal-to-noise ratio alphas_cumprod / (1 - alphas_cumprod) of x_t, for data of unit variance. (T,)"""
     return schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
+
+
+def log_snr(schedule):
+    """Natural logarithm of the signal-to-noise ratio, the lambda of VDM and (halved) of DPM-Solver. (T,)"""
+    return snr(schedule).log()
+
+
+def prior_kl(schedule, x0_squared=1.0):
+    """KL(q(x_T|x_0) || N(0, I)) in bits per dimension, Ho et al. 2020's L_T, for pixels with x0^2 = `x0_squared`.
+
+    What the sampler's start from pure noise costs: the signal that is left at T.
+    """
+    ac = schedule.alphas_cumprod[-1].item()
+    return 0.5 * (ac * x0_squared - ac - math.log1p(-ac)) / math.log(2)
 
 
 def redundant_steps(schedule, signal=0.01):
