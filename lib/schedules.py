@@ -53,12 +53,12 @@ def cosine_betas(T, s=0.008):
 
 
 def linear_unscaled_betas(T):
-    """Ho et al. 2020's betas, 1e-4 to 0.02, whatever T is, as in diffusers: at T=100 36 % of the variance is left in x_T."""
+    """Ho et al. 2020's betas, 1e-4 to 0.02 for any T, as in diffusers: T=100 leaves 36 % of the variance in x_T."""
     return torch.linspace(1e-4, 0.02, T, dtype=torch.float64)
 
 
 def quadratic_betas(T):
-    """Song et al. 2021 ("quad" in Ho et al.'s code): the square roots of the betas rise in equal steps; ends as linear."""
+    """The "quad" of Ho et al.'s code: the square roots of the betas rise in equal steps between linear's ends."""
     low, high = 1000 / T * 1e-4, min(1000 / T * 0.02, 0.999)
     return torch.linspace(low**0.5, high**0.5, T, dtype=torch.float64) ** 2
 
