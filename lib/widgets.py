@@ -21,7 +21,7 @@ def explore_schedules(images, T=1000, seed=0):
     name = ipywidgets.ToggleButtons(options=list(SCHEDULES), description="schedule")
     steps = ipywidgets.SelectionSlider(options=[10, 50, 100, 250, 500, 1000, 2000, 4000], value=T, description="T")
     share = ipywidgets.FloatSlider(value=0.5, min=0, max=1, step=0.01, description="t / T", continuous_update=True)
-    output = ipywidgets.Output()
+    output, colour = ipywidgets.Output(), figures.colours(list(SCHEDULES))
 
     def redraw(_=None):
         s = make_schedule(name.value, steps.value)
@@ -29,8 +29,8 @@ def explore_schedules(images, T=1000, seed=0):
         fig, axes = plt.subplots(1, 2, figsize=(9, 3), width_ratios=[1, 1.6])
         for other in SCHEDULES:
             ac = make_schedule(other, s.T).alphas_cumprod
-            axes[0].plot((torch.arange(s.T) + 1) / s.T, ac, color=figures.COLOURS[other], label=other)
-        axes[0].plot((t + 1) / s.T, s.alphas_cumprod[t], "o", color=figures.COLOURS[s.name], ms=9)
+            axes[0].plot((torch.arange(s.T) + 1) / s.T, ac, color=colour[other], label=other)
+        axes[0].plot((t + 1) / s.T, s.alphas_cumprod[t], "o", color=colour[s.name], ms=9)
         axes[0].set(xlabel="$t/T$", ylabel=r"$\bar\alpha_t$")
         axes[0].legend()
         figures.show_sheet(axes[1], noised(s, images, t, eps)[None])
