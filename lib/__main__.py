@@ -16,7 +16,11 @@ import sys
 import time
 from pathlib import Path
 
-from lib import ROOT, InputError
+if not __package__:
+    print("call this as `python3 -m lib`, from the repository's root", file=sys.stderr)
+    sys.exit(2)
+
+from lib import ROOT, InputError  # noqa: E402
 
 OLDEST = (3, 11)
 ENV = ROOT / ".venv"

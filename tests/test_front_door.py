@@ -67,6 +67,12 @@ def test_elsewhere_than_the_root_one_sentence_says_where_to_go(monkeypatch, tmp_
     assert capsys.readouterr().err == f"call this from the repository's root: cd {ROOT}\n"
 
 
+@pytest.mark.parametrize("file", ["lib", "lib/__main__.py"])
+def test_called_as_a_file_one_sentence_says_how_to_call_it(file, tmp_path):
+    done = subprocess.run([sys.executable, ROOT / file, "report"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr == "call this as `python3 -m lib`, from the repository's root\n"
+
+
 def test_a_data_dir_is_made_absolute(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DREAMING_DATA_DIR", "before")
