@@ -2,19 +2,28 @@
 
 The page holds no script and asks no host for anything: TeX becomes MathML while the page is made (math-core), the math
 font and the figures are inside. The PDF is set by Typst from that page, with wheels from PyPI only.
+
+What the page does with a notebook:
+  tags       `parameters`, `remove-cell`: left out; `injected-parameters`: folded as "Parameters of this run";
+             `remove-input`, `remove-output`: without code, without outputs
+  opening    `# Title`, then if wanted a paragraph that is one *emphasis* (the subtitle) and a blockquote (the summary)
+  figures    outputs whose metadata hold {"image/png": {"alt": text, "caption": Markdown, "width": px, "height": px}}
+  formulas   are numbered by \\tag{...} only
 """
 import base64
 import copy
 import html as html_text
 import json
 import re
+import string
 import tempfile
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pypandoc
 import typst
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Comment
 from jinja2 import pass_context
 from markupsafe import Markup
 from math_core import LatexError, LatexToMathML
@@ -23,52 +32,59 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
-from lib import ROOT
+from lib import ROOT, InputError
 from lib.runs import write_atomic
 
 TEMPLATE = ROOT / "reports" / "template"
-COLUMN = 736                # width of the page's text column, px
+WIDE = 768                  # px: the widest a figure gets on the page; --wide in page.css
 WIDGET_VIEW, WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
-SHOWN = ("image/png", "text/html", "text/markdown", "text/plain")      # other kinds of output could hold a script
-HIDDEN = {"cells": {"parameters", "injected-parameters", "remove-cell"}, "inputs": {"remove-input"},
-          "outputs": {"remove-output"}}
+IMAGES = {"image/png": "png", "image/jpeg": "jpg", "image/svg+xml": "svg"}
+HEADING = re.compile(r"h[1-6]")
+KINDS = ("text/html", "text/markdown", "text/latex", *IMAGES, "text/plain")    # an output shows as the first it has
 
 
 # ---------------------------------------------------------------- notebooks
-def tidy(notebook):
-    """A copy that reads well on paper: widgets as last shown; no progress lines, warnings or hidden cells."""
+def tidy(notebook, name):
+    """A copy of `notebook` (of the file `name`) with what reads well on paper: see the top of this file.
+
+    Also gone: progress lines, what was written to stderr, and live widgets, which leave what they last showed.
+    InputError for an image without alt text.
+    """
     notebook = copy.deepcopy(notebook)
     widgets = notebook.metadata.pop("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     cells = []
-    for cell in notebook.cells:
+    for number, cell in enumerate(notebook.cells, 1):
         tags = set(cell.metadata.get("tags", []))
-        if tags & HIDDEN["cells"]:
+        if tags & {"parameters", "remove-cell"}:
             continue
         if cell.cell_type == "code":
-            cell.outputs = [o for output in cell.outputs for o in shown(output, widgets)]
-            cell.outputs = [] if tags & HIDDEN["outputs"] else cell.outputs
-            cell.source = "" if tags & HIDDEN["inputs"] else cell.source
+            outputs = [] if "remove-output" in tags else cell.outputs
+            cell.outputs = [o for output in outputs for o in shown(output, widgets)]
+            cell.source = "" if "remove-input" in tags else cell.source
+            check_alt(cell.outputs, f"{name}, cell {number}")
         cells.append(cell)
     notebook.cells = cells
     return notebook
 
 
 def shown(output, widgets):
-    """The outputs that stand for `output` on paper: none, itself without unsafe kinds, or a widget's last pictures."""
+    """The outputs that stand for `output` on paper: none, itself as one kind of KINDS, or a widget's last pictures."""
     if output.output_type == "stream":
+        output.text = re.sub(r"(?m)^.*\r(?=.)", "", output.text)    # a line that wrote over itself: its last words
         return [output] if output.name == "stdout" else []
     if output.output_type == "error":
         return [output]
     if output.metadata.get("progress"):
         return []
     if view := output.data.get(WIDGET_VIEW):
-        return [o for o in last_shown(view["model_id"], widgets) for o in shown(nbformat.from_dict(o), widgets)]
-    output.data = {kind: value for kind, value in output.data.items() if kind in SHOWN}
-    return [output] if output.data else []
+        return [o for last in last_shown(view["model_id"], widgets) for o in shown(nbformat.from_dict(last), widgets)]
+    kinds = [kind for kind in KINDS if kind in output.data]
+    output.data = {kind: output.data[kind] for kind in kinds[:1]}
+    return [output] if kinds else []
 
 
 def last_shown(model, widgets):
-    """What the Output areas below a widget held when the notebook was saved."""
+    """What the Output areas at or below the widget `model` held when the notebook was saved."""
     entry = widgets.get(model, {})
     state = entry.get("state", {})
     found = list(state.get("outputs", [])) if entry.get("model_name") == "OutputModel" else []
@@ -77,47 +93,42 @@ def last_shown(model, widgets):
     return found
 
 
-def shift_headings(markdown, letter):
-    """An appendix's headings: its h1 becomes 'Appendix <letter>: ...' at level 2, the others go down one level."""
-    def lower(match):
-        words = f"Appendix {letter}: {match[2]}" if match[1] == "#" else match[2]
-        return f"#{match[1]} {words}"
-    return re.sub(r"(?m)^(#{1,4}) +(.+)$", lower, markdown)
-
-
-def join(notebooks):
-    """One notebook: the first as it is, each further one as an appendix."""
-    article, *appendices = [tidy(nbformat.read(path, as_version=4)) for path in notebooks]
-    for letter, appendix in zip("ABCDEFGH", appendices, strict=False):
-        for number, cell in enumerate(appendix.cells):
-            cell.id = f"{letter}-{number}"
-            if cell.cell_type == "markdown":
-                cell.source = shift_headings(cell.source, letter)
-        article.cells += appendix.cells
-    return article
+def check_alt(outputs, where):
+    """InputError, naming the cell `where`, if one of its images has no alt text."""
+    for output in outputs:
+        for kind in IMAGES:
+            if kind in output.get("data", {}) and not str(output.metadata.get(kind, {}).get("alt", "")).strip():
+                raise InputError(f"{where}: an image has no alt text; run.figure(fig, name, alt, caption) gives it one")
 
 
 # ---------------------------------------------------------------- HTML
-TAG = re.compile(r"\\tag\{([^}]*)\}")
-
-
 class Formulas:
     """TeX -> MathML that keeps its TeX as an annotation; \\tag{...} stands at the right of its formula.
 
-    ValueError for a formula that math-core refuses.
+    InputError for a formula that math-core refuses, with the formula and the reason.
     """
 
+    TAG = re.compile(r"\\tag\{([^{}]*)\}")
+    NUMBERED = re.compile(r"\\(begin|end)\{(align|gather|multline)\}")
+    EQUATION = re.compile(r"\\(begin|end)\{equation\*?\}")
+
     def __init__(self):
-        self.converter = LatexToMathML(macros={}, annotation=True)
+        self.converter = LatexToMathML(annotation=True)
 
     def __call__(self, tex, display):
-        tags = TAG.findall(tex)
+        if not display:
+            return self.to_mathml(tex, tex, False)
+        tag = self.TAG.search(tex)
+        body = self.EQUATION.sub("", self.NUMBERED.sub(r"\\\1{\2*}", self.TAG.sub("", tex, count=1)))
+        words = f'<span class="tag">({html_text.escape(tag[1])})</span>' if tag else ""
+        return f'<span class="equation"><span class="formula">{self.to_mathml(body, tex, True)}</span>{words}</span>'
+
+    def to_mathml(self, body, tex, display):
         try:
-            formula = self.converter.convert_with_local_state(TAG.sub("", tex).strip(), displaystyle=display)
-        except LatexError:
-            raise ValueError(f"the formula {tex.strip()!r} cannot be typeset") from None
-        tag = "".join(f'<span class="tag">({html_text.escape(t)})</span>' for t in tags)
-        return f'<div class="equation">{formula}{tag}</div>' if display else formula
+            return self.converter.convert_with_local_state(body.strip(), displaystyle=display)
+        except LatexError as error:
+            reason = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().splitlines()[0].removeprefix("Error: ")
+            raise InputError(f"the formula {tex.strip()!r} cannot be typeset: {reason}") from None
 
 
 class Renderer(IPythonRenderer):
@@ -138,11 +149,13 @@ class Renderer(IPythonRenderer):
 
 
 class PageExporter(HTMLExporter):
-    """nbconvert's HTML exporter with our template, typeset formulas and no outside resources."""
+    """nbconvert's HTML exporter with our template and typeset formulas."""
 
     def __init__(self, **options):
         super().__init__(extra_template_basedirs=[str(TEMPLATE.parent)], template_name=TEMPLATE.name, **options)
         self.formulas = Formulas()
+        self.register_filter("typeset", lambda tex: self.formulas(tex.strip().strip("$"), True))
+        self.register_filter("balanced", balanced)
 
     @property
     def default_config(self):
@@ -152,130 +165,295 @@ class PageExporter(HTMLExporter):
 
     @pass_context
     def markdown2html(self, context, source):
-        renderer = Renderer(self.formulas, escape=False, exclude_anchor_links=True)
-        return Markup(MarkdownWithMath(renderer=renderer).render(source))
+        attached = context.get("cell", {}).get("attachments", {})
+        renderer = Renderer(self.formulas, escape=False, exclude_anchor_links=True, attachments=attached)
+        return Markup(balanced(MarkdownWithMath(renderer=renderer).render(source)))
 
     def _init_resources(self, resources):
         resources = super()._init_resources(resources)
-        font = (TEMPLATE / "stix-two-math-subset.woff2").read_bytes()
-        resources["math_font"] = base64.b64encode(font).decode()
-        resources["code_light"] = HtmlFormatter(style="default").get_style_defs(".highlight")
+        resources["css"] = (TEMPLATE / "page.css").read_text(encoding="utf-8")
+        resources["math_font"] = base64.b64encode((TEMPLATE / "stix-two-math-subset.woff2").read_bytes()).decode()
+        resources["code_light"] = HtmlFormatter(style="xcode").get_style_defs(".highlight")
         resources["code_dark"] = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
         return resources
 
 
-def write_html(notebooks, html, title=None):
-    """Write the page of the executed `notebooks` (paths; the first is the article, the others are appendices).
+def balanced(html):
+    """HTML whose every tag is closed: what one cell leaves open must not swallow the next."""
+    return str(BeautifulSoup(html, "html.parser"))
 
-    title: of the browser's tab, by default the article's h1. ValueError for a formula that cannot be typeset and for
-    a figure without alt text; then no file is written.
+
+def write_html(notebooks, html, title=None):
+    """Write the page of the executed `notebooks` (paths): the first is the article, the others are its appendices.
+
+    title: of the browser's tab, by default the article's h1. Returns `html`. InputError (a ValueError) for a formula
+    that cannot be typeset and for an image without alt text; then no file is written.
     """
-    body, _ = PageExporter().from_notebook_node(join(notebooks))
-    page = BeautifulSoup(body, "html.parser")
+    exporter = PageExporter()
+    page, *appendices = [render(Path(path), exporter) for path in notebooks]
+    for number, appendix in enumerate(appendices):
+        page.main.extend(list(lowered(appendix.main, string.ascii_uppercase[number]).contents))
     make_safe(page)
-    for image in page.select("main img"):
-        if not image.get("alt", "").strip():
-            raise ValueError("a figure has no alt text: show it with run.figure(fig, name, alt, caption)")
+    mark_opening(page, title)
     mend_tables(page)
+    hold_together(page)
+    let_scroll(page)
     add_contents(page)
-    heading = page.select_one("main h1")
-    page.title.string = title or (heading.get_text() if heading else "Report")
+    page.title.string = title or words(page.h1)
     return write_atomic(html, str(page))
 
 
+def render(path, exporter):
+    """The page of one notebook, as a soup. Headings have the ids that JupyterLab gives them: links to them hold."""
+    body, _ = exporter.from_notebook_node(tidy(nbformat.read(path, as_version=4), path.name))
+    page = BeautifulSoup(body, "html.parser")
+    for heading in page.main.find_all(HEADING):
+        heading["id"] = re.sub(r"\s", "-", words(heading))
+    return page
+
+
+def lowered(main, letter):
+    """An appendix's headings: its h1 becomes an h2 'Appendix <letter>: ...', every other goes down one level."""
+    for heading in main.find_all(HEADING):
+        if heading.name == "h1":
+            heading.insert(0, f"Appendix {letter}: ")
+            heading["class"] = "appendix"
+        heading.name = f"h{min(6, int(heading.name[1]) + 1)}"
+    return main
+
+
+UNSAFE = ("script, noscript, template, style, link, meta, base, iframe, frame, object, embed, applet, portal, svg, "
+          "form, input, button, select, textarea, video, audio, source, track")
+UNSAFE_ATTRIBUTE = re.compile(r"on.*|tabindex|contenteditable|autofocus|srcset|srcdoc|.*action|ping|background|poster")
+LINKED = ("http", "https", "mailto")
+EMBEDDED = re.compile(r"data:image/(png|jpeg|gif|webp|svg\+xml);base64,")
+
+
 def make_safe(page):
-    """Take out everything that could run or load: class names of a user's folder reach the page."""
-    for element in page.select("script, iframe, object, embed, link, base, form, main style"):
+    """Take out of the text what could run or load something: a file or class name of a user's folder gets there.
+
+    The page's content security policy forbids the same; this is the second lock. An image that is not inside the page
+    leaves its alt text. InputError for an image without one.
+    """
+    for comment in page.main.find_all(string=lambda text: isinstance(text, Comment)):
+        comment.extract()
+    for element in page.main.select(UNSAFE):
         element.decompose()
-    for element in page.find_all(True):
+    for element in page.main.find_all(True):
         for name in list(element.attrs):
-            unsafe = str(element[name]).strip().lower().startswith(("javascript:", "data:text"))
-            if name.startswith("on") or name == "tabindex" or (name in ("href", "src", "action") and unsafe):
+            if UNSAFE_ATTRIBUTE.fullmatch(name.lower()) or leads_astray(name, str(element[name])):
                 del element[name]
-        if element.name == "img" and not element.get("src", "").startswith("data:image/"):
-            element.decompose()
+    for image in page.main.find_all("img"):
+        if not image.get("alt", "").strip():
+            raise InputError("an image in Markdown or HTML has no alt text: expected ![alt text](...)")
+        if not EMBEDDED.match(image.get("src", "")):
+            image.replace_with(image["alt"])
+
+
+def leads_astray(name, value):
+    """Whether an attribute holds an address other than a web page, a mail address or a place near this file."""
+    if name.lower() == "style":
+        return bool(re.search(r"[(\\@]", value))                         # url(...) and its disguises
+    if not name.lower().endswith(("href", "src")) or EMBEDDED.match(value):
+        return False
+    scheme = re.match(r"([^/?#]*?):", re.sub(r"[\x00-\x20]", "", value))
+    return bool(scheme) and scheme[1].lower() not in LINKED
+
+
+def mark_opening(page, title):
+    """See that the page has a heading; mark the subtitle and the summary that directly follow it, then come folds."""
+    if not page.h1:
+        heading = page.new_tag("h1")
+        heading.string = title or "Report"
+        page.main.insert(0, heading)
+    following = page.h1.find_next_sibling()
+    if following and following.name == "p" and following.em and words(following) == words(following.em):
+        following["class"] = "subtitle"
+        following = following.find_next_sibling()
+    if following and following.name == "blockquote":
+        following["class"] = "summary"
+        following = following.find_next_sibling()
+    place = following.insert_before if following else page.main.append
+    for fold in reversed(page.h1.find_previous_siblings("details")):
+        place(fold.extract())
+
+
+def words(element):
+    """The text of an element; a formula's without its TeX."""
+    return "".join(text for text in element.strings if text.parent.name != "annotation").strip()
+
+
+# 64.70 %, +7.84 ± 1.29, 36.8 / 40.6, 4.0e-05, 2026-11-23 08:01, or nothing
+NUMBER = re.compile(r"[+\-−]?[\d.,]+(e[+\-−]?\d+)?( [±/] [\d.,]+)?( ?%)?|[\d-]+( [\d:]+)?|nan|–|-|", re.I)
 
 
 def mend_tables(page):
-    """Plain tables that scroll by themselves on a narrow screen."""
-    for table in page.select("main table"):
-        for element in [table, *table.find_all(True)]:
-            for name in ("border", "id", "class", "style"):
-                element.attrs.pop(name, None)
+    """Tables without pandas' looks, numbers to the right, that scroll by themselves on a narrow screen."""
+    for number, table in enumerate(page.main.find_all("table"), 1):
+        for element in table.find_all(["colgroup", "style"]):
+            element.decompose()
+        for element in [table, *table.find_all(["thead", "tbody", "tr", "th", "td", "caption"])]:
+            align = re.search(r"text-align: ?\w+", element.get("style", ""))
+            element.attrs = {k: v for k, v in element.attrs.items() if k in ("colspan", "rowspan")}
+            if align:
+                element["style"] = align[0]
         for cell in table.select("thead th"):
             if not cell.get_text(strip=True):
                 cell.name = "td"
-        table.wrap(page.new_tag("div", attrs={"class": "table", "role": "region", "aria-label": "table",
-                                              "tabindex": "0"}))
+        align_numbers(table)
+        table.wrap(page.new_tag("div", attrs={"class": "table", "role": "group", "aria-label": f"Table {number}"}))
+
+
+def align_numbers(table):
+    """Set columns of numbers flush right, so that their digits stand below each other."""
+    rows = [row.find_all(["th", "td"], recursive=False) for row in table.find_all("tr")]
+    rows = [row for row in rows if row and not any("colspan" in cell.attrs for cell in row)]
+    body = [row for row in rows if not row[0].find_parent("thead")]
+    for column in range(-1, -1 - min(map(len, body), default=0), -1):   # from the right: a left cell may span rows
+        texts = [words(row[column]) for row in body]
+        if any(texts) and all(NUMBER.fullmatch(text) for text in texts):
+            for row in rows:
+                row[column]["style"] = "text-align: right"
+
+
+MEASURED = re.compile(r"((?=\S+ [%±])[+\-−]?\d[\d.,]*(?: ± [\d.,]*\d)?(?: %)?)")
+
+
+def hold_together(page):
+    """No line break inside '5 %' and '1.2 ± 0.3'."""
+    for text in page.main.find_all(string=MEASURED):
+        if not text.find_parent(["pre", "code", "math"]):
+            parts = MEASURED.split(text)
+            for number in range(1, len(parts), 2):
+                held = page.new_tag("span", attrs={"class": "held"})
+                held.string = parts[number]
+                parts[number] = held
+            text.replace_with(*parts)
+
+
+def let_scroll(page):
+    """Whatever may be wider than a phone and scrolls can be reached with the keyboard."""
+    for element in page.main.select(".table, .formula, .highlight pre"):
+        element["tabindex"] = "0"
 
 
 def add_contents(page):
-    """Give every section an id and a line in the contents."""
-    contents, used = page.select_one("nav ol"), set()
-    for heading in page.select("main h2, main h3"):
-        base = slug = re.sub(r"\W+", "-", heading.get_text().lower()).strip("-") or "section"
+    """Give every heading an id of its own, and every section a line in the contents."""
+    contents, used = page.select_one("nav ol"), {"main"}
+    for heading in page.main.find_all(HEADING):
+        base = slug = heading.get("id") or "section"
         number = 2
         while slug in used:
             slug, number = f"{base}-{number}", number + 1
         used.add(slug)
         heading["id"] = slug
-        line = page.new_tag("li", attrs={"class": heading.name})
-        link = page.new_tag("a", href=f"#{slug}")
-        link.string = heading.get_text()
-        line.append(link)
-        contents.append(line)
+        if heading.name in ("h2", "h3"):
+            line = BeautifulSoup(f'<li class="{heading.name}"><a></a></li>', "html.parser").li
+            line.a.string, line.a["href"] = words(heading), f"#{slug}"
+            contents.append(line)
 
 
 # ---------------------------------------------------------------- PDF
 def write_pdf(html, pdf):
-    """Set the page `html` (made by write_html) as an A4 PDF: same text and figures, without the folded code."""
+    """Set the page `html` (made by write_html) as an A4 PDF: same text, formulas, tables and figures, without the code.
+
+    Returns `pdf`. InputError for a formula that pandoc cannot read; then no file is written.
+    """
     page = BeautifulSoup(Path(html).read_text(encoding="utf-8"), "html.parser")
-    title, main = page.title.get_text(), page.select_one("main")
     with tempfile.TemporaryDirectory() as folder:
-        alts = prepare(page, main, Path(folder))
-        text = pypandoc.convert_text(str(main), "typst", format="html", extra_args=["--wrap=none"])
-        source = Path(folder) / "page.typ"
-        head = (TEMPLATE / "page.typ").read_text(encoding="utf-8").replace("TITLE", json.dumps(title))
-        source.write_text(head + mend_typst(text, alts), encoding="utf-8")
-        return write_atomic(pdf, typst.compile(str(source)))
+        folder = Path(folder)
+        prepare(page)
+        alts = save_images(page, folder)
+        body = mend_typst(to_typst(page.main.decode_contents()), alts)
+        source = folder / "page.typ"
+        source.write_text((TEMPLATE / "page.typ").read_text(encoding="utf-8") + body, encoding="utf-8")
+        return write_atomic(pdf, typst.compile(str(source), sys_inputs={"title": page.title.get_text()}))
 
 
-def prepare(page, main, folder):
-    """Turn what pandoc would lose into what it keeps; write the figures as files. Returns {file: alt text}."""
-    for element in main.select("details, h1"):
+def prepare(page):
+    """Turn what pandoc would lose into what it keeps."""
+    for element in page.main.find_all("details"):
         element.decompose()
-    for formula in main.select("math"):
+    for figure in page.main.find_all("figure"):
+        figure.name = "figure" if figure.figcaption else "div"
+    for held in page.select(".held"):
+        held.replace_with(held.get_text().replace(" ", "\u00a0"))
+    for cell in page.main.find_all("th"):
+        strong = page.new_tag("strong")
+        strong.extend(list(cell.contents))
+        cell.append(strong)
+    for link in page.main.select("a[href^='#']"):
+        link["href"] = unquote(link["href"])
+        if not page.main.find(id=link["href"][1:]):
+            link.unwrap()
+    restore_tex(page)
+    mark_places(page)
+
+
+def restore_tex(page):
+    """Formulas as the TeX that they were made from, with their numbers in ⟦⟧ (see mend_typst)."""
+    for formula in page.main.select("math:has(annotation)"):
         kind = "math/tex; mode=display" if formula.get("display") == "block" else "math/tex"
         script = page.new_tag("script", type=kind)
-        script.string = formula.select_one("annotation").get_text()
-        if tag := formula.find_next_sibling("span", class_="tag"):
-            script.string += rf"\qquad \text{{{tag.extract().get_text()}}}"
+        script.string = formula.annotation.get_text()
         formula.replace_with(script)
+    for tag in page.select(".equation > .tag"):
+        tag.replace_with(f"⟦{tag.get_text()}⟧")
+
+
+def mark_places(page):
+    """Give what page.typ styles an id report-..., which becomes a label in Typst."""
+    opening = page.h1
+    for element in page.main.select("p.subtitle, .summary, div.error"):
+        box = element.wrap(page.new_tag("div", id="report-" + element["class"][0]))
+        if element.name == "blockquote":
+            element.unwrap()
+        opening = box if opening.find_next_sibling() is box else opening
+    opening.insert_after(marker("contents"))
+    for heading in page.main.select("h2.appendix"):
+        heading.insert_before(marker("appendix"))
+
+
+def marker(name):
+    """An element in whose place page.typ puts something."""
+    return BeautifulSoup(f'<div id="report-{name}">{name}</div>', "html.parser")
+
+
+def save_images(page, folder):
+    """Write the figures as files and let the page name those. Returns {file: alt text}."""
     alts = {}
-    for number, image in enumerate(main.select("img")):
-        name = f"figure-{number}.png"
-        (folder / name).write_bytes(base64.b64decode(image["src"].split(",", 1)[1]))
+    for number, image in enumerate(page.main.find_all("img")):
+        head, data = image["src"].split(";base64,", 1)
+        name = f"figure-{number}.{IMAGES.get(head.removeprefix('data:'), head.split('/')[1])}"
+        (folder / name).write_bytes(base64.b64decode(data))
         alts[name] = image["alt"]
         image["src"] = name
-        image["width"] = f"{min(100, round(100 * int(image.attrs.pop('width', COLUMN)) / COLUMN))}%"
-        image.attrs.pop("height", None)
-    for table in main.select("div.table"):
-        table.unwrap()
+        width, height = (image.attrs.pop(side, "") for side in ("width", "height"))
+        if width.isdecimal() and height.strip("0").isdecimal():
+            share = min(100, 100 * int(width) / WIDE, 75 * int(width) / int(height))        # no higher than half a page
+            image["width"] = f"{share:.0f}%"
     return alts
 
 
+def to_typst(html):
+    """The text of an HTML fragment as Typst. InputError where pandoc has a warning: a formula that it cannot read."""
+    try:
+        return pypandoc.convert_text(html, "typst", format="html", extra_args=["--wrap=none", "--fail-if-warnings"])
+    except RuntimeError as error:
+        raise InputError(f"the PDF cannot be set: {error}") from None
+
+
 def mend_typst(text, alts):
-    """Repair pandoc's Typst: alt texts, narrow spaces (\\! and \\; in TeX), columns as wide as their words."""
-    for theirs, ours in (("align(center)[#table", "align(left)[#table"), ("#h(-1em)", "#h(-0.17em)"),
-                         ("#h(0em)", "#h(0.28em)")):
-        text = text.replace(theirs, ours)
-    text = re.sub(r'image\("(figure-\d+\.png)"', lambda m: f'image("{m[1]}", alt: {json.dumps(alts[m[1]])}', text)
-    return re.sub(r"columns: \(?[\d.%, ]+\)?,", lambda m: f"columns: {count_columns(m[0])},", text)
+    """Repair pandoc's Typst: formulas, the numbers beside them, alt texts."""
+    def with_alt(match):
+        return f'{match[0]}, alt: {json.dumps(alts[match[1]], ensure_ascii=False)}' if match[1] in alts else match[0]
+
+    text = re.sub(r"(?s)(?<!\\)\$(?:[^$\\]|\\.)+\$", mend_formula, text)
+    text = re.sub(r"(?s)\$ ((?:[^$\\]|\\.)+) \$\s*⟦(.+?)⟧", r"#numbered([\2], $ \1 $)", text)
+    return re.sub(r'image\("([\w.-]+)"', with_alt, text)
 
 
-def count_columns(columns):
-    """'columns: (10%, 20%)' -> 2; 'columns: 3' -> 3."""
-    inside = columns.removeprefix("columns:").strip(" ,()")
-    return inside if "%" not in inside else str(inside.count("%"))
-
-
+def mend_formula(match):
+    """The widths of TeX's spaces \\! and \\;, which pandoc rounds to whole em, and norms that open and close."""
+    formula = match[0].replace("#h(-1em)", "#h(-0.17em)").replace("#h(0em)", "#h(0.28em)")
+    return re.sub(r"∥([^∥]*)∥", r"lr(bar.v.double \1 bar.v.double)", formula)
