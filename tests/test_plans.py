@@ -48,7 +48,7 @@ PARAMETERS = {
 EXTRA = {
     "20_train_ddpm": """
         import time
-        from lib import InputError, figures
+        from lib import InputError, shapes
         if trouble == "error":
             1 / 0
         if trouble == "refused":
@@ -123,7 +123,7 @@ def make_project(folder):
         "lib/reporting.py": "def write_html(notebooks, html, title=None):\n"
                             "    html.write_text(title + ''.join(n.read_text() for n in notebooks))\n"
                             "def write_pdf(html, pdf):\n    pdf.write_bytes(b'%PDF')\n",
-        "lib/figures.py": "from . import maths\n", "lib/maths.py": "def twice(x):\n    return 2 * x\n",
+        "lib/shapes.py": "from . import maths\n", "lib/maths.py": "def twice(x):\n    return 2 * x\n",
         "lib/unused.py": "x = 1\n", "reports/plans/tiny.yml": PLAN, "reports/seed_paper.yml": "claims: []\n"}
     files |= {f"notebooks/{name}.ipynb": json.dumps(notebook(name)) for name in PARAMETERS}
     for name, text in files.items():
@@ -277,7 +277,7 @@ def cell(project, name, index, source):
 
 CODE_CHANGES = {  # what is done: the steps whose results it can change
     "a module that nobody imports": (lambda p: change(p / "lib/unused.py", "1", "2"), ""),
-    "a module imported by name": (lambda p: change(p / "lib/figures.py", "from . import maths", "y = 2"), "train"),
+    "a module imported by name": (lambda p: change(p / "lib/shapes.py", "from . import maths", "y = 2"), "train"),
     "a module imported by a module": (lambda p: change(p / "lib/maths.py", "2 * x", "x + x"), "train augment"),
     "a comment": (lambda p: change(p / "lib/maths.py", "2 * x", "2 * x  # twice"), ""),
     "a docstring": (lambda p: change(p / "lib/maths.py", "    return", "    'Twice x.'\n    return"), ""),
