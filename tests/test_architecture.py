@@ -21,8 +21,19 @@ ALLOWED = {
 }
 MODULES = sorted(p.stem for p in (ROOT / "lib").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-TRACKED = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True,
-                         check=True).stdout.split()
+MADE = {".git", ".venv", "runs", "build", "__pycache__", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"}
+
+
+def project_files():
+    """The project's files, without what git ignores; found by name where this is no git checkout."""
+    done = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode == 0:
+        return done.stdout.splitlines()
+    files = [p.relative_to(ROOT) for p in ROOT.rglob("*") if p.is_file()]
+    return [f.as_posix() for f in files if not MADE & set(f.parts) and ".egg-info" not in f.as_posix()]
+
+
+TRACKED = project_files()
 
 
 def lib_imports(source):
