@@ -232,13 +232,18 @@ def print_paths(plan):
 
 
 def stop(process, number, seconds):
-    """Send a signal to Snakemake and all that it started, and wait a while for its end."""
+    """Send a signal to Snakemake and all that it started; wait for the end of all (a run saves its notebook)."""
     try:
         if os.name == "nt":
             process.terminate()
-        else:
-            os.killpg(process.pid, number)
-        process.wait(seconds)
+            process.wait(seconds)
+            return
+        os.killpg(process.pid, number)
+        end = time.time() + seconds
+        while time.time() < end:
+            process.poll()
+            os.killpg(process.pid, 0)  # raises when none of them is left
+            time.sleep(0.05)
     except (ProcessLookupError, PermissionError, subprocess.TimeoutExpired, KeyboardInterrupt):
         pass
 

@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
-from test_plans import JOBS, LINEAR, PLAN, REPORT, ROOT, cell, change, make_project, python
+from commands import processes, python
+from test_plans import JOBS, LINEAR, PLAN, REPORT, ROOT, cell, change, make_project
 
 import lib.__main__ as front_door
 from lib import InputError
@@ -313,18 +313,6 @@ def wait_for(condition, seconds):
     while not condition():
         assert time.monotonic() < end, f"waited {seconds} s"
         time.sleep(0.1)
-
-
-def processes(project):
-    """Those that work in the project: the front door, Snakemake, the run, its kernel."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if Path(process.cwd()).is_relative_to(project) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.Error, OSError):
-            pass
-    return found
 
 
 @pytest.mark.slow

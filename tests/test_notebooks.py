@@ -3,14 +3,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import nbformat
 import papermill
 import pypdf
 import pytest
 from bs4 import BeautifulSoup
+from commands import python
 
 from lib import ROOT
 from lib.parameters import STEPS
@@ -22,7 +21,7 @@ RUNS = ["schedules/default", "train/cosine", "train/linear", "generate/cosine", 
 
 def call(root, *words):
     env = {k: v for k, v in os.environ.items() if k != "DREAMING_DATA_DIR"} | {"PYTHONPATH": str(root)}
-    return subprocess.run([sys.executable, "-m", "lib", *words], cwd=root, env=env, capture_output=True, text=True)
+    return python(root, "-m", "lib", *words, seconds=900, env=env)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +129,7 @@ def test_bare_papermill_cannot_pass_a_wrong_parameter(tmp_path, step, given, wor
 
 
 def test_bare_papermill_runs_a_notebook(root):
-    done = subprocess.run([sys.executable, "-m", "papermill", "notebooks/10_schedules.ipynb", "out.ipynb", "-p", "T", "50"],
-                          cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True)
+    done = python(root, "-m", "papermill", "notebooks/10_schedules.ipynb", "out.ipynb", "-p", "T", "50", seconds=300,
+                  env=os.environ | {"PYTHONPATH": str(root)})
     assert done.returncode == 0, done.stderr
     assert json.loads((root / "reports/runs/interactive/schedules/default/config.json").read_text())["T"] == 50

@@ -3,12 +3,11 @@ import ast
 import json
 import os
 import shutil
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from commands import python
 
 from lib import InputError, plans
 
@@ -130,11 +129,6 @@ def make_project(folder):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder
-
-
-def python(folder, *words, **options):
-    """Run `python WORDS` in the project; the finished process with its output."""
-    return subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=100, **options)
 
 
 @pytest.fixture

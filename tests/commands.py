@@ -1,0 +1,48 @@
+"""Commands in a copy of the project, each with a limit: one that hangs tells where, instead of holding up the tests."""
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+
+def processes(folder):
+    """Those that work in the folder: the front door, Snakemake, the run, its kernel."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()).is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.Error, OSError):
+            pass
+    return found
+
+
+def python(folder, *words, seconds=100, env=os.environ):
+    """Run `python WORDS` in the folder; the finished process with its output."""
+    process = subprocess.Popen([sys.executable, *words], cwd=folder, env={**env, "PYTHONFAULTHANDLER": "1"}, text=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f"{words} took more than {seconds} s\n" + abort(process, folder)) from None
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def abort(process, folder):
+    """End what works in the folder; what it printed, where its threads stood, and the ends of its logs."""
+    table = [f"{p.pid} {p.status()} {p.cpu_times().user:.0f} s {' '.join(p.cmdline())[-150:]}" for p in processes(folder)]
+    for one in sorted(processes(folder), key=lambda p: -p.create_time()):     # the kernels first
+        with contextlib.suppress(psutil.Error):                              # it ended with the one before
+            if "python" in one.name():
+                one.send_signal(signal.SIGABRT)                              # faulthandler prints the stacks
+                time.sleep(0.5)
+    process.kill()
+    out, err = process.communicate(timeout=20)
+    logs = [f"--- {p}\n{p.read_text(errors='replace')[-6000:]}"
+            for pattern in ("snakemake.log", "jobs.jsonl", "progress.json") for p in Path(folder).rglob(pattern)]
+    return "\n".join([*table, "--- stdout", out, "--- stderr", err[-6000:], *logs])
