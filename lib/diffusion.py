@@ -5,6 +5,8 @@ x0, xt, eps: (B, C, H, W), x0 in [-1, 1], eps standard normal; t: (B,) int64 in 
 import torch
 import torch.nn.functional as F
 
+from lib import InputError
+
 
 def extract(table, t, like):
     """table[t] as (B, 1, 1, 1) with the dtype and device of `like`; t = -1 is 'before the first step' nowhere.
@@ -22,16 +24,40 @@ def q_sample(schedule, x0, t, eps):
     return extract(ac.sqrt(), t, x0) * x0 + extract((1 - ac).sqrt(), t, x0) * eps
 
 
-def predict_x0(schedule, xt, t, eps):
-    """The clean image that x_t and its noise imply: eq. 4 solved for x0 (the text above eq. 15)."""
-    ac = schedule.alphas_cumprod
-    return extract(ac.rsqrt(), t, xt) * xt - extract((1 / ac - 1).sqrt(), t, xt) * eps
+# What the network estimates: a x0 + b eps, with (a, b) a function of p = sqrt(ac_t) and q = sqrt(1 - ac_t).
+# The three hold the same information: x_t = p x0 + q eps is known, so one of them gives the others.
+TARGETS = {"eps": lambda p, q: (0 * p, 1 + 0 * q),       # Ho et al. 2020, eq. 14
+           "x0": lambda p, q: (1 + 0 * p, 0 * q),        # ibid., section 3.2
+           "v": lambda p, q: (-q, p)}                    # Salimans & Ho 2022 (arXiv 2202.00512), section 4
 
 
-def predict_eps(schedule, xt, t, x0):
-    """The noise that x_t and its clean image imply: eq. 4 solved for eps."""
-    ac = schedule.alphas_cumprod
-    return (xt - extract(ac.sqrt(), t, xt) * x0) / extract((1 - ac).sqrt(), t, xt)
+def coefficients(schedule, target, t, like):
+    """p, q of x_t = p x0 + q eps, and a, b of the target a x0 + b eps; each (B, 1, 1, 1)."""
+    if target not in TARGETS:
+        raise InputError(f"target={target!r}: expected one of {', '.join(map(repr, TARGETS))}")
+    p, q = schedule.alphas_cumprod.sqrt(), (1 - schedule.alphas_cumprod).sqrt()
+    return [extract(table, t, like) for table in (p, q, *TARGETS[target](p, q))]
+
+
+def make_target(schedule, target, x0, t, eps):
+    """What the network is to answer for x_t = p x0 + q eps. InputError for an unknown target."""
+    _, _, a, b = coefficients(schedule, target, t, x0)
+    return a * x0 + b * eps
+
+
+def predict_x0(schedule, xt, t, output, target="eps"):
+    """The clean image that x_t and the network's answer imply: x0 = (b x_t - q output) / (b p - a q).
+
+    For target eps this is eq. 4 solved for x0 (the text above eq. 15). Exact inverse of `make_target`.
+    """
+    p, q, a, b = coefficients(schedule, target, t, xt)
+    return (b * xt - q * output) / (b * p - a * q)
+
+
+def predict_eps(schedule, xt, t, output, target="x0"):
+    """The noise that x_t and the network's answer imply: eps = (p output - a x_t) / (b p - a q)."""
+    p, q, a, b = coefficients(schedule, target, t, xt)
+    return (p * output - a * xt) / (b * p - a * q)
 
 
 def q_posterior(ac_t, ac_s, x0, xt):
@@ -47,10 +73,39 @@ def q_posterior(ac_t, ac_s, x0, xt):
     return mean, beta * (1 - ac_s) / (1 - ac_t)
 
 
-def eps_loss(model, schedule, x0, y, t, eps):
-    """L_simple (eq. 14): the squared error of the predicted noise, averaged over pixels. Returns (B,)."""
-    predicted = model(q_sample(schedule, x0, t, eps), t, y)
-    return F.mse_loss(predicted, eps, reduction="none").flatten(1).mean(1)
+def denoising_loss(model, schedule, x0, y, t, eps, target="eps"):
+    """Squared error of the network's answer, averaged over pixels: (B,). L_simple (eq. 14) for target eps."""
+    output = model(q_sample(schedule, x0, t, eps), t, y)
+    return F.mse_loss(output, make_target(schedule, target, x0, t, eps), reduction="none").flatten(1).mean(1)
+
+
+WEIGHTS = ("simple", "min-snr", "vlb")
+
+
+def loss_weights(schedule, target, weight):
+    """Factor of `denoising_loss` at each t, (T,) float64. InputError for an unknown target or weight.
+
+    simple   1 (Ho et al. 2020, eq. 14)
+    min-snr  min(SNR, 5) on the error of x0 (Hang et al. 2023, arXiv 2303.09556)
+    vlb      the variational bound's (SNR_{t-1} - SNR_t) / 2 on the error of x0 (Kingma et al. 2021, eq. 13), at t=0
+             1 / (2 beta_0); divided by its mean over t, so that a learning rate keeps its meaning
+
+    An error of x0 is 1/SNR times that of eps and 1/(SNR + 1) times that of v, as squares. Variances are not learned
+    (Nichol & Dhariwal 2021): that buys bits/dim and shorter ancestral walks for twice the outputs and a second loss;
+    here DDIM and DPM-Solver++ take the short walks, and a study of classifiers asks for images.
+    """
+    snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
+    x0_over_target = {"eps": 1 / snr, "x0": torch.ones_like(snr), "v": 1 / (snr + 1)}
+    if target not in x0_over_target:
+        raise InputError(f"target={target!r}: expected one of {', '.join(map(repr, TARGETS))}")
+    if weight == "simple":
+        return torch.ones_like(snr)
+    if weight == "min-snr":
+        return snr.clamp(max=5) * x0_over_target[target]
+    if weight == "vlb":
+        bound = torch.cat([0.5 / schedule.betas[:1], (snr[:-1] - snr[1:]) / 2]) * x0_over_target[target]
+        return bound / bound.mean()
+    raise InputError(f"loss_weight={weight!r}: expected one of {', '.join(map(repr, WEIGHTS))}")
 
 
 def stratified_t(B, T, generator=None):

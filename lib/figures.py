@@ -150,6 +150,27 @@ def loss_curves(histories, x="images"):
     return fig
 
 
+def error_by_t(histories, ylabel="squared error of the target"):
+    """The error of late training in each part of 0..T-1. histories: {name: DataFrame with error_0, error_1, ...}."""
+    fig, ax = plt.subplots(figsize=(6.5, 3.0))
+    colour = colours(list(histories))
+    for name, h in histories.items():
+        late = h.tail(max(1, len(h) // 5)).filter(regex=r"^error_\d+$").mean()
+        ax.plot((np.arange(len(late)) + 0.5) / len(late), late, "o-", color=colour[name], lw=2, label=name)
+    ax.set(xlabel="$t/T$", ylabel=ylabel, yscale="log", xlim=(0, 1))
+    ax.legend()
+    return fig
+
+
+def bound_terms(by_t, T):
+    """Bits per dimension of one reverse step against t. by_t: [(t, bits)]."""
+    fig, ax = plt.subplots(figsize=(6.5, 2.8))
+    t, bits = zip(*by_t, strict=True)
+    ax.plot(np.array(t) + 1, bits, color=colours(["bits"])["bits"], lw=2)
+    ax.set(xlabel="$t$, from clean to noise", ylabel="bits/dim of one step", yscale="log", xscale="log", xlim=(1, T))
+    return fig
+
+
 # ---------------------------------------------------------------- classifiers
 def confusion(matrices, classes):
     """Confusion matrices side by side on one scale. matrices: {title: (K, K) percent, rows sum to 100}."""

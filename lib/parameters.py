@@ -1,7 +1,7 @@
 """The parameters of each notebook: one frozen dataclass each, checked where they enter.
 
 Defaults live in a notebook's parameters cell and nowhere else, so that a reader sees them where they are used.
-Papermill passes on what it is given (an unknown name, `-p T abc`, `-p clip_x0 false` as a string); these classes don't.
+Papermill passes on what it is given (an unknown name, `-p T abc`); these classes don't.
 """
 import ast
 import dataclasses
@@ -48,7 +48,11 @@ def zero_or(low, high):
 
 
 SCHEDULES = ("linear", "cosine", "sigmoid", "quadratic", "linear-unscaled")     # those of lib.schedules
-SAMPLERS = ("ancestral", "ddim", "dpm++2m", "heun")                             # those of lib.samplers
+TARGETS = ("eps", "x0", "v")                                                    # those of lib.diffusion
+WEIGHTS = ("simple", "min-snr", "vlb")
+SAMPLERS = ("ancestral", "ancestral-large", "ddim", "dpm++2m", "heun")          # those of lib.samplers
+SPACINGS = ("even", "quadratic", "log-snr")
+X0_HANDLINGS = ("none", "clip", "dynamic")
 Device = Annotated[str, one_of("auto", "cpu", "cuda", "mps")]
 Seed = Annotated[int, between(0, 2**31 - 1)]
 
@@ -84,6 +88,8 @@ class TrainConfig(Config):
     data_seed: Seed
     schedule: Annotated[str, one_of(*SCHEDULES)]
     T: Annotated[int, between(2, 10_000)]
+    target: Annotated[str, one_of(*TARGETS)]
+    loss_weight: Annotated[str, one_of(*WEIGHTS)]
     channels: Annotated[int, between(8, 512)]
     channel_mult: Annotated[list[int], each(between(1, 16))]
     num_res_blocks: Annotated[int, between(1, 8)]
@@ -96,6 +102,8 @@ class TrainConfig(Config):
     warmup_steps: Annotated[int, at_least(0)]
     grad_clip: Annotated[float, above(0)]
     ema_halflife_images: Annotated[int, at_least(1)]
+    bound_images: Annotated[int, at_least(2)]
+    bound_draws: Annotated[int, at_least(2)]
     seed: Seed
     device: Device
     run_dir: str
@@ -111,13 +119,19 @@ class GenerateConfig(Config):
     images_per_class: Annotated[int, at_least(1)]
     sampler: Annotated[str, one_of(*SAMPLERS)]
     sample_steps: Annotated[int, at_least(1)]
+    spacing: Annotated[str, one_of(*SPACINGS)]
+    eta: Annotated[float, between(0, 1)]
     guidance: Annotated[float, between(0, 20)]
-    clip_x0: bool
+    x0_handling: Annotated[str, one_of(*X0_HANDLINGS)]
     judge_steps: Annotated[int, at_least(1)]
     batch: Annotated[int, at_least(1)]
     seed: Seed
     device: Device
     run_dir: str
+
+    def check_together(self):
+        if self.eta and self.sampler != "ddim":
+            raise InputError(f"eta={self.eta} with sampler={self.sampler!r}: expected 0, or the sampler 'ddim'")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,21 +18,28 @@ from lib.diffusion import predict_x0, q_posterior
 def ancestral_step(ac_t, ac_s, x, x0, noise):
     """Draw from q(x_s | x_t, x0) with the estimated x0: Ho et al. 2020, algorithm 2 with sigma^2 of eq. 7."""
     mean, variance = q_posterior(ac_t, ac_s, x0, x)
-    return mean + variance**0.5 * noise
+    return mean + variance**0.5 * noise().to(x)
 
 
-def ddim_step(ac_t, ac_s, x, x0, noise):
-    """Song, Meng & Ermon 2021 (arXiv 2010.02502), eq. 12 with eta = 0: deterministic, no draw."""
+def ancestral_large_step(ac_t, ac_s, x, x0, noise):
+    """The same mean with the larger of Ho et al.'s two fixed variances, beta_t (section 3.2)."""
+    return q_posterior(ac_t, ac_s, x0, x)[0] + (1 - ac_t / ac_s) ** 0.5 * noise().to(x)
+
+
+def ddim_step(ac_t, ac_s, x, x0, noise, eta=0.0):
+    """Song, Meng & Ermon 2021 (arXiv 2010.02502), eq. 12 and 16: eta = 0 draws nothing, eta = 1 is `ancestral_step`."""
     eps = (x - ac_t**0.5 * x0) / (1 - ac_t) ** 0.5
-    return ac_s**0.5 * x0 + (1 - ac_s) ** 0.5 * eps
+    variance = eta**2 * (1 - ac_s) / (1 - ac_t) * (1 - ac_t / ac_s)
+    x = ac_s**0.5 * x0 + (1 - ac_s - variance) ** 0.5 * eps
+    return x + variance**0.5 * noise().to(x) if eta else x
 
 
 def walk(step):
     """The sampler that takes one `step(ac_t, ac_s, x, x0, noise)` from each time t to the next one s."""
-    def sampler(predict, ac, times, x, noise):
+    def sampler(predict, ac, times, x, noise, **options):
         for t, s in zip(times, times[1:] + [-1], strict=True):
             x0 = predict(x, t)
-            x = step(ac[t], ac[s], x, x0, noise().to(x) if s >= 0 else 0.0)
+            x = step(ac[t], ac[s], x, x0, noise, **options) if s >= 0 else x0
             yield t, x, x0
     return sampler
 
@@ -80,33 +87,67 @@ def heun(predict, ac, times, x, noise):
         yield t, x, x0
 
 
-SAMPLERS = {"ancestral": walk(ancestral_step), "ddim": walk(ddim_step), "dpm++2m": dpmpp_2m, "heun": heun}
+SAMPLERS = {"ancestral": walk(ancestral_step), "ancestral-large": walk(ancestral_large_step), "ddim": walk(ddim_step),
+            "dpm++2m": dpmpp_2m, "heun": heun}
+SPACINGS = ("even", "quadratic", "log-snr")
+X0_HANDLINGS = ("none", "clip", "dynamic")
 
 
-def timesteps(T, steps):
-    """`steps` times from T-1 down to 0, evenly spaced (both ends are visited). InputError unless 1 <= steps <= T."""
+def timesteps(schedule, steps, spacing="even"):
+    """`steps` different times from T-1 down to 0, both ends visited. InputError unless 1 <= steps <= T.
+
+    Spacing: even in t; quadratic, closer together at little noise (Song et al. 2021, appendix D.2); or even in log-SNR
+    (Lu et al. 2022, section 4). Where rounding would visit a time twice, the next free one is taken.
+    """
+    T = schedule.T
     if not 1 <= steps <= T:
         raise InputError(f"sample_steps={steps}: expected 1 to T={T}")
-    return np.linspace(T - 1, 0, steps).round().astype(int).tolist()
+    if spacing not in SPACINGS:
+        raise InputError(f"spacing={spacing!r}: expected one of {', '.join(map(repr, SPACINGS))}")
+    if spacing == "log-snr":
+        log_snr = torch.logit(schedule.alphas_cumprod).numpy()
+        times = np.interp(np.linspace(log_snr[-1], log_snr[0], steps), log_snr[::-1], np.arange(T)[::-1])
+    else:
+        power = {"even": 1, "quadratic": 2}[spacing]
+        times = np.linspace((T - 1) ** (1 / power), 0, steps) ** power
+    left = np.arange(steps)[::-1]                                       # times still to come: each needs a place below
+    times = np.maximum(times.round().astype(int), left)
+    return (np.minimum.accumulate(times - left) + left).tolist()
 
 
-def guided(model, guidance, null_label):
-    """Classifier-free guidance: eps_null + guidance * (eps_y - eps_null), in one batched call of the network.
+def limit_x0(x0, handling):
+    """The estimate of the clean image, brought to the range of images [-1, 1], or not.
+
+    none; clip: clamp to [-1, 1] (Ho et al.'s code); dynamic: clamp each image to the 99.5 % quantile of its absolute
+    values if that is above 1, and divide by it (Saharia et al. 2022, arXiv 2205.11487, section 2.3).
+    """
+    if handling == "clip":
+        return x0.clamp(-1, 1)
+    if handling == "dynamic":
+        limit = x0.flatten(1).abs().quantile(0.995, dim=1).clamp(min=1).view(-1, 1, 1, 1)
+        return x0.clamp(-limit, limit) / limit
+    if handling == "none":
+        return x0
+    raise InputError(f"x0_handling={handling!r}: expected one of {', '.join(map(repr, X0_HANDLINGS))}")
+
+
+def guided(model, guidance):
+    """Classifier-free guidance: null + guidance * (conditional - null), in one batched call of the network.
 
     guidance 1 is the conditional model and 0 the unconditional one, each at its plain cost. Ho & Salimans 2022
-    (arXiv 2207.12598, eq. 6) write w = guidance - 1.
+    (arXiv 2207.12598, eq. 6) write w = guidance - 1, for eps; x0 and v are linear in eps, so it holds for them too.
     """
     if guidance == 1:
         return model
 
-    def eps(x, t, y):
-        null = torch.full_like(y, null_label)
+    def output(x, t, y):
+        null = torch.full_like(y, model.num_classes)
         if guidance == 0:
             return model(x, t, null)
         conditional, unconditional = model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([y, null])).chunk(2)
         return unconditional + guidance * (conditional - unconditional)
 
-    return eps
+    return output
 
 
 class ImageNoise:
@@ -126,28 +167,49 @@ class ImageNoise:
 
 
 @torch.no_grad()
-def sample_steps(model, schedule, y, noise, *, sampler="ancestral", steps=50, clip_x0=True):
+def sample_steps(model, schedule, y, noise, *, target="eps", sampler="ancestral", steps=50, spacing="even", eta=0.0,
+                 guidance=1.0, x0_handling="clip"):
     """Walk from noise to images of the labels y; yield (t, x, x0) after each step: the new x and the estimate of x0.
 
-    model(x, t, y) predicts eps. y: (B,) int64, on the model's device. noise() gives (B, C, H, W) standard normal.
-    clip_x0 clamps each estimate to [-1, 1], the range of images. The last x is the last x0: no noise is added there.
-    InputError for an unknown sampler or steps outside 1..T.
+    model(x, t, y) answers with the target. y: (B,) int64, on the model's device. noise() gives (B, C, H, W) standard
+    normal. eta is for ddim alone. The last x is the last x0: no noise is added there.
+    InputError for an unknown name, steps outside 1..T, an eta outside 0..1, a label that the model does not know, or
+    another schedule or target than the model was trained with.
     """
     if sampler not in SAMPLERS:
         raise InputError(f"sampler={sampler!r}: expected one of {', '.join(map(repr, SAMPLERS))}")
-    ac = schedule.alphas_cumprod.tolist() + [1.0]      # ac[-1] = 1: the clean image, before t=0
+    if not 0 <= eta <= (1 if sampler == "ddim" else 0):
+        raise InputError(f"eta={eta}: expected 0 to 1 for the sampler 'ddim' and 0 for the others")
+    check_trained(model, schedule, target)
+    classes = getattr(model, "num_classes", None)
+    if classes is not None and len(y) and not 0 <= int(y.min()) <= int(y.max()) <= classes:
+        raise InputError(f"labels from {int(y.min())} to {int(y.max())}: expected 0 to {classes - 1}, "
+                         f"or {classes} for none")
+    limit_x0(torch.zeros(1, 1, 1, 1), x0_handling)      # an unknown name is refused before any work
+    ac = schedule.alphas_cumprod.tolist() + [1.0]       # ac[-1] = 1: the clean image, before t=0
+    network = guided(model, guidance)
 
     def predict(x, t):
         tt = torch.full_like(y, t)
-        x0 = predict_x0(schedule, x, tt, model(x, tt, y))
-        return x0.clamp(-1, 1) if clip_x0 else x0
+        return limit_x0(predict_x0(schedule, x, tt, network(x, tt, y), target), x0_handling)
 
-    yield from SAMPLERS[sampler](predict, ac, timesteps(schedule.T, steps), noise().to(y.device), noise)
+    times, options = timesteps(schedule, steps, spacing), {"eta": eta} if eta else {}
+    yield from SAMPLERS[sampler](predict, ac, times, noise().to(y.device), noise, **options)
+
+
+def check_trained(model, schedule, target):
+    """InputError if the model carries another schedule or target than these (`training.load_model` puts them there)."""
+    trained, trained_target = getattr(model, "trained", (schedule, target))
+    if (trained_target, trained.T) != (target, schedule.T) or not torch.equal(trained.betas, schedule.betas):
+        raise InputError(f"schedule {schedule.name!r} with T={schedule.T} and target {target!r}: the network was "
+                         f"trained with schedule {trained.name!r}, T={trained.T} and target {trained_target!r}")
 
 
 def sample(*args, **options):
-    """The last x of `sample_steps`: (B, C, H, W), in [-1, 1] when x0 is clipped."""
+    """The last x of `sample_steps`: (B, C, H, W), in [-1, 1] when x0 is clipped. FloatingPointError if not finite."""
     *_, (_, x, _) = sample_steps(*args, **options)
+    if not torch.isfinite(x).all():
+        raise FloatingPointError("sampling diverged: the images are not finite; clip x0, or take more steps")
     return x
 
 
@@ -159,17 +221,18 @@ def class_labels(num_classes, per_class):
     return torch.arange(num_classes * per_class) % num_classes
 
 
-def generate(model, schedule, labels, image_shape, *, seed=0, guidance=1.0, batch=250, device="cpu", **options):
+def generate(model, schedule, labels, image_shape, *, seed=0, numbers=None, batch=250, device="cpu", **options):
     """Make one image for each label, in batches; yield {done, images: (b, C, H, W) float, images_per_second}.
 
-    options: sampler, steps, clip_x0 of `sample_steps`. The images are a function of (seed, number of the image), so
-    `batch` changes only the speed.
+    numbers: which images of the run `seed` these are; 0 to N-1 unless told, so one alone can be made again.
+    options: those of `sample_steps`. An image is a function of (seed, its number, its label and the options); `batch`
+    changes only the speed.
     """
+    numbers = range(len(labels)) if numbers is None else list(numbers)
     start = time.monotonic()
-    eps = guided(model, guidance, model.num_classes)
     for first in range(0, len(labels), batch):
         y = labels[first:first + batch].to(device)
-        noise = ImageNoise(seed, range(first, first + len(y)), image_shape)
-        x = sample(eps, schedule, y, noise, **options)
+        noise = ImageNoise(seed, numbers[first:first + batch], image_shape)
+        x = sample(model, schedule, y, noise, **options)
         done = first + len(y)
         yield {"done": done, "images": x.cpu(), "images_per_second": done / (time.monotonic() - start)}

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 from lib import InputError
 from lib.data import to_float
-from lib.diffusion import eps_loss, stratified_t
-from lib.schedules import make_schedule
+from lib.diffusion import denoising_loss, loss_weights, stratified_t
+from lib.schedules import from_betas
 from lib.unet import UNet
 
 
@@ -70,19 +70,30 @@ def ema_decay(step, batch, halflife_images):
 
 
 # ---------------------------------------------------------------- diffusion model
-def train_ddpm(model, schedule, images, labels, *, steps, batch, lr, warmup_steps=100, grad_clip=1.0, label_drop=0.1,
-               ema_halflife_images=4400, seed=0, checkpoint=None, checkpoint_seconds=60, log_every=20):
-    """Train `model` to predict noise (Ho et al. 2020, algorithm 1) and leave its averaged weights in it.
+BUCKETS = 10    # parts of 0..T-1 whose errors the history tells apart
+
+
+def train_ddpm(model, schedule, images, labels, *, steps, batch, lr, target="eps", loss_weight="simple",
+               warmup_steps=100, grad_clip=1.0, label_drop=0.1, ema_halflife_images=4400, seed=0, checkpoint=None,
+               checkpoint_seconds=60, log_every=20):
+    """Train `model` to denoise (Ho et al. 2020, algorithm 1) and leave its averaged weights in it.
 
     images: (N, C, H, W) uint8; labels: (N,) int64; both stay where they are, batches go to the model's device.
     Labels become the null label with probability `label_drop` (classifier-free guidance). Adam, gradients clipped to
     norm `grad_clip`; the exponential average of the weights replaces them at the end.
     checkpoint: file of the training state; written every `checkpoint_seconds`, read at the start if it is there.
-    Yields {done, images, loss, grad_norm, seconds, images_per_second} every `log_every` steps, loss and norm averaged
-    over them; a training that goes on first yields the records of its earlier part again.
+    Yields {done, images, loss, error_0.., grad_norm, seconds, images_per_second} every `log_every` steps, loss and norm
+    averaged over them; error_k is the unweighted error in the k-th of BUCKETS equal parts of 0..T-1 (None where no t
+    was drawn). A training that goes on first yields the records of its earlier part again. InputError for labels that
+    the model does not know, an unknown target or weight.
     Raises Diverged at the first loss that is not finite.
     """
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < model.num_classes:
+        raise InputError(f"labels from {int(labels.min())} to {int(labels.max())}: "
+                         f"expected 0 to {model.num_classes - 1}")
     device = next(model.parameters()).device
+    weight_of_t = loss_weights(schedule, target, loss_weight).float().to(device)
+    model.trained = (schedule, target)
     weights = dict(model.named_parameters())
     ema = {name: p.detach().clone() for name, p in weights.items()}
     optimizer = torch.optim.Adam(weights.values(), lr=lr, fused=device.type in ("cpu", "cuda"))
@@ -91,7 +102,7 @@ def train_ddpm(model, schedule, images, labels, *, steps, batch, lr, warmup_step
     order = PassOrder(len(images), batch, seed)
     model.train()
     start = saved = time.monotonic()
-    losses, norms = [], []
+    losses, norms, by_t = [], [], torch.zeros(2, BUCKETS, device=device)
     for step in range(first, steps):
         g = step_generator(seed, "step", step)
         index = order(step)
@@ -102,7 +113,8 @@ def train_ddpm(model, schedule, images, labels, *, steps, batch, lr, warmup_step
         seed_dropout(int(torch.randint(2**31, (), generator=g)), device)
         for group in optimizer.param_groups:
             group["lr"] = lr * warmup_cosine(step, steps, warmup_steps)
-        loss = eps_loss(model, schedule, channels_last(x0), y, t, eps).mean()
+        errors = denoising_loss(model, schedule, channels_last(x0), y, t, eps, target)
+        loss = (errors * weight_of_t[t]).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(weights.values(), grad_clip)
@@ -111,16 +123,20 @@ def train_ddpm(model, schedule, images, labels, *, steps, batch, lr, warmup_step
                              1 - ema_decay(step, batch, ema_halflife_images))
         losses.append(loss.detach())
         norms.append(norm.detach())
+        by_t.index_add_(1, t * BUCKETS // schedule.T, torch.stack([errors.detach(), torch.ones_like(errors)]))
         done, now = step + 1, time.monotonic()
         if done % log_every == 0 or done == steps:
             mean = float(torch.stack(losses).mean())
             if not math.isfinite(mean):
                 raise Diverged(f"the loss is {mean} by step {done} (lr {lr}): lower lr or grad_clip")
+            total, count = by_t.tolist()
             records.append({"done": done, "images": done * batch, "loss": mean,
+                            **{f"error_{k}": e / n if n else None
+                               for k, (e, n) in enumerate(zip(total, count, strict=True))},
                             "grad_norm": float(torch.stack(norms).mean()), "seconds": round(spent + now - start, 2),
                             "images_per_second": (done - first) * batch / (now - start)})
             yield records[-1]
-            losses, norms = [], []
+            losses, norms, by_t = [], [], torch.zeros_like(by_t)
         if checkpoint and now - saved > checkpoint_seconds and done < steps:
             save_state(checkpoint, model, ema, optimizer, done, spent + now - start, records)
             saved = now
@@ -170,19 +186,22 @@ def load_tensors(path):
         return {k: file.get_tensor(k) for k in file.keys()}, file.metadata()
 
 
-def save_model(path, model, schedule):
-    """Write the weights with all that sampling needs: the network's options and the schedule travel with them."""
-    save_tensors(path, dict(model.named_parameters()),
-                 {"unet": json.dumps(model.options), "schedule": schedule.name, "T": schedule.T})
+def save_model(path, model):
+    """Write a trained network with all that sampling needs: weights, options, schedule and target."""
+    schedule, target = model.trained
+    save_tensors(path, dict(model.named_parameters()) | {"schedule.betas": schedule.betas},
+                 {"unet": json.dumps(model.options), "schedule": schedule.name, "target": target})
 
 
 def load_model(path, device="cpu"):
-    """The U-Net and the schedule of a file that `save_model` wrote, ready to sample."""
+    """The U-Net of a file that `save_model` wrote, ready to sample, its schedule and its target."""
     tensors, meta = load_tensors(path)
+    schedule = from_betas(meta["schedule"], tensors.pop("schedule.betas"))
     model = UNet(**json.loads(meta["unet"]))
     model.load_state_dict(tensors)
     model.to(device, memory_format=torch.channels_last)
-    return model.eval(), make_schedule(meta["schedule"], int(meta["T"]))
+    model.trained = (schedule, meta["target"])
+    return model.eval(), schedule, meta["target"]
 
 
 def save_state(path, model, ema, optimizer, done, seconds, records):

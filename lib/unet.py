@@ -72,7 +72,7 @@ class Level(nn.Module):
 
 
 class UNet(nn.Module):
-    """Predicts the noise in x_t: forward(x, t, y) -> (B, image_channels, H, W), like x.
+    """Answers with the target (eps, x0 or v) of x_t: forward(x, t, y) -> (B, image_channels, H, W), like x.
 
     image_channels   1 or 3;  image_size (h, w) or one number, 8..64: only decides where attention stands
     num_classes      labels y are 0..num_classes-1; y = num_classes is the null label of classifier-free guidance

@@ -15,7 +15,7 @@ ALLOWED = {
     "__init__": set(),
     "parameters": set(), "schedules": set(), "evaluation": set(), "figures": set(), "classifiers": set(), "unet": set(),
     "data": {"image_files"}, "image_files": {"data"}, "diffusion": set(),
-    "samplers": {"diffusion"}, "training": {"data", "diffusion", "schedules", "unet"}, "runs": {"figures"},
+    "samplers": {"diffusion"}, "likelihood": {"data", "diffusion", "samplers", "schedules"}, "training": {"data", "diffusion", "schedules", "unet"}, "runs": {"figures"},
     "widgets": {"data", "diffusion", "figures", "schedules"}, "reporting": {"runs"},
     "plans": {"parameters", "data", "reporting"}, "__main__": {"plans"},
 }

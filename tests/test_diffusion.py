@@ -1,8 +1,21 @@
 import pytest
 import torch
 
-from lib.diffusion import eps_loss, extract, predict_eps, predict_x0, q_posterior, q_sample, stratified_t
-from lib.schedules import SCHEDULES, make_schedule
+from lib import InputError
+from lib.diffusion import (
+    TARGETS,
+    WEIGHTS,
+    denoising_loss,
+    extract,
+    loss_weights,
+    make_target,
+    predict_eps,
+    predict_x0,
+    q_posterior,
+    q_sample,
+    stratified_t,
+)
+from lib.schedules import SCHEDULES, make_schedule, snr
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}          # float64 arithmetic, a few operations
 
@@ -45,16 +58,68 @@ def test_posterior_variance_table_is_the_one_step_posterior(name):
     assert s.posterior_variance[0] == 0
 
 
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_noise_and_image_predict_each_other_exactly(name):
+def test_every_target_gives_image_and_noise_back_exactly(name, target):
     s = make_schedule(name, 1000)
     g = torch.Generator().manual_seed(0)
     x0, eps = (torch.randn(1000, 1, 2, 2, generator=g, dtype=torch.float64) for _ in range(2))
     t = torch.arange(1000)
-    xt = q_sample(s, x0, t, eps)
-    torch.testing.assert_close(predict_eps(s, xt, t, x0), eps, rtol=1e-8, atol=1e-8)
-    # dividing by sqrt(ac) multiplies rounding errors by up to 20,291 at cosine's last step
-    torch.testing.assert_close(predict_x0(s, xt, t, eps), x0, rtol=1e-8, atol=1e-10 * 20_291)
+    xt, told = q_sample(s, x0, t, eps), make_target(s, target, x0, t, eps)
+    # eps told, x0 wanted: rounding is divided by sqrt(ac), up to 20,291 at cosine's last step; x0 told, eps wanted: by
+    # sqrt(1 - ac), 0.006 at the first
+    worst = {"eps": 20_291, "x0": 200, "v": 1}[target]
+    torch.testing.assert_close(predict_x0(s, xt, t, told, target), x0, rtol=0, atol=2e-15 * worst)
+    torch.testing.assert_close(predict_eps(s, xt, t, told, target), eps, rtol=0, atol=2e-15 * worst)
+
+
+def test_targets_are_what_the_papers_say():
+    s, t = make_schedule("cosine", 10), torch.tensor([6])
+    x0, eps = (torch.full((1, 1, 1, 1), c, dtype=torch.float64) for c in (0.7, -1.3))
+    p, q = s.alphas_cumprod[6].sqrt(), (1 - s.alphas_cumprod[6]).sqrt()
+    assert make_target(s, "eps", x0, t, eps).item() == -1.3
+    assert make_target(s, "x0", x0, t, eps).item() == 0.7
+    assert make_target(s, "v", x0, t, eps).item() == pytest.approx((p * eps - q * x0).item(), rel=1e-12)   # sec. 4
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_weight_is_the_same_loss_for_every_target(name, weight):
+    """An error d of x0 is told by each target as another error; all but `simple` weigh it alike (up to a constant)."""
+    s, d = make_schedule(name, 100), 0.1
+    t, zero = torch.arange(100), torch.zeros(100, 1, 1, 1, dtype=torch.float64)
+    xt, loss = zero + 0.3, {}
+    for target in TARGETS:
+        # two answers for the same x_t whose images differ by d
+        answers = [make_target(s, target, x0, t, predict_eps(s, xt, t, x0)) for x0 in (zero, zero + d)]
+        loss[target] = (answers[0] - answers[1]).square().flatten() * loss_weights(s, target, weight)
+    if weight == "simple":
+        torch.testing.assert_close(loss["x0"], torch.full_like(loss["x0"], d * d))
+        torch.testing.assert_close(loss["eps"], d * d * snr(s), rtol=1e-6, atol=0)
+    else:
+        for target in ("eps", "v"):
+            ratio = loss[target] / loss["x0"]
+            torch.testing.assert_close(ratio, ratio[:1].expand(100), rtol=1e-6, atol=0)
+
+
+def test_weights_are_what_the_papers_say():
+    s = make_schedule("linear", 1000)
+    ratio = snr(s)
+    torch.testing.assert_close(loss_weights(s, "eps", "min-snr"), ratio.clamp(max=5) / ratio)
+    torch.testing.assert_close(loss_weights(s, "v", "min-snr"), ratio.clamp(max=5) / (ratio + 1))
+    # Ho et al. eq. 12 with the posterior variance: beta^2 / (2 sigma^2 alpha (1 - ac))
+    vlb = (s.betas**2 / (2 * s.posterior_variance * s.alphas * (1 - s.alphas_cumprod)))[1:]
+    ours = loss_weights(s, "eps", "vlb")
+    torch.testing.assert_close(ours[1:] / ours[1], vlb / vlb[0], rtol=1e-8, atol=0)
+    assert ours.mean().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("target, weight, words", [
+    ("noise", "simple", "target='noise': expected one of 'eps', 'x0', 'v'"),
+    ("eps", "snr", "loss_weight='snr': expected one of 'simple', 'min-snr', 'vlb'")])
+def test_unknown_names_list_the_accepted_ones(target, weight, words):
+    with pytest.raises(InputError, match=words):
+        loss_weights(make_schedule("linear", 10), target, weight)
 
 
 @pytest.mark.parametrize("t", [-1, 10])
@@ -69,8 +134,8 @@ def test_loss_of_a_perfect_model_is_0_and_of_a_silent_one_is_1():
     g = torch.Generator().manual_seed(0)
     x0, eps = torch.rand(64, 3, 8, 8, generator=g) * 2 - 1, torch.randn(64, 3, 8, 8, generator=g)
     y, t = torch.zeros(64, dtype=torch.long), stratified_t(64, 100, g)
-    assert eps_loss(lambda x, t, y: eps, s, x0, y, t, eps).max() == 0
-    silent = eps_loss(lambda x, t, y: torch.zeros_like(x), s, x0, y, t, eps)
+    assert denoising_loss(lambda x, t, y: eps, s, x0, y, t, eps).max() == 0
+    silent = denoising_loss(lambda x, t, y: torch.zeros_like(x), s, x0, y, t, eps)
     assert silent.shape == (64,)
     assert silent.mean().item() == pytest.approx(1, abs=4 / (64 * 192 / 2) ** 0.5)    # 4 standard errors of eps^2
 

@@ -118,7 +118,7 @@ def test_a_second_call_makes_nothing_again(report, root):
 @pytest.mark.parametrize("step, given, words", [
     ("schedules", {"seeds": 100}, "unknown parameter 'seeds', perhaps 'seed'"),
     ("train", {"lr": "1e-4"}, "lr='1e-4' is str, expected a number"),
-    ("generate", {"clip_x0": "false"}, "clip_x0='false' is str, expected True or False"),
+    ("generate", {"x0_handling": False}, "x0_handling=False is bool, expected text"),
     ("augment", {"widths": "[8]"}, "widths='[8]' is str, expected a list of int"),
 ])
 def test_bare_papermill_cannot_pass_a_wrong_parameter(tmp_path, step, given, words):

@@ -3,14 +3,17 @@ import torch
 
 from lib import InputError
 from lib.classifiers import CNN, MLP
-from lib.schedules import make_schedule
+from lib.samplers import ImageNoise, sample
+from lib.schedules import from_betas, make_schedule
 from lib.training import (
     Diverged,
     PassOrder,
     ema_decay,
+    load_model,
     load_tensors,
     pick_device,
     predict,
+    save_model,
     save_tensors,
     train_classifier,
     train_ddpm,
@@ -85,6 +88,53 @@ def test_learning_rate_rises_in_a_line_and_falls_to_0():
     assert warmup_cosine(0, 1000, 10) == pytest.approx(0.1)
     assert warmup_cosine(500, 1000, 10) == pytest.approx(0.5)
     assert warmup_cosine(999, 1000, 10) < 1e-5
+
+
+@pytest.mark.parametrize("target", ["x0", "v"])
+@pytest.mark.parametrize("loss_weight", ["simple", "min-snr", "vlb"])
+def test_every_target_and_weight_can_be_learned(target, loss_weight):
+    records = train(net(), steps=120, target=target, loss_weight=loss_weight)
+    assert records[-1]["loss"] < 0.85 * records[0]["loss"]
+
+
+def test_the_history_tells_the_unweighted_error_of_each_part_of_the_schedule():
+    records = train(net(), steps=60, loss_weight="min-snr")
+    parts = [[r[f"error_{k}"] for k in range(10)] for r in records]
+    # 5 steps of 16 stratified draws: each tenth got at least one. Little noise is hard to see, much noise easy.
+    assert all(e is not None for row in parts for e in row)
+    assert parts[-1][0] > parts[-1][9]
+    plain = train(net(), steps=5)[0]
+    assert sum(plain[f"error_{k}"] for k in range(10)) / 10 == pytest.approx(plain["loss"], rel=0.15)
+
+
+def test_a_checkpoint_carries_schedule_and_target_and_a_sampler_refuses_others(tmp_path):
+    model, own = net(), from_betas("my own", torch.linspace(0.01, 0.2, 30))
+    images, labels = toy()
+    list(train_ddpm(model, own, images, labels, steps=3, batch=4, lr=1e-3, target="v"))
+    save_model(tmp_path / "model.safetensors", model)
+    loaded, schedule, target = load_model(tmp_path / "model.safetensors")
+    assert (schedule.name, target) == ("my own", "v") and torch.equal(schedule.betas, own.betas)
+    noise = ImageNoise(0, range(2), (1, 8, 8))
+    sample(loaded, schedule, torch.tensor([0, 1]), noise, target=target, steps=3)
+    for other, told in ((S, "v"), (own, "eps")):
+        with pytest.raises(InputError, match="the network was trained with schedule 'my own', T=30 and target 'v'"):
+            sample(loaded, other, torch.tensor([0, 1]), noise, target=told, steps=3)
+
+
+@pytest.mark.parametrize("options, words", [
+    ({"target": "noise"}, "target='noise': expected one of 'eps', 'x0', 'v'"),
+    ({"loss_weight": "snr"}, "loss_weight='snr': expected one of 'simple', 'min-snr', 'vlb'")])
+def test_unknown_names_are_refused_before_any_step(options, words):
+    with pytest.raises(InputError, match=words):
+        train(net(), **options)
+
+
+@pytest.mark.parametrize("bad", [-1, 2])
+def test_a_label_outside_the_classes_is_refused(bad):
+    images, labels = toy()
+    labels[3] = bad
+    with pytest.raises(InputError, match="expected 0 to 1"):
+        next(train_ddpm(net(), S, images, labels, steps=3, batch=4, lr=1e-3))
 
 
 def test_every_image_is_seen_once_in_a_pass_and_any_step_can_be_asked_first():
