@@ -32,6 +32,19 @@ def confusion(predictions, labels, num_classes):
     return 100 * np.mean(matrices, 0)
 
 
+def proportion_interval(percent, n, level=0.95):
+    """Wilson's interval (low, high) of a share of n independent images; all in percent."""
+    low, high = stats.binomtest(round(percent * n / 100), n).proportion_ci(level, method="wilson")
+    return 100 * low, 100 * high
+
+
+def difference_of_proportions(a, b, level=0.95):
+    """Difference of two shares, each (percent, n), with Newcombe's interval: (difference, low, high) in points."""
+    (p, n), (q, m) = a, b
+    (p_low, p_high), (q_low, q_high) = proportion_interval(p, n, level), proportion_interval(q, m, level)
+    return p - q, p - q - np.hypot(p - p_low, q_high - q), p - q + np.hypot(p_high - p, q - q_low)
+
+
 def class_agreement(judged, labels, num_classes):
     """Percent of each class's images that the judge gives the label they were made for. (K,)"""
     judged, labels = np.asarray(judged), np.asarray(labels)

@@ -224,6 +224,23 @@ def accuracy_dots(arms, chance=None):
     return fig
 
 
+def paired_dots(rows, xlabel):
+    """Two or more shares for each row, with intervals. rows: {row: {name: (percent, low, high)}}, top to bottom."""
+    names = list(dict.fromkeys(name for shares in rows.values() for name in shares))
+    colour = dict(zip(names, [COLOURS["cosine"], COLOURS["linear"], *OTHERS], strict=False))
+    fig, ax = plt.subplots(figsize=(7.5, 0.6 * len(rows) + 1.3))
+    for row, shares in enumerate(rows.values()):
+        for k, (name, (percent, low, high)) in enumerate(shares.items()):
+            y = row + (k - (len(shares) - 1) / 2) * 0.28
+            ax.errorbar(percent, y, xerr=[[percent - low], [high - percent]], fmt="o", color=colour[name], capsize=3,
+                        label=name if row == 0 else None)
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlim=(0, 102), xlabel=xlabel)
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names), borderaxespad=0)
+    return fig
+
+
 def accuracy_curves(curves):
     """Test accuracy against optimiser steps, with the range over seeds. curves: {name: [(step, (n,) percent), ...]}."""
     fig, ax = plt.subplots(figsize=(6.5, 3.2))

@@ -49,3 +49,14 @@ def test_a_copy_has_distance_0_and_names_its_original():
     brighter = np.clip(reference[[7]].astype(int) // 2 + 60, 0, 255).astype(np.uint8)
     expected = np.sqrt(((brighter[0].astype(float) - reference.astype(float)) ** 2).mean((1, 2, 3))).min()
     assert ev.nearest_distance(brighter, reference)[0][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_difference_of_two_shares_has_newcombes_interval():
+    """Newcombe 1998 (Statistics in Medicine 17, 873), table II, example a, method 10: 56/70 against 48/80."""
+    difference, low, high = ev.difference_of_proportions((80, 70), (60, 80))
+    assert (difference, low, high) == pytest.approx((20, 5.24, 33.39), abs=0.01)
+
+
+def test_a_share_of_all_or_none_still_has_an_interval():
+    assert ev.proportion_interval(100, 200) == pytest.approx((100 * 200 / (200 + 1.96**2), 100), abs=0.01)
+    assert ev.proportion_interval(0, 200)[0] == 0
