@@ -1,4 +1,5 @@
 """The whole path on the smoke plan, in a copy of the repository: the command, its report, and what it left."""
+import itertools
 import json
 import os
 import re
@@ -133,3 +134,34 @@ def test_bare_papermill_runs_a_notebook(root):
                   env=os.environ | {"PYTHONPATH": str(root)})
     assert done.returncode == 0, done.stderr
     assert json.loads((root / "reports/runs/interactive/schedules/default/config.json").read_text())["T"] == 50
+
+
+@pytest.mark.parametrize("without_limit, words", [
+    ({("cosine", "eps"): 20}, r"The hypothesis survives: without a limit cosine with target eps loses 70\.0 points"),
+    ({("cosine", "eps"): 20, ("linear", "eps"): 20}, "The hypothesis does not survive: without a limit cosine with target "),
+    ({}, r"The hypothesis does not survive: .* loses 0\.0 points .*; linear with eps \+0\.0 \(-5\.9 to \+5\.9\)"),
+])
+def test_the_ablation_says_whether_a_limit_on_the_estimate_was_needed(report, root, without_limit, words):
+    """Runs that never were, copied from the smoke plan, with the agreements of the test: 90 % but where it says other."""
+    made, smoke = root / "reports/runs/made-up", report[1]
+    shutil.rmtree(made, ignore_errors=True)
+    for schedule, target in itertools.product(("linear", "cosine"), ("eps", "v")):
+        copy_run(smoke / "train/cosine", made / f"train/{schedule}-{target}", {"schedule": schedule, "target": target}, {})
+        for x0 in ("none", "clip"):
+            agreement = without_limit.get((schedule, target), 90) if x0 == "none" else 90
+            copy_run(smoke / "generate/cosine", made / f"generate/{schedule}-{target}-{x0}",
+                     {"train_run": f"reports/runs/made-up/train/{schedule}-{target}", "x0_handling": x0},
+                     {"label_agreement": agreement, "images": 200})
+    runs = [p.parent.relative_to(root).as_posix() for p in sorted(made.rglob("metrics.json"))]
+    done = call(root, "run", "ablation", f"runs=[{', '.join(runs)}]", "run_dir=reports/runs/made-up/ablation/default")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = json.loads((made / "ablation/default/metrics.json").read_text())
+    assert re.match(words, metrics["limit_verdict"]), metrics
+    assert (made / "ablation/default/figures/limit.png").exists()
+
+
+def copy_run(source, target, config, metrics):
+    shutil.copytree(source, target)
+    for name, change in (("config", config | {"run_dir": "reports/" + target.as_posix().split("/reports/")[1]}), ("metrics", metrics)):
+        file = target / f"{name}.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | change))
