@@ -145,7 +145,7 @@ def loss_curves(histories, x="images"):
         smooth = h["loss"].ewm(span=max(1, len(h) // 20)).mean()
         ax.plot(h[x], h["loss"], color=colour[name], alpha=0.2, lw=1)
         ax.plot(h[x], smooth, color=colour[name], lw=2, label=name)
-    ax.set(xlabel="training images seen", ylabel="loss (mean squared error of the noise)", yscale="log")
+    ax.set(xlabel="training images seen", ylabel="training loss", yscale="log")
     ax.legend()
     return fig
 
