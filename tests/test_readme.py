@@ -1,10 +1,12 @@
 """The README prints no number that a published run did not write."""
+import itertools
 import json
 import re
 
 import pytest
 
 from lib import ROOT
+from lib.evaluation import proportion_interval
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PUBLISHED = ROOT / "reports" / "published"
@@ -17,6 +19,17 @@ def test_the_table_holds_the_numbers_of_the_published_report(plan, study):
            f"| **{m['gain']:+.1f} ± {m['gain_half']:.1f}** | {m['naive_gain']:+.1f} ± {m['naive_gain_half']:.1f} |")
     assert row in README
     assert m["accuracy_real_n"] == 5 and f"({m['real_images']:,} and {m['synthetic_images']:,})" in README
+
+
+@pytest.mark.parametrize("schedule, target", list(itertools.product(("linear", "cosine"), ("eps", "v"))))
+def test_the_table_of_limits_holds_the_numbers_of_the_published_report(schedule, target):
+    runs, cells = json.loads((PUBLISHED / "why-cosine" / "metrics.json").read_text(encoding="utf-8")), []
+    for limit in ("none", "clip"):
+        m = runs[f"generate/{schedule}-{target}-{limit}"]
+        low, high = proportion_interval(m["label_agreement"], m["images"])
+        cells.append(f"{m['label_agreement']:.1f} ({low:.1f} to {high:.1f})")
+        assert m["images"] == 200
+    assert f"| {schedule}, {target} | {' | '.join(cells)} |" in README
 
 
 def test_every_link_leads_to_a_file():
