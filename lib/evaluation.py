@@ -1,5 +1,6 @@
 """What the numbers say: accuracy over seeds with its spread, paired differences, confusion matrices, distances."""
 import numpy as np
+import pandas as pd
 from scipy import stats
 from sklearn.metrics import confusion_matrix
 from sklearn.metrics import pairwise_distances_argmin_min as nearest
@@ -21,6 +22,19 @@ def summarise(name, values):
     """{name, name_sd, name_n} of one value per seed: what metrics.json keeps of an accuracy."""
     values = np.asarray(values, float)
     return {name: float(values.mean()), f"{name}_sd": float(values.std(ddof=1)), f"{name}_n": len(values)}
+
+
+def side_by_side(rows, sigmas=4):
+    """What a formula says beside what a simulation gives. rows: (quantity, expected, measured, its standard error).
+
+    A number is inside if it is off by at most `sigmas` standard errors: of the right ones, 1 in 16,000 is not (4).
+    Returns a DataFrame with quantity, expected, measured, tolerance, inside ("yes" or "NO").
+    """
+    table = pd.DataFrame([[row[0], *map(float, row[1:])] for row in rows],
+                         columns=["quantity", "expected", "measured", "tolerance"])
+    table["tolerance"] *= sigmas
+    inside = (table["expected"] - table["measured"]).abs() <= table["tolerance"]
+    return table.assign(inside=np.where(inside, "yes", "NO"))
 
 
 def confusion(predictions, labels, num_classes):

@@ -49,3 +49,14 @@ def test_a_copy_has_distance_0_and_names_its_original():
     brighter = np.clip(reference[[7]].astype(int) // 2 + 60, 0, 255).astype(np.uint8)
     expected = np.sqrt(((brighter[0].astype(float) - reference.astype(float)) ** 2).mean((1, 2, 3))).min()
     assert ev.nearest_distance(brighter, reference)[0][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_measured_number_is_inside_four_standard_errors_or_marked():
+    table = ev.side_by_side([("a", 1, 1.39, 0.1), ("b", 1, 1.41, 0.1), ("c", 0, -0.3, 0.1)])
+    assert table["inside"].tolist() == ["yes", "NO", "yes"] and table["tolerance"].tolist() == pytest.approx([0.4] * 3)
+
+
+def test_right_measurements_are_inside():
+    rng = np.random.default_rng(0)
+    means = rng.normal(2, 3, (500, 1000)).mean(1)
+    assert (ev.side_by_side([("mean", 2, m, 3 / 1000**0.5) for m in means])["inside"] == "yes").all()
