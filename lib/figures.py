@@ -137,6 +137,33 @@ def theory_and_measurement(t, expected, measured, names, ylabel):
     return fig
 
 
+def one_curve_in_log_snr(formula, simulated, ylabel):
+    """The same quantity against t/T and against log-SNR. Both: {name: (t/T, log-SNR, values)}; lines and dots."""
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
+    colour = colours(list(formula))
+    for name in formula:
+        for ax, x, dot_x in zip(axes, formula[name], simulated[name], strict=False):
+            ax.plot(x, formula[name][2], color=colour[name], lw=2, label=f"{name}: formula")
+            ax.plot(dot_x, simulated[name][2], "o", color=colour[name], ms=5, mfc="white", label=f"{name}: simulated")
+    axes[0].set(xlabel="$t/T$", ylabel=ylabel)
+    axes[1].set(xlabel=r"log-SNR $\lambda_t$", xlim=(10, -10))
+    axes[1].legend(fontsize=9, loc="lower right")
+    return fig
+
+
+def spread_on_the_way_back(spreads):
+    """Standard deviation of x after each reverse step, a chart for each schedule. spreads: {name: {label: (T,)}}."""
+    fig, axes = plt.subplots(1, len(spreads), figsize=(max(5, 4.5 * len(spreads)), 3.2), sharey=True, squeeze=False)
+    styles = [(c, ls) for c in (OTHERS[1], OTHERS[3]) for ls in ("-", "--")]
+    for ax, (name, lines) in zip(axes[0], spreads.items(), strict=True):
+        for (label, values), (colour, ls) in zip(lines.items(), styles, strict=False):
+            ax.plot(np.arange(len(values)) + 1, values, color=colour, ls=ls, lw=2, label=label)
+        ax.set(xscale="log", yscale="log", title=name, xlabel="reverse steps done")
+    axes[0][0].set_ylabel("standard deviation of $x$")
+    axes[0][0].legend(fontsize=9, loc="upper left")
+    return fig
+
+
 def loss_curves(histories, x="images"):
     """Training loss against images seen. histories: {name: DataFrame with images, loss}."""
     fig, ax = plt.subplots(figsize=(6.5, 3.2))

@@ -4,6 +4,7 @@ right: bool (seeds, N), whether the classifier of each seed is right on each tes
 the same weights and sees the images in the same order, so they are pairs.
 """
 import numpy as np
+import pandas as pd
 from scipy import stats
 from statsmodels.stats.contingency_tables import cochrans_q as statsmodels_cochrans_q
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
@@ -81,3 +82,16 @@ def changed_cells(predictions_a, predictions_b, labels, num_classes):
         for j in range(num_classes):
             p[i, j] = combined(mcnemar(a == j, b == j)[0])
     return holm(p.ravel()).reshape(p.shape)
+
+
+def side_by_side(rows, sigmas=4):
+    """What a formula says beside what a simulation gives. rows: (quantity, expected, measured, its standard error).
+
+    A number is inside if it is off by at most `sigmas` standard errors: of the right ones, 1 in 16,000 is not (4).
+    Returns a DataFrame with quantity, expected, measured, tolerance, inside ("yes" or "NO").
+    """
+    table = pd.DataFrame([[row[0], *map(float, row[1:])] for row in rows],
+                         columns=["quantity", "expected", "measured", "tolerance"])
+    table["tolerance"] *= sigmas
+    inside = (table["expected"] - table["measured"]).abs() <= table["tolerance"]
+    return table.assign(inside=np.where(inside, "yes", "NO"))

@@ -1,12 +1,18 @@
 """Explorers for JupyterLab: controls over the same functions and figures that the notebooks use."""
+import io
+
 import ipywidgets
-import matplotlib.pyplot as plt
+import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
 
 from lib import figures
 from lib.data import to_float, to_uint8
 from lib.diffusion import q_sample
-from lib.schedules import SCHEDULES, make_schedule, noise_gain, snr
+from lib.schedules import SCHEDULES, cosine_betas, from_betas, log_snr, make_schedule, noise_gain
 
 
 def noised(schedule, images, t, eps):
@@ -15,33 +21,123 @@ def noised(schedule, images, t, eps):
     return to_uint8(q_sample(schedule, x0, torch.full((len(x0),), t), eps))
 
 
+class SchedulePanel:
+    """One figure of one place t in one schedule: noised images, alphas_cumprod, log-SNR and noise gain.
+
+    The axes have fixed limits and are drawn once; each further picture draws only what moves.
+    Faint lines: every schedule of lib.schedules at the same T.
+    """
+
+    def __init__(self, images, seed=0):
+        """images: (N, C, H, W) uint8, one row of them; seed: of their noise, the same at every t."""
+        self.images, self.colour = images, figures.colours(list(SCHEDULES))
+        self.eps = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
+        self.figure = Figure(figsize=(9.6, 4.5))
+        self.T = self.axes_drawn = self.behind = None        # pixels of the axes, and of the axes with the faint lines
+        FigureCanvasAgg(self.figure)
+        axes = self.figure.subplot_mosaic([["images"] * 3, ["ac", "snr", "gain"]], height_ratios=[1, 2])
+        figures.show_sheet(axes["images"], noised(make_schedule("linear", 2), images, 0, self.eps)[None])
+        axes["ac"].set(ylim=(-0.04, 1.04), title=r"share of signal $\bar\alpha_t$")
+        axes["snr"].set(ylim=(-24, 16), title=r"log-SNR $\lambda_t$")
+        axes["gain"].set(ylim=(1e-4, 1e2), yscale="log", title="noise gain of a plain reverse step")
+        axes["snr"].axhline(0, color="black", lw=0.8, ls=":")
+        self.others, self.chosen, self.dots, self.places = {}, [], [], []
+        curves = [axes["ac"], axes["snr"], axes["gain"]]
+        for ax in curves:
+            ax.set(xlim=(-0.02, 1.02), xlabel="$t/T$")
+            self.places.append(ax.axvline(0, color="black", lw=0.8, ls="--"))
+            self.chosen += ax.plot([], [], lw=2.5, zorder=3)
+            self.dots += ax.plot([], [], "o", ms=9, mec="white", zorder=4)
+        for name in reversed(SCHEDULES):                     # linear over linear-unscaled: one line at T=1000
+            self.others[name] = [ax.plot([], [], color=self.colour[name], lw=1, alpha=0.5)[0] for ax in curves]
+        handles = [Line2D([], [], color=self.colour[name], lw=2) for name in SCHEDULES]
+        axes["ac"].legend(handles, list(SCHEDULES), fontsize=8, loc="lower left", handlelength=1.2)
+        self.sheet, self.title = axes["images"].images[0], axes["images"].set_title(" ")
+        self.moving = [self.sheet, self.title, *self.places, *self.chosen, *self.dots]
+        self.faint = sum(self.others.values(), [])
+        for artist in self.moving + self.faint:
+            artist.set_animated(True)                        # canvas.draw leaves it out, savefig does not
+
+    def draw(self, name, T, t, s=0.008):
+        """Move everything to step t of the schedule `name` with T steps (s: cosine's offset). Returns the figure."""
+        schedule = from_betas(name, cosine_betas(T, s)) if name == "cosine" else make_schedule(name, T)
+        if T != self.T:
+            self.T, self.behind = T, None
+            for other, lines in self.others.items():
+                set_curves(lines, make_schedule(other, T))
+        values = set_curves(self.chosen, schedule)
+        for line, dot, place, value in zip(self.chosen, self.dots, self.places, values, strict=True):
+            line.set_color(self.colour[name])
+            dot.set_markerfacecolor(self.colour[name])
+            dot.set_data([(t + 1) / T], [value[t]])
+            place.set_xdata([(t + 1) / T] * 2)
+        rows = noised(schedule, self.images, t, self.eps)[None]
+        self.sheet.set_data(figures.tile(rows, max(1, round(rows.shape[-2] / 16))))
+        ac, snr, gain = (value[t].item() for value in values)
+        offset = f", s = {s:.3f}" if name == "cosine" else ""
+        self.title.set_text(f"{name}{offset}, step t = {t} of T = {T}: {100 * ac:.3g} % of the signal left, "
+                            f"log-SNR {snr:.2f}, noise gain {gain:.3g}")
+        self.alt = (f"The {name} schedule at step {t} of {T}: a row of images with that much noise above three charts "
+                    f"with the place marked: signal left {100 * ac:.3g} %, log-SNR {snr:.2f}, noise gain {gain:.3g}.")
+        return self.figure
+
+    def png(self):
+        """The figure as it stands, as PNG bytes."""
+        canvas = self.figure.canvas
+        if self.axes_drawn is None:
+            self.figure.set_dpi(140)
+            canvas.draw()                                    # lays the axes out, once
+            self.figure.set_layout_engine("none")
+            self.axes_drawn = canvas.copy_from_bbox(self.figure.bbox)
+        if self.behind is None:
+            canvas.restore_region(self.axes_drawn)
+            for line in self.faint:
+                line.axes.draw_artist(line)
+            self.behind = canvas.copy_from_bbox(self.figure.bbox)
+        canvas.restore_region(self.behind)
+        for artist in self.moving:
+            artist.axes.draw_artist(artist)
+        file, image = io.BytesIO(), Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        image.save(file, "PNG", compress_level=1, compress_type=3)      # 3: runs of equal pixels only, fast
+        return file.getvalue()
+
+
+def set_curves(lines, schedule):
+    """Give three lines a schedule's alphas_cumprod, log-SNR and noise gain over t/T, and return these three."""
+    values = schedule.alphas_cumprod, log_snr(schedule), noise_gain(schedule)
+    for line, value in zip(lines, values, strict=True):
+        line.set_data((np.arange(schedule.T) + 1) / schedule.T, value.numpy())
+    return values
+
+
 def explore_schedules(images, T=1000, seed=0):
-    """Choose schedule, T and t; see the noised images and where on the curves they are."""
-    eps = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
+    """Choose schedule, T, cosine's s and t; see the noised images and where on the curves they are."""
+    panel, output = SchedulePanel(images, seed), ipywidgets.Output()
     name = ipywidgets.ToggleButtons(options=list(SCHEDULES), description="schedule")
-    steps = ipywidgets.SelectionSlider(options=[10, 50, 100, 250, 500, 1000, 2000, 4000], value=T, description="T")
-    share = ipywidgets.FloatSlider(value=0.5, min=0, max=1, step=0.01, description="t / T", continuous_update=True)
-    output, colour = ipywidgets.Output(), figures.colours(list(SCHEDULES))
+    steps = ipywidgets.SelectionSlider(options=sorted({10, 50, 100, 250, 500, 1000, 2000, 4000, T}), value=T,
+                                       description="T")
+    offset = ipywidgets.FloatSlider(value=0.008, min=0, max=0.1, step=0.002, readout_format=".3f", disabled=True,
+                                    description="s (cosine)")
+    step = ipywidgets.IntSlider(value=T // 2, min=0, max=T - 1, description="t")
+    step.layout.width = "60%"
 
     def redraw(_=None):
-        s = make_schedule(name.value, steps.value)
-        t = min(int(share.value * s.T), s.T - 1)
-        fig, axes = plt.subplots(1, 2, figsize=(9, 3), width_ratios=[1, 1.6])
-        for other in SCHEDULES:
-            ac = make_schedule(other, s.T).alphas_cumprod
-            axes[0].plot((torch.arange(s.T) + 1) / s.T, ac, color=colour[other], label=other)
-        axes[0].plot((t + 1) / s.T, s.alphas_cumprod[t], "o", color=colour[s.name], ms=9)
-        axes[0].set(xlabel="$t/T$", ylabel=r"$\bar\alpha_t$")
-        axes[0].legend()
-        figures.show_sheet(axes[1], noised(s, images, t, eps)[None])
-        axes[1].set_title(f"t = {t}: signal {100 * s.alphas_cumprod[t]:.2f} %, SNR {snr(s)[t]:.3g}, "
-                          f"noise gain {noise_gain(s)[t]:.3g}")
+        offset.disabled = name.value != "cosine"
+        panel.draw(name.value, steps.value, step.value, offset.value)
         output.clear_output(wait=True)
         with output:
-            figures.show_png(figures.to_png(fig), f"The {s.name} schedule at step {t} of {s.T}: its curve, and images "
-                             "with that much noise.", f"{s.name}, step {t} of {s.T}.")
+            figures.show_png(panel.png(), panel.alt, f"{name.value}, step {step.value} of {steps.value}.")
 
-    for control in (name, steps, share):
+    def another_T(change):                                   # t keeps its share of T; one redraw, not three
+        share = (step.value + 1) / change.old
+        step.unobserve(redraw, "value")
+        step.max = change.new - 1
+        step.value = max(0, round(share * change.new) - 1)
+        step.observe(redraw, "value")
+        redraw()
+
+    steps.observe(another_T, "value")
+    for control in (name, offset, step):
         control.observe(redraw, "value")
     redraw()
-    return ipywidgets.VBox([ipywidgets.HBox([name, steps, share]), output])
+    return ipywidgets.VBox([name, ipywidgets.HBox([steps, offset]), step, output])

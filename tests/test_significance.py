@@ -89,3 +89,14 @@ def test_a_planted_confusion_is_found_in_its_cell_and_a_null_is_not():
     p = sig.changed_cells(a, b, labels, 4)
     assert p[2, 0] < 0.01 and p[2, 2] < 0.01
     assert np.delete(p.ravel(), [8, 10]).min() > 0.05
+
+
+def test_a_measured_number_is_inside_four_standard_errors_or_marked():
+    table = sig.side_by_side([("a", 1, 1.39, 0.1), ("b", 1, 1.41, 0.1), ("c", 0, -0.3, 0.1)])
+    assert table["inside"].tolist() == ["yes", "NO", "yes"] and table["tolerance"].tolist() == pytest.approx([0.4] * 3)
+
+
+def test_right_measurements_are_inside():
+    rng = np.random.default_rng(0)
+    means = rng.normal(2, 3, (500, 1000)).mean(1)
+    assert (sig.side_by_side([("mean", 2, m, 3 / 1000**0.5) for m in means])["inside"] == "yes").all()
