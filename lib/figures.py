@@ -211,13 +211,18 @@ def confusion(matrices, classes):
     return fig
 
 
-def confusion_difference(difference, classes):
-    """Points by which each cell of a confusion matrix changed: blue more, red less. (K, K)"""
+def confusion_difference(difference, classes, p_values=None):
+    """Points by which each cell of a confusion matrix changed: blue more, red less. (K, K)
+
+    Cells whose p-value (K, K) is below 0.05 get a frame.
+    """
     limit = max(1.0, float(np.abs(difference).max()))
     fig, ax = plt.subplots(figsize=(5.6, 4.6))
     sns.heatmap(difference, ax=ax, cmap="RdBu", center=0, vmin=-limit, vmax=limit, annot=len(classes) <= 12,
                 fmt="+.0f", square=True, annot_kws={"size": 8}, xticklabels=classes, yticklabels=classes,
                 cbar_kws={"label": "change in points", "shrink": 0.8})
+    for i, j in np.argwhere(p_values < 0.05) if p_values is not None else ():
+        ax.add_patch(plt.Rectangle((j + 0.04, i + 0.04), 0.92, 0.92, fill=False, lw=1.8, ec="black", clip_on=False))
     ax.set(xlabel="predicted", ylabel="true")
     tidy_labels(ax, classes)
     return fig

@@ -228,12 +228,13 @@ def load_state(path, model, ema, optimizer):
 
 # ---------------------------------------------------------------- classifiers
 def train_classifier(model, images, labels, *, steps, batch, lr, weight_decay=0.0, seed=0, synthetic=None,
-                     synthetic_fraction=0.5, log_every=100):
+                     synthetic_fraction=0.5, augment=None, log_every=100):
     """Train the `members` networks of `model` at once, each on batches of its own (AdamW, lr falling in a line to 0).
 
     images: (N, C, H, W) uint8, labels: (N,). synthetic: (images, labels) or None; with it, each batch holds
     round(batch * synthetic_fraction) synthetic images and real ones for the rest, so that every arm of a study takes
-    the same number of steps at the same batch size. Yields {done, loss, images_per_second} every `log_every` steps.
+    the same number of steps at the same batch size. augment: one of `lib.augmentations`,
+    applied to each batch, or None. Yields {done, loss, images_per_second} every `log_every` steps.
     """
     device = next(model.parameters()).device
     parts = [(images, labels, batch)]
@@ -250,6 +251,8 @@ def train_classifier(model, images, labels, *, steps, batch, lr, weight_decay=0.
         index = [torch.stack([o(step) for o in order]).to(device) for order in orders]       # (members, n)
         x = torch.cat([part[0][i] for part, i in zip(parts, index, strict=True)], 1)         # (members, batch, ...)
         y = torch.cat([part[1][i] for part, i in zip(parts, index, strict=True)], 1)
+        if augment is not None:
+            x = augment(x, step_generator(seed, "augment", step))
         optimizer.param_groups[0]["lr"] = lr * (1 - step / steps)
         # sum over members of each one's mean loss: every member gets the gradient that it would get alone
         loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten()) * model.members

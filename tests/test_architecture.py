@@ -14,6 +14,7 @@ from lib.parameters import STEPS
 ALLOWED = {
     "__init__": set(),
     "parameters": set(), "schedules": set(), "evaluation": set(), "significance": set(), "figures": set(), "classifiers": set(), "unet": set(),
+    "augmentations": set(),
     "data": {"image_files"}, "image_files": {"data"}, "diffusion": set(),
     "samplers": {"diffusion"}, "likelihood": {"data", "diffusion", "samplers", "schedules"}, "training": {"data", "diffusion", "schedules", "unet"}, "runs": {"figures"},
     "widgets": {"data", "diffusion", "figures", "schedules"}, "reporting": {"runs"},
