@@ -91,8 +91,11 @@ def test_the_page_tells_the_whole_story(report):
 def test_the_page_shows_the_numbers_that_the_runs_wrote(report):
     metrics = json.loads((report[1] / "augment" / "cosine" / "metrics.json").read_text())
     text = report[2].select_one("main").get_text()
-    for name in ("accuracy_real", "accuracy_mixed", "accuracy_synthetic_only", "accuracy_equal_epochs"):
-        assert f"{metrics[name]:.2f}" in text
+    arms = [name.removeprefix("arm_") for name in metrics if name.startswith("arm_")]
+    assert len(arms) == 12 and {"real", "mixed", "synthetic_only", "equal_epochs"} <= set(arms)
+    for arm in arms:
+        assert f"{metrics[f'accuracy_{arm}']:.2f}" in text
+        assert arm == "real" or "{:+.2f} ({:+.2f} to {:+.2f})".format(*(metrics[f"{k}_{arm}"] for k in ("difference", "low", "high"))) in text
     assert f"{metrics['gain']:+.2f} ± {metrics['gain_half']:.2f} points" in text
 
 

@@ -209,6 +209,22 @@ def test_the_synthetic_share_of_a_batch_is_what_was_asked():
     assert seen[:5] == [[3, 3]] * 5
 
 
+def test_an_augmentation_changes_every_batch_and_each_step_otherwise():
+    seen = []
+
+    def spy(x, generator):
+        seen.append((tuple(x.shape), torch.rand(1, generator=generator).item()))
+        return x
+
+    plain, changed = MLP((1, 8, 8), 2, (4,), members=2), MLP((1, 8, 8), 2, (4,), members=2)
+    fit(plain, steps=5)
+    fit(changed, steps=5, augment=spy)
+    assert [shape for shape, _ in seen] == [(2, 10, 1, 8, 8)] * 5 and len({draw for _, draw in seen}) == 5
+    assert torch.equal(plain.weights[0], changed.weights[0])
+    fit(changed, steps=5, augment=lambda x, generator: -x)
+    assert not torch.equal(plain.weights[0], changed.weights[0])
+
+
 def test_initial_weights_do_not_depend_on_the_number_of_members():
     a, b = CNN((3, 8, 8), 4, (8,), members=2, seed=1), CNN((3, 8, 8), 4, (8,), members=1, seed=2)
     assert torch.equal(a.nets[1][0].weight, b.nets[0][0].weight)
