@@ -211,7 +211,7 @@ def run_plan(plan):
             watch.look(last=True)
         except KeyboardInterrupt:
             print("\nstopping; the next call goes on from here", file=sys.stderr, flush=True)
-            stop(process, signal.SIGINT, seconds=10)
+            stop(process, signal.SIGINT, seconds=30)  # a second Ctrl-C ends the wait
             raise
         finally:
             stop(process, getattr(signal, "SIGKILL", signal.SIGTERM), seconds=5)

@@ -325,7 +325,7 @@ def test_two_commands_a_stop_and_a_kill_leave_nothing_behind_and_the_next_call_g
     assert second.stderr == "another command works on the plan one: wait for its end, or stop it\n"
 
     first.send_signal(signal.SIGTERM)                                        # T9
-    stdout, stderr = first.communicate(timeout=20)
+    stdout, stderr = first.communicate(timeout=60)
     assert first.returncode == 130 and stderr == "\nstopping; the next call goes on from here\n"
     assert "[1/2] train/one starts" in stdout and "done" not in stdout
     wait_for(lambda: not processes(project), 10)
