@@ -1,4 +1,4 @@
-"""Data sets: every one becomes two `Images` in memory, train and test, so that adding synthetic images is one `join`.
+"""Data sets: every one becomes three `Images` in memory, train, validation and test; adding synthetic ones is a `join`.
 
 `load("digits", canvas=12, per_class=50)` needs no download; the sets that lie on the disk are in image_files.py.
 All choices made by chance come from `seed`, through numpy's RandomState: its stream is frozen, so that a seed means the
@@ -45,9 +45,13 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The images to learn from and those to be judged on, of the same classes and shape."""
+    """The images to learn from, those to choose settings by, and those to be judged on, of the same classes and shape.
+
+    Each image of a data set stands in one part at most.
+    """
 
     train: Images
+    validation: Images
     test: Images
 
     @property
@@ -114,13 +118,15 @@ def digits(*, canvas, per_class, seed):
     """scikit-learn's 1,797 handwritten digits, 8x8 grey, grey values 0..16 scaled to 0..255; half of them are the test.
 
     canvas=0 or 8: as they are. canvas=9..32: each stands on a black canvas at a place that `seed` fixes. The split
-    depends on `seed` alone; train holds the first `per_class` of each class (0: all 899), test always 898 images.
+    depends on `seed` alone: test holds 898 images, validation a fifth of each class of the other 899, and train the
+    first `per_class` of each class of the rest (0: all).
     """
     random = np.random.RandomState(seed)
     order = random.permutation(len(plain := _plain_digits()))
     placed = Images(_place(plain.images, canvas or DIGIT, random), plain.labels, plain.classes)
     half = len(order) // 2
-    return Split(of_each_class(placed, order[half:], per_class), select(placed, order[:half]))
+    train, validation = hold_out(placed, order[half:], 0.2, per_class)
+    return Split(select(placed, train), select(placed, validation), select(placed, order[:half]))
 
 
 def _plain_digits():
@@ -136,17 +142,23 @@ def _place(images, canvas, random):
     return placed
 
 
-def of_each_class(images, order, per_class):
-    """The first `per_class` images of each class in the sequence `order` (0: all). InputError for too few."""
-    if per_class == 0:
-        return select(images, order)
+def hold_out(images, order, share, per_class):
+    """Divide positions in `images` into (train, validation); `order` is the shuffled positions, an int64 array.
+
+    validation: the last `share` of each class in `order`, at least one image, whatever `per_class` is. train: of the
+    others the first `per_class` of each class, class by class (0: all, as they follow in `order`). InputError where a
+    class has fewer than `per_class` left.
+    """
     labels = images.labels.numpy()[order]
-    chosen = [order[labels == k][:per_class] for k in range(len(images.classes))]
-    k = min(range(len(chosen)), key=lambda k: len(chosen[k]))
-    if len(chosen[k]) < per_class:
-        raise InputError(f"per_class={per_class}: expected at most {len(chosen[k])}, "
+    of_class = [order[labels == k] for k in range(len(images.classes))]
+    rest = [positions[:len(positions) - max(1, round(share * len(positions)))] for positions in of_class]
+    k = min(range(len(rest)), key=lambda k: len(rest[k]))
+    if len(rest[k]) < per_class:
+        raise InputError(f"per_class={per_class}: expected at most {len(rest[k])}, "
                          f"all training images of class {images.classes[k]!r}")
-    return select(images, np.concatenate(chosen))
+    left = np.isin(order, np.concatenate(rest))
+    train = np.concatenate([positions[:per_class] for positions in rest]) if per_class else order[left]
+    return train, order[~left]
 
 
 def digit_oracle(canvas, known=None):
@@ -207,10 +219,11 @@ def load(dataset, *, data_dir="", size=0, canvas=0, per_class=0, seed=0):
 
 
 def fingerprint(split):
-    """sha256 of the bytes of train images, train labels, test images, test labels: equal data, equal text."""
+    """sha256 of the bytes of images and labels of train, validation and test: equal data, equal text."""
     digest = hashlib.sha256()
-    for tensor in (split.train.images, split.train.labels, split.test.images, split.test.labels):
-        digest.update(tensor.cpu().contiguous().numpy())
+    for part in (split.train, split.validation, split.test):
+        for tensor in (part.images, part.labels):
+            digest.update(tensor.cpu().contiguous().numpy())
     return digest.hexdigest()
 
 
@@ -222,7 +235,8 @@ def load_for(settings):
 
 
 def check(config):
-    """Load what a notebook's config asks for and return {dataset, train, test, shape, sha256}. Errors as `load`."""
+    """Load what a notebook's config asks for and return {dataset, train, validation, test, shape, sha256}: train,
+    validation and test are numbers of images. Errors as `load`."""
     split = load_for(vars(config))
-    return {"dataset": config.dataset, "train": len(split.train), "test": len(split.test),
-            "shape": list(split.image_shape), "sha256": fingerprint(split)}
+    return {"dataset": config.dataset, "train": len(split.train), "validation": len(split.validation),
+            "test": len(split.test), "shape": list(split.image_shape), "sha256": fingerprint(split)}

@@ -12,19 +12,19 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, is_image_file
 from torchvision.datasets.utils import check_integrity
 
 from lib import ROOT, InputError
-from lib.data import SIDES, Images, Split, of_each_class, resize, select
+from lib.data import SIDES, Images, Split, hold_out, resize, select
 
 
 # ---------------------------------------------------------------- sets that torchvision downloads
 def cifar10(*, data_dir, size, per_class, seed):
-    """CIFAR-10 (Krizhevsky 2009): 50,000 / 10,000 colour images, 32x32. Files are checked against torchvision's md5."""
+    """CIFAR-10 (Krizhevsky 2009): 45,000 / 5,000 / 10,000 colour images, 32x32. torchvision's md5 is checked."""
     source = torchvision.datasets.CIFAR10
     md5s = dict([*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])])
     return _official(source, source.base_folder, md5s, source.url, data_dir, size, per_class, seed)
 
 
 def fashion_mnist(*, data_dir, size, per_class, seed):
-    """Fashion-MNIST (Xiao et al. 2017): 60,000 / 10,000 grey images, 28x28. Files are checked by length."""
+    """Fashion-MNIST (Xiao et al. 2017): 54,000 / 6,000 / 10,000 grey images, 28x28. Files are checked by length."""
     lengths = {f"raw/{part}-{kind}-ubyte": header + n * each for part, n in (("train", 60_000), ("t10k", 10_000))
                for kind, header, each in (("images-idx3", 16, 28 * 28), ("labels-idx1", 8, 1))}
     source = torchvision.datasets.FashionMNIST
@@ -33,8 +33,9 @@ def fashion_mnist(*, data_dir, size, per_class, seed):
 
 
 def _official(source, folder, files, archive, data_dir, size, per_class, seed):
-    """The official split; downloads only where there is no `folder`, never over a damaged one.
+    """The official test; of the other images, a tenth of each class, chosen by `seed`, is validation, the rest train.
 
+    Downloads only where there is no `folder`, never over a damaged one. per_class=0 keeps train in the files' order.
     files: name in `folder` -> md5 (text) or length in bytes. archive: what to unpack by hand.
     """
     root = _absolute(data_dir) if data_dir else default_data_dir()
@@ -46,9 +47,10 @@ def _official(source, folder, files, archive, data_dir, size, per_class, seed):
     if damaged:
         raise InputError(f"{target} is damaged or incomplete ({', '.join(damaged)}): "
                          f"move this folder away to download it again, or {by_hand}")
-    train, test = (_from_torchvision(source(root, train=part), size) for part in (True, False))
-    order = np.random.RandomState(seed).permutation(len(train)) if per_class else slice(None)
-    return Split(of_each_class(train, order, per_class), test)
+    pool, test = (_from_torchvision(source(root, train=part), size) for part in (True, False))
+    order = np.random.RandomState(seed).permutation(len(pool))
+    train, validation = hold_out(pool, order, 0.1, per_class)
+    return Split(select(pool, train if per_class else np.sort(train)), select(pool, validation), test)
 
 
 def default_data_dir():
@@ -110,24 +112,26 @@ def folder(*, data_dir, size, per_class, seed):
     """A folder of class folders, class/name.png or .jpg ...: all 8-bit grey (C=1) or all RGB (C=3), none converted.
 
     Photos are turned as their EXIF note says; `size` as in `resize`, 0 where all images share one shape. A fifth of
-    each class, at least one image, chosen by `seed`, is the test; `per_class` limits train. Transparent, palette and
-    16-bit images, unreadable ones and those under 8 pixels are refused. InputError names the folder or the files.
+    each class, chosen by `seed`, is the test, and a fifth of the rest validation, each at least one image; `per_class`
+    limits train. Transparent, palette and 16-bit images, unreadable ones and those under 8 pixels are refused.
+    InputError names the folder or the files.
     """
     root = _absolute(data_dir)
     if not data_dir or not root.is_dir():
         raise InputError(f"data_dir={data_dir!r}: expected a folder of class folders, with images as class/name.png")
     found = ClassFolders(root)
     counts = np.bincount(found.targets, minlength=len(found.classes))
-    if counts.min() < 2:
-        few = ", ".join(f"{name!r} has {n}" for name, n in zip(found.classes, counts, strict=True) if n < 2)
-        raise InputError(f"data_dir={data_dir!r}: expected at least 2 images in each class folder, but {few} "
+    if counts.min() < 3:
+        few = ", ".join(f"{name!r} has {n}" for name, n in zip(found.classes, counts, strict=True) if n < 3)
+        raise InputError(f"data_dir={data_dir!r}: expected at least 3 images in each class folder, but {few} "
                          f"(images end in {', '.join(IMG_EXTENSIONS)})")
     images = Images(_read_all([Path(path) for path, _ in found.samples], root, size), torch.tensor(found.targets),
                     tuple(found.classes))
     order = np.random.RandomState(seed).permutation(len(images))
     labels = images.labels.numpy()[order]
     test = np.concatenate([order[labels == k][:max(1, round(n / 5))] for k, n in enumerate(counts)])
-    return Split(of_each_class(images, order[~np.isin(order, test)], per_class), select(images, test))
+    train, validation = hold_out(images, order[~np.isin(order, test)], 0.2, per_class)
+    return Split(select(images, train), select(images, validation), select(images, test))
 
 
 def _read_all(paths, root, size):

@@ -25,9 +25,9 @@ def some_images(n=6, channels=1, side=8, classes=("a", "b")):
 
 
 def positions(split):
-    """Index in the whole data set of each train and test image of plain digits (all 1,797 differ)."""
+    """Index in the whole data set of each train, validation and test image of plain digits (all 1,797 differ)."""
     where = {bytes(x.numpy()): k for k, x in enumerate(data._plain_digits().images)}
-    return [[where[bytes(x.numpy())] for x in part.images] for part in (split.train, split.test)]
+    return [[where[bytes(x.numpy())] for x in part.images] for part in (split.train, split.validation, split.test)]
 
 
 def contents(folder):
@@ -109,29 +109,47 @@ def test_resizing_keeps_the_square_in_the_middle():
 # ---------------------------------------------------------------- digits
 def test_half_of_the_digits_are_the_test():
     split = data.load("digits")
-    assert (len(split.train), len(split.test)) == (899, 898)
+    assert len(split.train) + len(split.validation) == 899 and len(split.test) == 898
     assert split.image_shape == (1, 8, 8) and split.classes == tuple("0123456789")
+
+
+def test_a_fifth_of_each_class_of_the_other_digits_is_validation():
+    split = data.load("digits", seed=2)
+    held_out = split.validation.labels.bincount()
+    assert held_out.tolist() == [round(n / 5) for n in (split.train.labels.bincount() + held_out).tolist()]
 
 
 def test_grey_values_0_to_16_fill_0_to_255():
     assert data._plain_digits().images.unique().tolist() == [round(v * 255 / 16) for v in range(17)]
 
 
-def test_train_and_test_digits_are_disjoint():
-    train, test = positions(data.load("digits", seed=4))
-    assert sorted(train + test) == list(range(1797))
+def test_train_validation_and_test_digits_are_disjoint():
+    train, validation, test = positions(data.load("digits", seed=4))
+    assert sorted(train + validation + test) == list(range(1797))
 
 
-def test_per_class_gives_that_many_of_each_class_and_the_same_test():
-    few, many = (data.load("digits", per_class=n) for n in (5, 50))
-    assert few.train.labels.bincount().tolist() == [5] * 10
-    assert torch.equal(few.test.images, many.test.images)
-    assert set(positions(few)[0]) < set(positions(many)[0])
+def test_per_class_gives_that_many_of_each_class_and_the_same_validation_and_test():
+    few, many, every = (positions(data.load("digits", per_class=n)) for n in (5, 50, 0))
+    labels = data._plain_digits().labels
+    assert labels[few[0]].bincount().tolist() == [5] * 10
+    assert few[1:] == many[1:] == every[1:]
+    assert set(few[0]) < set(many[0]) < set(every[0])
+
+
+def test_train_is_the_first_and_validation_the_last_of_each_class_in_the_seeded_order():
+    order, labels = np.random.RandomState(3).permutation(1797)[898:], data._plain_digits().labels.numpy()
+    train, validation, _ = positions(data.load("digits", per_class=7, seed=3))
+    for k in range(10):
+        of_class = order[labels[order] == k].tolist()
+        assert train[7 * k:7 * k + 7] == of_class[:7]
+        held_out = [p for p in validation if labels[p] == k]
+        assert held_out == of_class[-len(held_out):]
 
 
 def test_canvas_moves_digits_and_changes_neither_split_nor_pixels():
     plain, placed = data.load("digits", per_class=10), data.load("digits", canvas=12, per_class=10)
     assert placed.image_shape == (1, 12, 12)
+    assert torch.equal(plain.validation.labels, placed.validation.labels)
     assert torch.equal(plain.test.labels, placed.test.labels)
     for small, large in zip(plain.train.images, placed.train.images, strict=True):
         windows = large[0].unfold(0, 8, 1).unfold(1, 8, 1)
@@ -152,16 +170,21 @@ def test_canvas_8_is_plain():
 def test_a_seed_fixes_split_and_places():
     first, again, other = (data.load("digits", canvas=12, seed=s) for s in (1, 1, 2))
     assert data.fingerprint(first) == data.fingerprint(again) != data.fingerprint(other)
-    assert set(positions(data.load("digits", seed=1))[0]) != set(positions(data.load("digits", seed=2))[0])
+    one, two = (positions(data.load("digits", seed=s)) for s in (1, 2))
+    assert all(set(a) != set(b) for a, b in zip(one, two, strict=True))
 
 
 def test_seed_0_means_the_same_images_on_every_machine():          # golden: RandomState's stream is frozen
-    assert data.fingerprint(data.load("digits", canvas=12, per_class=50))[:16] == "226e22412916adb3"
+    assert data.fingerprint(data.load("digits", canvas=12, per_class=50))[:16] == "7f7aa4d67de3e122"
 
 
-def test_too_many_per_class_names_the_class():
-    with pytest.raises(InputError, match=r"per_class=95: expected at most \d\d, all training images of class '\d'"):
-        data.load("digits", per_class=95)
+def test_too_many_per_class_names_the_class_and_the_most_that_is_left_beside_validation():
+    counts = data.load("digits").train.labels.bincount()
+    most, k = int(counts.min()), int(counts.argmin())
+    assert data.load("digits", per_class=most).train.labels.bincount().tolist() == [most] * 10
+    with pytest.raises(InputError, match=f"per_class={most + 1}: expected at most {most}, "
+                                         f"all training images of class '{k}'"):
+        data.load("digits", per_class=most + 1)
 
 
 @pytest.mark.parametrize("canvas", [0, 12])
@@ -221,15 +244,18 @@ def test_options_that_do_not_fit_are_refused(dataset, option, message):
 def test_check_says_what_a_config_loads():
     config = SimpleNamespace(dataset="digits", data_dir="", size=0, canvas=12, per_class=3, data_seed=5)
     split = data.load("digits", canvas=12, per_class=3, seed=5)
-    assert data.check(config) == {"dataset": "digits", "train": 30, "test": 898, "shape": [1, 12, 12],
-                                  "sha256": data.fingerprint(split)}
+    assert data.check(config) == {"dataset": "digits", "train": 30, "validation": len(split.validation), "test": 898,
+                                  "shape": [1, 12, 12], "sha256": data.fingerprint(split)}
 
 
-def test_one_changed_pixel_changes_the_fingerprint():
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_one_changed_pixel_or_label_changes_the_fingerprint(part):
     split = data.load("digits", per_class=2)
     before = data.fingerprint(split)
-    split.test.images[-1, 0, 4, 4] ^= 1
-    assert data.fingerprint(split) != before
+    getattr(split, part).images[-1, 0, 4, 4] ^= 1
+    changed = data.fingerprint(split)
+    getattr(split, part).labels[-1] ^= 1
+    assert len({before, changed, data.fingerprint(split)}) == 3
 
 
 # ---------------------------------------------------------------- a small set in CIFAR-10's and Fashion-MNIST's files
@@ -264,10 +290,26 @@ def small_cifar(tmp_path, monkeypatch):
 def test_cifar_files_keep_order_channels_and_names(small_cifar, tmp_path):
     files = small_cifar(tmp_path)
     split = data.load("cifar10", data_dir=str(tmp_path))
-    assert (len(split.train), len(split.test), split.image_shape) == (200, 20, (3, 32, 32))
-    assert split.classes == tuple(f"class{k}" for k in range(10))
-    stored = pickle.loads(files["data_batch_1"])["data"].reshape(-1, 3, 32, 32)
-    assert torch.equal(split.train.images[:40], torch.from_numpy(stored))
+    assert (len(split.train), len(split.validation), len(split.test)) == (180, 20, 20)
+    assert split.image_shape == (3, 32, 32) and split.classes == tuple(f"class{k}" for k in range(10))
+    stored = np.concatenate([pickle.loads(files[f"data_batch_{k}"])["data"] for k in range(1, 6)])
+    held_out = {bytes(x.numpy()) for x in split.validation.images}
+    left = [x for x in torch.from_numpy(stored).view(-1, 3, 32, 32) if bytes(x.numpy()) not in held_out]
+    assert torch.equal(split.train.images, torch.stack(left))
+
+
+def test_a_tenth_of_each_class_of_cifar_is_validation_chosen_by_seed_alone(small_cifar, tmp_path):
+    small_cifar(tmp_path)
+    splits = [data.load("cifar10", data_dir=str(tmp_path), size=16, per_class=n, seed=s)
+              for n, s in ((0, 0), (4, 0), (18, 0), (0, 1))]
+    assert all(split.validation.labels.bincount().tolist() == [2] * 10 for split in splits)
+    every, few, most, other = ([{bytes(x.numpy()) for x in part.images} for part in
+                                (split.train, split.validation, split.test)] for split in splits)
+    assert len(set.union(*every)) == 220 == sum(map(len, every))                     # disjoint, and nothing lost
+    assert every[1] == few[1] == most[1] != other[1]
+    assert every[2] == few[2] == most[2] == other[2] and few[0] < most[0] == every[0]
+    with pytest.raises(InputError, match="per_class=19: expected at most 18, all training images of class 'class0'"):
+        data.load("cifar10", data_dir=str(tmp_path), per_class=19)
 
 
 def test_cifar_subset_is_chosen_by_seed_and_grows_with_per_class(small_cifar, tmp_path):
@@ -286,7 +328,7 @@ def test_cifar_subset_is_chosen_by_seed_and_grows_with_per_class(small_cifar, tm
 def test_data_dir_defaults_to_the_environment_then_the_cache(small_cifar, tmp_path, monkeypatch):
     small_cifar(tmp_path / "class")
     monkeypatch.setenv("DREAMING_DATA_DIR", str(tmp_path / "class"))
-    assert len(data.load("cifar10").train) == 200
+    assert len(data.load("cifar10").train) == 180
     monkeypatch.delenv("DREAMING_DATA_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert image_files.default_data_dir() == tmp_path / "cache" / "dreaming-data"
@@ -302,10 +344,10 @@ def test_a_relative_data_dir_counts_from_the_project_wherever_the_notebook_runs(
 def test_download_fills_the_folder_once_and_leaves_nothing_else(small_cifar, tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR, "download", lambda self: small_cifar(self.root))
     root = tmp_path / "new" / "cache"
-    assert len(data.load("cifar10", data_dir=str(root)).train) == 200
+    assert len(data.load("cifar10", data_dir=str(root)).train) == 180
     assert [p.name for p in root.iterdir()] == [CIFAR.base_folder] and len(list(tmp_path.iterdir())) == 1
     monkeypatch.setattr(CIFAR, "download", no_network)
-    assert len(data.load("cifar10", data_dir=str(root)).train) == 200
+    assert len(data.load("cifar10", data_dir=str(root)).train) == 180
 
 
 def test_a_second_process_that_downloads_at_the_same_time_does_no_harm(small_cifar, tmp_path, monkeypatch):
@@ -315,7 +357,7 @@ def test_a_second_process_that_downloads_at_the_same_time_does_no_harm(small_cif
         theirs.update(contents(tmp_path / CIFAR.base_folder))
     theirs = {}
     monkeypatch.setattr(CIFAR, "download", both)
-    assert len(data.load("cifar10", data_dir=str(tmp_path)).train) == 200
+    assert len(data.load("cifar10", data_dir=str(tmp_path)).train) == 180
     assert [p.name for p in tmp_path.iterdir()] == [CIFAR.base_folder]
     assert contents(tmp_path / CIFAR.base_folder) == theirs
 
@@ -381,6 +423,7 @@ def test_fashion_mnist_files_are_read_and_their_length_is_checked(tmp_path, monk
         write_idx(raw / f"{part}-labels-idx1-ubyte", (np.arange(n) % 10).astype("uint8"))
     split = data.load("fashion_mnist", data_dir=str(tmp_path), per_class=20)
     assert (len(split.train), len(split.test), split.image_shape) == (200, 10_000, (1, 28, 28))
+    assert split.validation.labels.bincount().tolist() == [600] * 10
     assert split.classes[9] == "Ankle boot" and split.test.images[100, 0, 3, 5] == 100
     with open(raw / "t10k-labels-idx1-ubyte", "rb+") as file:
         file.truncate(5000)
@@ -413,25 +456,29 @@ def refused(folder, message, **options):
     assert contents(folder) == before
 
 
-def test_grey_folder_has_one_channel_and_a_fifth_of_each_class_is_the_test(pets):
+def test_grey_folder_has_one_channel_and_a_fifth_of_each_class_is_the_test_and_of_the_rest_validation(pets):
     split = data.load("folder", data_dir=str(pets))
     assert split.image_shape == (1, 10, 10) and split.classes == ("cat", "dog")
-    assert split.train.labels.bincount().tolist() == [8, 4] and split.test.labels.bincount().tolist() == [2, 1]
-    greys = torch.cat([split.train.images, split.test.images])[:, 0, 5, 5]
+    parts = split.train, split.validation, split.test
+    assert [part.labels.bincount().tolist() for part in parts] == [[6, 3], [2, 1], [2, 1]]
+    greys = torch.cat([part.images for part in parts])[:, 0, 5, 5]
     assert sorted(greys.tolist()) == list(range(0, 150, 10))
-    assert bool(((greys >= 100).long() == torch.cat([split.train.labels, split.test.labels])).all())
+    assert bool(((greys >= 100).long() == torch.cat([part.labels for part in parts])).all())
 
 
 def test_folder_split_is_fixed_by_seed_and_per_class_limits_train(pets):
     def prints(**options):
         return data.fingerprint(data.load("folder", data_dir=str(pets), **options))
     assert prints(seed=1) == prints(seed=1) != prints(seed=2)
-    assert data.load("folder", data_dir=str(pets), per_class=3).train.labels.bincount().tolist() == [3, 3]
-    refused(pets, "per_class=5: expected at most 4, all training images of class 'dog'", per_class=5)
+    few, every = (data.load("folder", data_dir=str(pets), per_class=n) for n in (2, 0))
+    assert few.train.labels.bincount().tolist() == [2, 2]
+    assert torch.equal(few.validation.images, every.validation.images)
+    assert torch.equal(few.test.images, every.test.images)
+    refused(pets, "per_class=4: expected at most 3, all training images of class 'dog'", per_class=4)
 
 
 def test_colour_folder_of_several_sizes_is_resized(tmp_path):
-    for k, end in enumerate(["png", "jpg", "bmp", "webp"]):
+    for k, end in enumerate(["png", "jpg", "bmp", "webp", "png", "jpg"]):
         picture(tmp_path / f"class{k % 2}" / f"{k}.{end}", shape=(20 + k, 30), value=(10, 20, 30))
     split = data.load("folder", data_dir=str(tmp_path), size=16)
     assert split.image_shape == (3, 16, 16)
@@ -441,7 +488,7 @@ def test_colour_folder_of_several_sizes_is_resized(tmp_path):
 def test_photos_are_turned_as_their_exif_note_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6                                            # shown turned by 90 degrees
-    for k in range(4):
+    for k in range(6):
         path = picture(tmp_path / f"class{k % 2}" / f"{k}.png", "L", (10, 12))
         Image.open(path).save(path, exif=exif)
     assert data.load("folder", data_dir=str(tmp_path)).image_shape == (1, 10, 12)
@@ -453,7 +500,7 @@ def test_hidden_files_and_folders_are_no_data(pets):
     (pets / "dog" / "._10.png").write_bytes(b"Finder's note")
     (pets / "dog" / "notes.txt").write_text("no image")
     split = data.load("folder", data_dir=str(pets))
-    assert split.classes == ("cat", "dog") and len(split.train) + len(split.test) == 15
+    assert split.classes == ("cat", "dog") and sum(map(len, (split.train, split.validation, split.test))) == 15
 
 
 def test_grey_and_colour_mixed_names_one_of_each(pets):
@@ -468,7 +515,7 @@ def test_several_sizes_need_the_option_size(pets):
 
 
 def test_large_images_need_the_option_size(tmp_path):
-    for k in range(4):
+    for k in range(6):
         picture(tmp_path / f"class{k % 2}" / f"{k}.png", "L", (65, 65))
     refused(tmp_path, "size=0: class0/0.png is 65x65: expected size=8 to 64")
 
@@ -507,12 +554,16 @@ def test_a_tiny_image_is_refused(pets):
 def test_a_class_folder_without_images_is_named(pets):
     (pets / "fish").mkdir()
     (pets / "fish" / "film.gif").write_bytes(b"")
-    refused(pets, r"at least 2 images in each class folder, but 'fish' has 0 \(images end in .jpg")
+    refused(pets, r"at least 3 images in each class folder, but 'fish' has 0 \(images end in .jpg")
 
 
-def test_a_class_with_one_image_cannot_be_split(pets):
+def test_a_class_needs_three_images_one_for_each_part(pets):
     picture(pets / "fish" / "one.png", "L")
-    refused(pets, "expected at least 2 images in each class folder, but 'fish' has 1")
+    picture(pets / "fish" / "two.png", "L")
+    refused(pets, "expected at least 3 images in each class folder, but 'fish' has 2")
+    picture(pets / "fish" / "three.png", "L")
+    split = data.load("folder", data_dir=str(pets))
+    assert [int((part.labels == 2).sum()) for part in (split.train, split.validation, split.test)] == [1, 1, 1]
 
 
 def test_no_class_folder_and_only_one_are_refused(tmp_path):
@@ -540,16 +591,16 @@ def cifar():
 
 
 @real
-def test_cifar10_has_5000_and_1000_images_per_class(cifar):
-    assert (len(cifar.train), len(cifar.test), cifar.image_shape) == (50_000, 10_000, (3, 32, 32))
-    assert cifar.train.labels.bincount().tolist() == [5000] * 10
-    assert cifar.test.labels.bincount().tolist() == [1000] * 10
+def test_cifar10_has_4500_500_and_1000_images_per_class(cifar):
+    for part, n in ((cifar.train, 4500), (cifar.validation, 500), (cifar.test, 1000)):
+        assert part.labels.bincount().tolist() == [n] * 10 and part.images.shape[1:] == (3, 32, 32)
     assert cifar.classes[0] == "airplane" and cifar.classes[9] == "truck"
 
 
 @real
 def test_cifar10_channel_means_are_the_known_ones(cifar):
-    means = torch.stack([cifar.train.images[:, c].double().mean() / 255 for c in range(3)])
+    pool = data.join(cifar.train, cifar.validation)                          # the official training images
+    means = torch.stack([pool.images[:, c].double().mean() / 255 for c in range(3)])
     known = torch.tensor([0.4914, 0.4822, 0.4465], dtype=torch.float64)
     torch.testing.assert_close(means, known, atol=1e-3, rtol=0)
 
