@@ -53,6 +53,12 @@ WEIGHTS = ("simple", "min-snr", "vlb")
 SAMPLERS = ("ancestral", "ancestral-large", "ddim", "dpm++2m", "heun")          # those of lib.samplers
 SPACINGS = ("even", "quadratic", "log-snr")
 X0_HANDLINGS = ("none", "clip", "dynamic")
+CLASSIFIERS = ("mlp", "strong-mlp", "cnn")                                      # those of lib.classifiers
+OPTIMIZERS = ("adamw", "sgd")
+# those of lib.study and notebook 40
+ARMS = ("real", "real twice", "real + flip", "real + shift", "real + flip and shift", "real + noise",
+        "real + retrieval", "real + synthetic", "real + best synthetic", "real + random synthetic",
+        "real + shift + synthetic", "synthetic only", "shuffled labels", "real, equal epochs")
 Device = Annotated[str, one_of("auto", "cpu", "cuda", "mps")]
 Seed = Annotated[int, between(0, 2**31 - 1)]
 
@@ -123,7 +129,9 @@ class GenerateConfig(Config):
     eta: Annotated[float, between(0, 1)]
     guidance: Annotated[float, between(0, 20)]
     x0_handling: Annotated[str, one_of(*X0_HANDLINGS)]
+    judge_widths: Annotated[list[int], each(between(1, 4096))]
     judge_steps: Annotated[int, at_least(1)]
+    fid: bool
     batch: Annotated[int, at_least(1)]
     seed: Seed
     device: Device
@@ -136,18 +144,50 @@ class GenerateConfig(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AugmentConfig(Config):
-    generate_run: str
-    classifier: Annotated[str, one_of("mlp", "cnn")]
+    generate_runs: Annotated[list[str], each(Rule(bool, "the name of a run"))]
+    arms: Annotated[list[str], each(one_of(*ARMS))]
+    classifier: Annotated[str, one_of(*CLASSIFIERS)]
     widths: Annotated[list[int], each(between(1, 4096))]
+    synthetic_fraction: Annotated[float, between(0.01, 0.99)]
+    filter_shares: Annotated[list[float], each(between(0.01, 0.99))]
+    steps: Annotated[int, at_least(2)]
+    batch: Annotated[int, at_least(1)]
+    optimizer: Annotated[str, one_of(*OPTIMIZERS)]
+    lrs: Annotated[list[float], each(above(0))]
+    weight_decay: Annotated[float, at_least(0)]
+    seeds: Annotated[int, between(2, 1000)]
+    seed: Seed
+    device: Device
+    run_dir: str
+
+    def check_together(self):
+        for arm in ("real", "real + synthetic"):
+            if arm not in self.arms:
+                raise InputError(f"arms={self.arms!r}: expected {arm!r} among them")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DoseConfig(Config):
+    generate_run: str
+    classifier: Annotated[str, one_of(*CLASSIFIERS)]
+    widths: Annotated[list[int], each(between(1, 4096))]
+    ratios: Annotated[list[float], each(at_least(0))]
+    shares: Annotated[list[float], each(between(0, 1))]
+    real_fractions: Annotated[list[float], each(between(0.001, 1))]
     synthetic_fraction: Annotated[float, between(0.01, 0.99)]
     steps: Annotated[int, at_least(2)]
     batch: Annotated[int, at_least(1)]
+    optimizer: Annotated[str, one_of(*OPTIMIZERS)]
     lr: Annotated[float, above(0)]
     weight_decay: Annotated[float, at_least(0)]
     seeds: Annotated[int, between(2, 1000)]
     seed: Seed
     device: Device
     run_dir: str
+
+    def check_together(self):
+        if self.real_fractions != sorted(set(self.real_fractions)):
+            raise InputError(f"real_fractions={self.real_fractions!r}: expected rising numbers")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,6 +214,7 @@ STEPS = {
     "train": Step("20_train_ddpm", TrainConfig),
     "generate": Step("30_generate", GenerateConfig),
     "augment": Step("40_augment", AugmentConfig),
+    "dose": Step("45_dose", DoseConfig),
     "ablation": Step("50_ablation", AblationConfig),
     "report": Step("90_report", ReportConfig),
 }

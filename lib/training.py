@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -224,56 +223,3 @@ def load_state(path, model, ema, optimizer):
             optimizer.state[p] = {key: tensors[f"optimizer.{key}.{name}"].to(counter if key == "step" else p.device)
                                   for key in ("step", "exp_avg", "exp_avg_sq")}
     return int(meta["done"]), float(meta["seconds"]), json.loads(meta["records"])
-
-
-# ---------------------------------------------------------------- classifiers
-def train_classifier(model, images, labels, *, steps, batch, lr, weight_decay=0.0, seed=0, synthetic=None,
-                     synthetic_fraction=0.5, augment=None, log_every=100):
-    """Train the `members` networks of `model` at once, each on batches of its own (AdamW, lr falling in a line to 0).
-
-    images: (N, C, H, W) uint8, labels: (N,). synthetic: (images, labels) or None; with it, each batch holds
-    round(batch * synthetic_fraction) synthetic images and real ones for the rest, so that every arm of a study takes
-    the same number of steps at the same batch size. augment: one of `lib.augmentations`,
-    applied to each batch, or None. Yields {done, loss, images_per_second} every `log_every` steps.
-    """
-    device = next(model.parameters()).device
-    parts = [(images, labels, batch)]
-    if synthetic is not None:
-        share = round(batch * synthetic_fraction)
-        parts = [(images, labels, batch - share), (*synthetic, share)]
-    parts = [(to_float(x).to(device), y.to(device), n) for x, y, n in parts if n]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay,
-                                  fused=device.type in ("cpu", "cuda"))
-    orders = [[PassOrder(len(x), n, seed + m) for m in range(model.members)] for x, _, n in parts]
-    model.train()
-    start, losses = time.monotonic(), []
-    for step in range(steps):
-        index = [torch.stack([o(step) for o in order]).to(device) for order in orders]       # (members, n)
-        x = torch.cat([part[0][i] for part, i in zip(parts, index, strict=True)], 1)         # (members, batch, ...)
-        y = torch.cat([part[1][i] for part, i in zip(parts, index, strict=True)], 1)
-        if augment is not None:
-            x = augment(x, step_generator(seed, "augment", step))
-        optimizer.param_groups[0]["lr"] = lr * (1 - step / steps)
-        # sum over members of each one's mean loss: every member gets the gradient that it would get alone
-        loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten()) * model.members
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach() / model.members)
-        if (step + 1) % log_every == 0 or step + 1 == steps:
-            mean = float(torch.stack(losses).mean())
-            if not math.isfinite(mean):
-                raise Diverged(f"the classifier's loss is {mean} by step {step + 1} (lr {lr}): lower lr")
-            yield {"done": step + 1, "loss": mean,
-                   "images_per_second": (step + 1) * batch * model.members / (time.monotonic() - start)}
-            losses = []
-    model.eval()
-
-
-@torch.no_grad()
-def predict(model, images, batch=1000):
-    """Predicted labels of uint8 images by each member: (members, N) int64, on the CPU."""
-    device = next(model.parameters()).device
-    out = [model(to_float(part).to(device).expand(model.members, *part.shape)).argmax(-1).cpu()
-           for part in images.split(batch)]
-    return torch.cat(out, 1)

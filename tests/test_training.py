@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from lib import InputError
-from lib.classifiers import CNN, MLP
 from lib.samplers import ImageNoise, sample
 from lib.schedules import from_betas, make_schedule
 from lib.training import (
@@ -12,10 +11,8 @@ from lib.training import (
     load_model,
     load_tensors,
     pick_device,
-    predict,
     save_model,
     save_tensors,
-    train_classifier,
     train_ddpm,
     warmup_cosine,
 )
@@ -169,62 +166,3 @@ def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(InputError, match="device='cuda': expected 'auto' or one of this machine's: 'cpu'"):
         pick_device("cuda")
     assert pick_device("auto").type == "cpu"
-
-
-# ---------------------------------------------------------------- classifiers
-def fit(model, steps=150, seed=0, **more):
-    images, labels = toy()
-    for _ in train_classifier(model, images, labels, steps=steps, batch=10, lr=3e-3, seed=seed, **more):
-        pass
-    return predict(model, images), labels
-
-
-@pytest.mark.parametrize("make", [lambda m: MLP((1, 8, 8), 2, (16,), m), lambda m: CNN((1, 8, 8), 2, (8, 8), m)])
-def test_a_classifier_learns_two_classes(make):
-    predictions, labels = fit(make(3))
-    assert predictions.shape == (3, 40)
-    assert (predictions == labels).float().mean() > 0.95
-
-
-def test_a_member_of_a_stack_is_the_network_trained_alone():
-    together = MLP((1, 8, 8), 2, (16,), members=3, seed=5)
-    alone = MLP((1, 8, 8), 2, (16,), members=1, seed=6)                     # member 1 of the three
-    assert torch.equal(together.weights[0][1], alone.weights[0][0])
-    fit(together, steps=40, seed=5)
-    fit(alone, steps=40, seed=6)
-    # the same arithmetic in another batched product: float32 rounding over 40 steps
-    torch.testing.assert_close(together.weights[0][1], alone.weights[0][0], rtol=1e-3, atol=1e-4)
-
-
-def test_the_synthetic_share_of_a_batch_is_what_was_asked():
-    seen = []
-
-    class Spy(MLP):
-        def forward(self, x):
-            seen.append((x == 1).flatten(2).all(-1).sum(1).tolist())
-            return super().forward(x)
-
-    white = (torch.full((6, 1, 8, 8), 255, dtype=torch.uint8), torch.zeros(6, dtype=torch.long))
-    fit(Spy((1, 8, 8), 2, (4,), members=2), steps=5, synthetic=white, synthetic_fraction=0.3)
-    assert seen[:5] == [[3, 3]] * 5
-
-
-def test_an_augmentation_changes_every_batch_and_each_step_otherwise():
-    seen = []
-
-    def spy(x, generator):
-        seen.append((tuple(x.shape), torch.rand(1, generator=generator).item()))
-        return x
-
-    plain, changed = MLP((1, 8, 8), 2, (4,), members=2), MLP((1, 8, 8), 2, (4,), members=2)
-    fit(plain, steps=5)
-    fit(changed, steps=5, augment=spy)
-    assert [shape for shape, _ in seen] == [(2, 10, 1, 8, 8)] * 5 and len({draw for _, draw in seen}) == 5
-    assert torch.equal(plain.weights[0], changed.weights[0])
-    fit(changed, steps=5, augment=lambda x, generator: -x)
-    assert not torch.equal(plain.weights[0], changed.weights[0])
-
-
-def test_initial_weights_do_not_depend_on_the_number_of_members():
-    a, b = CNN((3, 8, 8), 4, (8,), members=2, seed=1), CNN((3, 8, 8), 4, (8,), members=1, seed=2)
-    assert torch.equal(a.nets[1][0].weight, b.nets[0][0].weight)
