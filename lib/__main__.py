@@ -1,4 +1,4 @@
-"""The front door: `python3 -m lib report`, `test`, `lab` or `run`, from the repository's root.
+"""The front door: `python3 -m lib report`, `test`, `lab`, `run` or `bench`, from the repository's root.
 
 Outside of an environment the first call makes .venv; so this file uses the standard library alone until the command's
 own function, and no syntax that an old Python 3 could not read: it is to say in one sentence what is needed.
@@ -41,6 +41,10 @@ commands
   run NOTEBOOK [NAME=VALUE ...]
                   run one notebook, named by file (20_train_ddpm) or step (train), with its defaults but for the given
                   values; seconds to minutes. Writes reports/runs/interactive/STEP/ with the executed copy.
+  bench           compare the speed of training and sampling with other libraries, at the same work and in one run,
+                  some 4 minutes on a laptop. Writes reports/build/bench/bench.json.
+      --rounds N       how often each side takes its turn (6)
+      --only NAME      only the cases whose name begins so: train, sample, mlp, cnn, train-8x8 ...
 
 The first call makes the environment .venv: some 3 minutes, and about 6 GB on Linux. In an active virtual or conda
 environment that has the packages, that one is used. Exit codes: 0 done, 1 a run or test failed, 2 a value to mend,
@@ -147,10 +151,12 @@ SNAKEMAKE = "import sys; sys.modules['rfc3987_syntax'] = None; from snakemake.cl
 
 
 def snakemake(plan, *words):
-    """The command line of Snakemake for a plan."""
+    """The command line of Snakemake for a plan. joblib knows a container's share of the processor, Snakemake doesn't:
+    networks with more threads than that spend their time waiting for each other."""
+    from joblib import cpu_count
     return [sys.executable, "-c", SNAKEMAKE, "--snakefile", str(ROOT / "reports" / "Snakefile"),
             "--directory", str(plan.folder), "--profile", str(ROOT / "reports" / "profiles" / profile()),
-            "--config", f"plan={plan.file}"] + list(words)
+            "--cores", str(cpu_count()), "--config", f"plan={plan.file}"] + list(words)
 
 
 def profile():
@@ -361,6 +367,12 @@ def run(arguments):
     return 0
 
 
+def bench(arguments):
+    from lib import bench
+    bench.bench(arguments.rounds, arguments.only)
+    return 0
+
+
 # ---------------------------------------------------------------- the door
 def read_arguments(words):
     """The parsed arguments, and what follows `test`. Ends the process for a call for help and for wrong words."""
@@ -369,16 +381,18 @@ def read_arguments(words):
         names = sorted(p.stem for p in (ROOT / "reports" / "plans").glob("*.yml"))
         print(HELP.format(plans=", ".join(names)))
         sys.exit(0 if wants_help else 2)
-    usage = "python3 -m lib report|test|lab|run ... (-h explains)"
+    usage = "python3 -m lib report|test|lab|run|bench ... (-h explains)"
     parser = argparse.ArgumentParser(usage=usage, add_help=False, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     command = {name: commands.add_parser(name, usage=usage, add_help=False, allow_abbrev=False)
-               for name in ("report", "test", "lab", "run")}
+               for name in ("report", "test", "lab", "run", "bench")}
     command["report"].add_argument("plan", nargs="?", default="digits")
     command["report"].add_argument("--data-dir")
     command["report"].add_argument("-n", "--dry-run", action="store_true")
     command["run"].add_argument("notebook")
     command["run"].add_argument("values", nargs="*", metavar="NAME=VALUE")
+    command["bench"].add_argument("--rounds", type=int, default=6)
+    command["bench"].add_argument("--only", default="")
     arguments, rest = parser.parse_known_args(words)
     if rest and arguments.command != "test":
         parser.error("unknown words: " + " ".join(rest))
@@ -397,7 +411,7 @@ def main(words):
         enter_environment(words)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the runs as Ctrl-C does
         commands = {"report": lambda: report(arguments), "test": lambda: test(rest), "lab": lab,
-                    "run": lambda: run(arguments)}
+                    "run": lambda: run(arguments), "bench": lambda: bench(arguments)}
         return commands[arguments.command]()
     except InputError as error:
         print(error, file=sys.stderr)

@@ -19,6 +19,7 @@ import time
 import traceback
 from pathlib import Path
 
+import joblib
 import yaml
 
 from lib import ROOT, InputError, parameters
@@ -26,10 +27,10 @@ from lib.parameters import STEPS
 
 RUNS = "reports/runs"
 SET_BY_PLAN = ("run_dir", "runs", "missing", "plan")        # parameters that a plan's author doesn't write
-READS = {"train_run": "train", "generate_run": "generate"}  # parameter: the step whose run it names
-COMPARED = ("train", "generate", "augment")                 # the steps that an ablation compares
+READS = {"train_run": "train", "generate_run": "generate", "generate_runs": "generate"}     # parameter: whose run(s)
+COMPARED = ("train", "generate", "augment", "dose")         # the steps that an ablation compares
 NAME, NAME_WORDS = r"[A-Za-z0-9][A-Za-z0-9_.-]*", "letters, digits and . _ - (it names a folder)"
-GPU_STEPS = ("train", "generate", "augment")
+GPU_STEPS = ("train", "generate", "augment", "dose")
 IN_REPORT = ("schedules", "report")                         # the steps whose notebooks the report shows
 
 
@@ -222,13 +223,15 @@ def make_job(path, step, name, given, common, defaults, jobs):
                "missing": [], "plan": path.stem if path.parent == ROOT / "reports" / "plans" else in_root(path)}
     for parameter, source in READS.items():
         if parameter in defaults:
-            known = [j for j in jobs if j.step == source]
-            read = [j for j in known if j.name == given.get(parameter)]
-            if not read:
-                raise InputError(f"{parameter}={given.get(parameter)!r}: expected the name of a run of the step "
-                                 f"{source}: {', '.join(j.name for j in known)}")
+            known, named = {j.name: j for j in jobs if j.step == source}, given.get(parameter)
+            several = isinstance(defaults[parameter], list)
+            names = named if several and isinstance(named, list) else [named]
+            if not names or not all(isinstance(name, str) and name in known for name in names):
+                what = "a list of names of runs" if several else "the name of a run"
+                raise InputError(f"{parameter}={named!r}: expected {what} of the step {source}: {', '.join(known)}")
+            read = [known[name] for name in names]
             upstream += read
-            by_plan[parameter] = read[0].config.run_dir
+            by_plan[parameter] = [j.config.run_dir for j in read] if several else read[0].config.run_dir
     values = defaults | {k: v for k, v in common.items() if k in defaults} | given
     values |= {k: v for k, v in by_plan.items() if k in defaults}
     return Job(step, name, parameters.build(STEPS[step].config, values), tuple(upstream))
@@ -278,7 +281,7 @@ def code_hash(step):
     digest = hashlib.sha256(json.dumps(code, sort_keys=True).encode())
     if step == "report":
         folder = ROOT / "reports"
-        for file in sorted([folder / "seed_paper.yml", *folder.glob("template/**/*")]):
+        for file in sorted(folder.glob("template/**/*")):
             digest.update(file.read_bytes() if file.is_file() else b"")
     return digest.hexdigest()[:16]
 
@@ -380,6 +383,7 @@ def run_interactive(step, values):
     notebook = ROOT / "notebooks" / f"{STEPS[step].notebook}.ipynb"
     config = parameters.build(STEPS[step].config, parameters.defaults(notebook) | values)
     out = ROOT / (config.run_dir or f"{RUNS}/interactive/{step}/default") / "notebook.ipynb"
+    os.environ.setdefault("OMP_NUM_THREADS", str(joblib.cpu_count()))
     run_notebook(notebook, out, values)
     return out
 
@@ -466,6 +470,6 @@ def partial_report(plan, failed):
         values = job.values | {"runs": [u.config.run_dir for u in job.upstream if u.label in usable]}
         if "missing" in values:
             values["missing"] = [u.config.run_dir for u in job.upstream if u.label not in usable]
-        if run_job(values, os.cpu_count() or 1, plan.title) == 0:
+        if run_job(values, joblib.cpu_count(), plan.title) == 0:
             usable.add(job.label)
     return "report/default" in usable

@@ -13,12 +13,15 @@ from lib.parameters import STEPS
 
 ALLOWED = {
     "__init__": set(),
-    "parameters": set(), "schedules": set(), "evaluation": set(), "significance": set(), "figures": set(), "classifiers": set(), "unet": set(),
+    "parameters": set(), "schedules": set(), "evaluation": set(), "significance": set(), "figures": set(), "unet": set(),
     "augmentations": set(),
+    "classifiers": {"data", "training"}, "quality": {"classifiers", "data", "evaluation"}, "claims": {"evaluation"},
+    "study": {"augmentations", "classifiers", "data", "evaluation", "significance", "training"},
     "data": {"image_files"}, "image_files": {"data"}, "diffusion": set(),
     "samplers": {"diffusion"}, "likelihood": {"data", "diffusion", "samplers", "schedules"}, "training": {"data", "diffusion", "schedules", "unet"}, "runs": {"figures"},
     "widgets": {"data", "diffusion", "figures", "schedules"}, "reporting": {"runs"},
-    "plans": {"parameters", "data", "reporting"}, "__main__": {"plans"},
+    "plans": {"parameters", "data", "reporting"}, "__main__": {"plans", "bench"},
+    "peers": {"classifiers", "data"}, "bench": {"peers", "runs", "classifiers", "samplers", "schedules", "training", "unet"},
 }
 MODULES = sorted(p.stem for p in (ROOT / "lib").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -38,7 +38,7 @@ def test_help_names_every_command_and_needs_no_environment():
     bare = "import runpy, sys; sys.path.insert(0, '.'); sys.argv += ['-h']; runpy.run_module('lib', None, '__main__')"
     done = python(ROOT, "-I", "-S", "-c", bare)
     assert done.returncode == 0 and done.stderr == ""
-    assert all(f"\n  {command}" in done.stdout for command in ("report", "test", "lab", "run"))
+    assert all(f"\n  {command}" in done.stdout for command in ("report", "test", "lab", "run", "bench"))
 
 
 @pytest.mark.parametrize("words, sentence", [
@@ -51,6 +51,8 @@ def test_help_names_every_command_and_needs_no_environment():
     (["run", "train", "stepz=3"], "unknown parameter 'stepz', perhaps 'steps'"),
     (["run", "train", "steps=no"], "steps='no' is str, expected a number (int)"),
     (["run", "train", "lr=[1"], "'[1' is no YAML value"),
+    (["bench", "--only", "trian"], "--only trian: expected one of train-32x32, train-8x8, sample-32x32"),
+    (["bench", "--rounds", "0"], "--rounds 0: expected 1 or more"),
 ])
 def test_a_wrong_word_ends_with_2_and_a_sentence(words, sentence, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -213,8 +215,8 @@ CHANGES = {  # T1, T6, T7: what is done to the finished project -> the runs that
     "widths": (in_plan("[8, 8]", "[8, 9]"), {"augment/cosine"} | REPORT),
     "T": (in_plan("train:\n", "schedules: {default: {T: 200}}\ntrain:\n"), {"schedules/default", "report/default"}),
     "title": (in_plan("A tiny plan", "A small plan"), {"report/default"}),
-    "a new run": (in_plan("augment:\n", "augment:\n  wide: {generate_run: linear}\n"), {"augment/wide"} | REPORT),
-    "a run less": (in_plan("  cosine: {generate_run: cosine, widths: [8, 8]}\n", ""), REPORT),
+    "a new run": (in_plan("augment:\n", "augment:\n  wide: {generate_runs: [linear]}\n"), {"augment/wide"} | REPORT),
+    "a run less": (in_plan("  cosine: {generate_runs: [cosine], widths: [8, 8]}\n", ""), REPORT),
     "code of one notebook": (lambda p: cell(p, "40_augment", 3, "from lib.maths import twice\nx = twice(3)"),
                              {"augment/linear", "augment/cosine"} | REPORT),
     "a module of two notebooks": (lambda p: change(p / "lib/maths.py", "2 * x", "x + x"),
