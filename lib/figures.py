@@ -9,7 +9,7 @@ import seaborn as sns
 from IPython.display import display
 
 # Okabe & Ito's palette: told apart by colour-blind readers too
-COLOURS = {"linear": "#0072B2", "cosine": "#D55E00", "synthetic": "#009E73", "real": "#5B6770"}
+COLOURS = {"linear": "#0072B2", "cosine": "#D55E00", "synthetic": "#009E73", "real": "#5B6770", "perfect": "#A9B2B8"}
 OTHERS = ["#CC79A7", "#8A6D00", "#56B4E9", "#882255", "#117733", "#444444"]
 plt.rcParams.update({
     "figure.dpi": 100, "figure.constrained_layout.use": True, "font.size": 10.5, "axes.titlesize": 11,
@@ -274,15 +274,60 @@ def paired_dots(rows, xlabel):
 
 
 def accuracy_curves(curves):
-    """Test accuracy against optimiser steps, with the range over seeds. curves: {name: [(step, (n,) percent), ...]}."""
+    """Validation accuracy against optimiser steps, with the range over seeds.
+
+    curves: {name: [(step, (n,) percent), ...]}.
+    """
     fig, ax = plt.subplots(figsize=(6.5, 3.2))
     colour = colours(list(curves))
     for name, points in curves.items():
         steps, values = [p[0] for p in points], np.array([p[1] for p in points])
         ax.plot(steps, values.mean(1), color=colour[name], lw=2, label=name)
         ax.fill_between(steps, values.min(1), values.max(1), color=colour[name], alpha=0.18, lw=0)
-    ax.set(xlabel="optimiser steps", ylabel="test accuracy in percent")
+    ax.set(xlabel="optimiser steps", ylabel="validation accuracy in percent")
     ax.legend(loc="lower right")
+    return fig
+
+
+def dose_response(panels):
+    """Mean accuracy and its range over seeds, a chart for each question.
+
+    panels: {(title, xlabel, scale of x): {name: [(x, (n,) accuracies in percent), ...]}}.
+    """
+    fig, axes = plt.subplots(1, len(panels), figsize=(4.1 * len(panels), 3.4), sharey=True, squeeze=False)
+    for ax, ((title, xlabel, scale), lines) in zip(axes[0], panels.items(), strict=True):
+        colour = colours(list(lines))
+        for name, points in lines.items():
+            x, values = [p[0] for p in points], np.array([p[1] for p in points])
+            ax.plot(x, values.mean(1), "o-", color=colour[name], lw=2, ms=5, label=name if len(lines) > 1 else None)
+            ax.fill_between(x, values.min(1), values.max(1), color=colour[name], alpha=0.18, lw=0)
+        ax.set(title=title, xlabel=xlabel, xscale=scale)
+        if len(lines) > 1:
+            ax.legend(loc="lower right")
+    axes[0][0].set_ylabel("test accuracy in percent")
+    return fig
+
+
+def by_class_dots(table, columns, p=None, beside=None):
+    """A chart for each column with a row for each class. table: DataFrame indexed by class.
+
+    p: column of p-values; in the first chart a dot is filled where it is below 0.05. beside: {column: another one},
+    drawn as a hollow dot.
+    """
+    fig, axes = plt.subplots(1, len(columns), figsize=(3.2 * len(columns), 0.32 * len(table) + 1.1), sharey=True)
+    rows = np.arange(len(table))
+    for k, (ax, column) in enumerate(zip(axes, columns, strict=True)):
+        colour = COLOURS["synthetic"] if k else COLOURS["linear"]
+        filled = table[p] < 0.05 if p and not k else np.full(len(table), True)
+        if beside and column in beside:
+            ax.plot(table[beside[column]], rows, "o", color=COLOURS["real"], mfc="white", ms=6)
+        ax.scatter(table[column], rows, s=40, zorder=3, edgecolors=colour,
+                   facecolors=[colour if f else "white" for f in filled])
+        if not k:
+            ax.axvline(0, color="black", lw=0.8, ls=":")
+        ax.set_xlabel(column)
+    axes[0].set_yticks(rows, table.index)
+    axes[0].set_ylim(len(table) - 0.5, -0.5)
     return fig
 
 

@@ -14,10 +14,9 @@ from scipy.spatial.distance import cdist
 from torch import nn
 
 from lib import InputError
-from lib.classifiers import CNN
+from lib.classifiers import CNN, train_classifier
 from lib.data import to_float
 from lib.evaluation import nearest_distance
-from lib.training import train_classifier
 
 COPY = 1.0      # rms distance, grey levels of 0..255: two images at most this far apart are the same picture
 ALARM = 0.01    # p-value under which the gate speaks: about one in a hundred sets of new real images

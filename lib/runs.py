@@ -118,9 +118,12 @@ class Run:
         words = read_json(self.path("figures/figures.json"))[name]
         show_png(self.path(f"figures/{name}.png").read_bytes(), words["alt"], words["caption"])
 
-    def track(self, records, total, unit="steps"):
-        """Pass `records` (mappings with a key `done`) on; show one progress line and keep it in progress.json."""
-        line, start, last, first = None, time.monotonic(), 0.0, None
+    def track(self, records, total, unit="steps", line=None):
+        """Pass `records` (mappings with a key `done`) on; show one progress line and keep it in progress.json.
+
+        line: the `Line` of several loops that share one.
+        """
+        line, start, last, first = line or Line(), time.monotonic(), 0.0, None
         for record in records:
             yield record
             now = time.monotonic()
@@ -133,9 +136,9 @@ class Run:
                 k: float(f"{record[k]:.4g}") for k in ("loss", "images_per_second") if k in record}
             if math.isfinite(left):
                 state["seconds_left"] = round(left, 1)
-            words = progress_line(state)
+            words = line.about + progress_line(state)
             write_json(self.folder / "progress.json", state | {"line": words})
-            line = show_line(words, line)
+            line.show(words)
 
     def finish(self, metrics):
         """Write metrics.json, last and whole: flat name -> finite number (or text). NaN is refused."""
@@ -165,13 +168,18 @@ def progress_line(state):
     return ", ".join(parts)
 
 
-def show_line(text, handle=None):
-    """Show one line in a notebook, or replace the one that `handle` stands for: one output, not hundreds."""
-    from IPython.display import display
-    if handle is None:
-        return display({"text/plain": text}, raw=True, display_id=True, metadata={"progress": True})
-    handle.update({"text/plain": text}, raw=True, metadata={"progress": True})
-    return handle
+class Line:
+    """One line in a notebook that is written again and again: one output, not hundreds. about: how it begins."""
+
+    def __init__(self, about=""):
+        self.about, self.handle = about, None
+
+    def show(self, text):
+        from IPython.display import display
+        if self.handle is None:
+            self.handle = display({"text/plain": text}, raw=True, display_id=True, metadata={"progress": True})
+        else:
+            self.handle.update({"text/plain": text}, raw=True, metadata={"progress": True})
 
 
 # ---------------------------------------------------------------- start, load, compare

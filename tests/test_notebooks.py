@@ -16,8 +16,8 @@ from lib import ROOT
 from lib.parameters import STEPS
 
 pytestmark = pytest.mark.slow
-RUNS = ["schedules/default", "train/cosine", "train/linear", "generate/cosine", "generate/linear", "augment/cosine",
-        "augment/linear", "ablation/default", "report/default"]
+RUNS = ["schedules/default", "train/cosine", "train/linear", "generate/cosine", "generate/cosine-again", "generate/linear",
+        "augment/cosine", "augment/linear", "dose/cosine", "ablation/default", "report/default"]
 
 
 def call(root, *words):
@@ -64,7 +64,7 @@ def test_saved_notebooks_hold_one_line_of_progress_at_most_per_loop(report, run)
     for cell in nb.cells:
         if cell.cell_type == "code":
             lines = [o for o in cell.outputs if o.get("metadata", {}).get("progress")]
-            assert len(lines) <= (12 if "ARMS = {" in cell.source else 1)   # one for each arm
+            assert len(lines) <= 1
             assert not [o for o in cell.outputs if o.output_type == "error"]
 
 
@@ -79,8 +79,8 @@ def test_the_page_tells_the_whole_story(report):
     page = report[2]
     assert page.title.get_text() == "Smoke test"
     sections = [h.get_text() for h in page.select("main h2")]
-    assert sections[:7] == ["How the images turn into noise", "What the network learned", "What it imagines",
-                            "What it does for a classifier", "What changed with the configuration",
+    assert sections[:8] == ["How the images turn into noise", "What the network learned", "What it imagines",
+                            "What it does for a classifier", "How many synthetic images is a real one worth?", "What changed with the configuration",
                             "The seed paper's claims beside these results", "What this does not show"]
     assert sections[-1 - [s.startswith("Appendix A") for s in sections[::-1]].index(True)].startswith("Appendix A: Noise")
     assert len(page.select("figure img[alt]")) >= 15 and not page.select("img:not([alt])")
@@ -92,11 +92,13 @@ def test_the_page_shows_the_numbers_that_the_runs_wrote(report):
     metrics = json.loads((report[1] / "augment" / "cosine" / "metrics.json").read_text())
     text = report[2].select_one("main").get_text()
     arms = [name.removeprefix("arm_") for name in metrics if name.startswith("arm_")]
-    assert len(arms) == 12 and {"real", "mixed", "synthetic_only", "equal_epochs"} <= set(arms)
+    assert len(arms) == 14 and {"real", "mixed", "synthetic_only", "equal_epochs"} <= set(arms)
     for arm in arms:
         assert f"{metrics[f'accuracy_{arm}']:.2f}" in text
         assert arm == "real" or "{:+.2f} ({:+.2f} to {:+.2f})".format(*(metrics[f"{k}_{arm}"] for k in ("difference", "low", "high"))) in text
-    assert f"{metrics['gain']:+.2f} ± {metrics['gain_half']:.2f} points" in text
+    assert f"{metrics['gain']:+.2f} points ({metrics['gain_low']:+.2f} to {metrics['gain_high']:+.2f})" in text
+    assert metrics["generators"] == 2 and metrics["accuracy_real_n"] == 2 and metrics["accuracy_mixed_n"] == 4
+    assert "memorisation gate:" in text.lower() and json.loads((report[1] / "dose" / "cosine" / "metrics.json").read_text())["answer"] in text
 
 
 def test_the_page_names_no_folder_of_this_machine(report, root):

@@ -28,7 +28,7 @@ STEPS = {
         steps=Annotated[int, at_least(1)], lr=Annotated[float, above(0)], run_dir=str)),
     "generate": Step("30_generate", stand_in("GenerateConfig", train_run=str, images=int, seed=int, run_dir=str)),
     "augment": Step("40_augment", stand_in(
-        "AugmentConfig", generate_run=str, widths=list[int], clip=bool, run_dir=str)),
+        "AugmentConfig", generate_runs=list[str], widths=list[int], clip=bool, run_dir=str)),
     "ablation": Step("50_ablation", stand_in("AblationConfig", runs=list[str], run_dir=str)),
     "report": Step("90_report", stand_in("ReportConfig", plan=str, runs=list[str], missing=list[str], run_dir=str)),
 }
@@ -39,7 +39,7 @@ PARAMETERS = {
     "20_train_ddpm":
         "dataset = 'toy'\nschedule = 'linear'\nseed = 0\ntrouble = ''\nsteps = 10\nlr = 1e-3\nrun_dir = ''",
     "30_generate": "train_run = 'reports/runs/interactive/train/default'\nimages = 5\nseed = 0\nrun_dir = ''",
-    "40_augment": "generate_run = 'reports/runs/interactive/generate/default'\nwidths = [8]\nclip = True\nrun_dir = ''",
+    "40_augment": "generate_runs = ['reports/runs/interactive/generate/default']\nwidths = [8]\nclip = True\nrun_dir = ''",
     "50_ablation": "runs = []\nrun_dir = ''",
     "90_report": "plan = 'tiny'\nruns = []\nmissing = []\nrun_dir = ''",
 }
@@ -79,8 +79,8 @@ generate:
   linear: {train_run: linear}
   cosine: {train_run: cosine, images: 6}
 augment:
-  linear: {generate_run: linear}
-  cosine: {generate_run: cosine, widths: [8, 8]}
+  linear: {generate_runs: [linear]}
+  cosine: {generate_runs: [cosine], widths: [8, 8]}
 """
 JOBS = ["schedules/default", "train/linear", "train/cosine", "generate/linear", "generate/cosine", "augment/linear",
         "augment/cosine", "ablation/default", "report/default"]
@@ -123,7 +123,7 @@ def make_project(folder):
                             "    html.write_text(title + ''.join(n.read_text() for n in notebooks))\n"
                             "def write_pdf(html, pdf):\n    pdf.write_bytes(b'%PDF')\n",
         "lib/shapes.py": "from . import maths\n", "lib/maths.py": "def twice(x):\n    return 2 * x\n",
-        "lib/unused.py": "x = 1\n", "reports/plans/tiny.yml": PLAN, "reports/seed_paper.yml": "claims: []\n"}
+        "lib/unused.py": "x = 1\n", "reports/plans/tiny.yml": PLAN}
     files |= {f"notebooks/{name}.ipynb": json.dumps(notebook(name)) for name in PARAMETERS}
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +225,10 @@ BAD_PLANS = {
     "train: {a: {}}\ngenerate: {a: {}}": "generate.a: train_run=None: expected the name of a run of the step train: a",
     "train: {a: {}}\ngenerate: {a: {train_run: b}}": "generate.a: train_run='b': expected the name of a run",
     "train: {a: {}}\ngenerate: {a: {train_run: [a]}}": "generate.a: train_run=['a']: expected the name of a run",
-    "train: {a: {}}\naugment: {a: {generate_run: a}}": "augment.a: generate_run='a': expected the name of a run",
+    "train: {a: {}}\naugment: {a: {generate_runs: a}}": "augment.a: generate_runs='a': expected a list of names of runs of the step generate",
+    "train: {a: {}}\naugment: {a: {generate_runs: [a]}}": "augment.a: generate_runs=['a']: expected a list of names of runs",
+    "train: {a: {}}\naugment: {a: {generate_runs: []}}": "augment.a: generate_runs=[]: expected a list of names of runs",
+    "train: {a: {}}\naugment: {a: {}}": "augment.a: generate_runs=None: expected a list of names of runs",
     "train: {a: {}}\nreport: {}": "report: expected one run named default",
     "train: {a: {}}\nreport: {x: {}}": "report: unknown name 'x'; accepted are default",
     "train: {a: {}}\nablation: {default: {runs: []}}": "ablation.default: runs is set by the plan itself",
@@ -284,7 +287,6 @@ CODE_CHANGES = {  # what is done: the steps whose results it can change
     "prose": (lambda p: cell(p, "20_train_ddpm", 1, "Other words."), ""),
     "prose that the report shows": (lambda p: cell(p, "90_report", 1, "Other words."), "report"),
     "how the report is made": (lambda p: change(p / "lib/reporting.py", "title +", "title * 2 +"), "report"),
-    "what the report compares with": (lambda p: change(p / "reports/seed_paper.yml", "[]", "[1]"), "report"),
 }
 
 
