@@ -126,10 +126,10 @@ def higher_rate(studies):
 
 def cnn_is_better(studies):
     claim, where = "A CNN in place of the MLP would do better (not tested).", "section V"
-    of = {kind: [s["metrics"] for s in studies if s["config"]["classifier"] == kind] for kind in ("mlp", "cnn")}
-    pair = next(((a, b) for a in of["mlp"] for b in of["cnn"] if a["generator"] == b["generator"]), None)
+    of = {kind: [s for s in studies if s["config"]["classifier"] == kind] for kind in ("mlp", "cnn")}
+    pair = next(((a["metrics"], b["metrics"]) for a in of["mlp"] for b in of["cnn"] if a["data"] == b["data"]), None)
     if pair is None:
-        return Answer(claim, where, OPEN, "Needs a study with classifier mlp and one with cnn, of the same images.")
+        return Answer(claim, where, OPEN, "Needs a study with classifier mlp and one with cnn, on the same data.")
     a, b = pair
     _, low, high = evaluation.difference_of_proportions(*((m["accuracy_mixed"], m["test_images"]) for m in (b, a)))
     return Answer(claim, where, REPRODUCED if low > 0 else NOT if high < 0 else OPEN,
