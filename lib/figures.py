@@ -342,7 +342,7 @@ def class_bars(values, classes, ylabel):
     ax.set(ylabel=ylabel, ylim=(0, 104))
     ax.grid(axis="x", visible=False)
     if len(values) > 1:
-        ax.legend(ncols=len(values), loc="lower right", frameon=True)
+        ax.legend(ncols=len(values), loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
     return fig
 
 
