@@ -1,4 +1,6 @@
 """Explorers for JupyterLab: controls over the same functions and figures that the notebooks use."""
+import base64
+import html
 import io
 
 import ipywidgets
@@ -102,6 +104,18 @@ class SchedulePanel:
         return file.getvalue()
 
 
+class Picture(ipywidgets.HTML):
+    """A PNG with its alt text.
+
+    Not an Output widget: nbclient answers that one's messages on the channel on which it awaits the kernel's reply, and
+    then sometimes never sees the reply (its socket wakes up for new messages only): a notebook run that hangs.
+    """
+
+    def show(self, png, alt):
+        data = base64.b64encode(png).decode()
+        self.value = f'<img style="max-width:100%" alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+
+
 def set_curves(lines, schedule):
     """Give three lines a schedule's alphas_cumprod, log-SNR and noise gain over t/T, and return these three."""
     values = schedule.alphas_cumprod, log_snr(schedule), noise_gain(schedule)
@@ -112,7 +126,7 @@ def set_curves(lines, schedule):
 
 def explore_schedules(images, T=1000, seed=0):
     """Choose schedule, T, cosine's s and t; see the noised images and where on the curves they are."""
-    panel, output = SchedulePanel(images, seed), ipywidgets.Output()
+    panel, picture = SchedulePanel(images, seed), Picture()
     name = ipywidgets.ToggleButtons(options=list(SCHEDULES), description="schedule")
     steps = ipywidgets.SelectionSlider(options=sorted({10, 50, 100, 250, 500, 1000, 2000, 4000, T}), value=T,
                                        description="T")
@@ -124,9 +138,7 @@ def explore_schedules(images, T=1000, seed=0):
     def redraw(_=None):
         offset.disabled = name.value != "cosine"
         panel.draw(name.value, steps.value, step.value, offset.value)
-        output.clear_output(wait=True)
-        with output:
-            figures.show_png(panel.png(), panel.alt, f"{name.value}, step {step.value} of {steps.value}.")
+        picture.show(panel.png(), panel.alt)
 
     def another_T(change):                                   # t keeps its share of T; one redraw, not three
         share = (step.value + 1) / change.old
@@ -140,4 +152,4 @@ def explore_schedules(images, T=1000, seed=0):
     for control in (name, offset, step):
         control.observe(redraw, "value")
     redraw()
-    return ipywidgets.VBox([name, ipywidgets.HBox([steps, offset]), step, output])
+    return ipywidgets.VBox([name, ipywidgets.HBox([steps, offset]), step, picture])

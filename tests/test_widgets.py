@@ -1,3 +1,6 @@
+import base64
+import re
+
 import ipywidgets
 import pytest
 import torch
@@ -12,7 +15,7 @@ IMAGES = torch.arange(2 * 64, dtype=torch.uint8).view(2, 1, 8, 8)
 def shown(monkeypatch):
     """What the explorer has drawn: (alt text, PNG bytes) each time."""
     drawn = []
-    monkeypatch.setattr(figures, "show_png", lambda png, alt, caption="": drawn.append((alt, png)))
+    monkeypatch.setattr(widgets.Picture, "show", lambda self, png, alt: drawn.append((alt, png)))
     return drawn
 
 
@@ -21,6 +24,18 @@ def explorer():
     panel = widgets.explore_schedules(IMAGES)
     name, sliders, t, _ = panel.children
     return panel, name, *sliders.children, t
+
+
+def test_the_picture_stands_in_the_panel_with_its_alt_text():
+    picture = explorer()[0].children[-1]
+    data, alt = re.search(r'src="data:image/png;base64,(.*?)"', picture.value)[1], re.search(r'alt="(.*?)"', picture.value)[1]
+    assert base64.b64decode(data).startswith(b"\x89PNG") and "step 500 of 1000" in alt
+
+
+def test_no_explorer_holds_an_output_widget_which_can_hang_a_notebook_run():
+    def kinds(widget):
+        return {type(widget)}.union(*map(kinds, getattr(widget, "children", ())))
+    assert ipywidgets.Output not in kinds(explorer()[0])
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
