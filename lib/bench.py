@@ -19,10 +19,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lib import ROOT, InputError, peers, runs
 from lib.classifiers import CNN, MLP, train_classifier
+from lib.devices import Forward, pick_device
 from lib.peers import CLASSES, Job, T
 from lib.samplers import generate
 from lib.schedules import make_schedule
-from lib.training import pick_device, train_ddpm
+from lib.training import train_ddpm
 from lib.unet import UNet
 
 PEERS = ("diffusers", "denoising-diffusion-pytorch")
@@ -44,8 +45,9 @@ def train_ours(job):
 
 def sample_ours(job, network=None):
     network, labels = network or our_unet(job).eval(), job.labels().cpu().repeat(job.rounds + 1)
-    return network, generate(network, make_schedule("linear", T), labels, job.shape, batch=job.batch,
-                             device=job.device, sampler="ddim", steps=job.steps)
+    walked = network if isinstance(network, Nothing) else Forward(network)
+    return network, generate(walked, make_schedule("linear", T), labels, job.shape, batch=job.batch, device=job.device,
+                             sampler="ddim", steps=job.steps)
 
 
 class Nothing(nn.Module):

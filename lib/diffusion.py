@@ -15,7 +15,7 @@ def extract(table, t, like):
     """
     if t.numel() and not 0 <= int(t.min()) <= int(t.max()) < len(table):
         raise IndexError(f"t from {int(t.min())} to {int(t.max())}: expected 0..{len(table) - 1}")
-    return table.to(like.dtype).to(like.device)[t].view(-1, *[1] * (like.ndim - 1))
+    return table.to(like.dtype).to(t.device)[t].to(like.device).view(-1, *[1] * (like.ndim - 1))
 
 
 def q_sample(schedule, x0, t, eps):
@@ -74,8 +74,11 @@ def q_posterior(ac_t, ac_s, x0, xt):
 
 
 def denoising_loss(model, schedule, x0, y, t, eps, target="eps"):
-    """Squared error of the network's answer, averaged over pixels: (B,). L_simple (eq. 14) for target eps."""
-    output = model(q_sample(schedule, x0, t, eps), t, y)
+    """Squared error of the network's answer, averaged over pixels: (B,). L_simple (eq. 14) for target eps.
+
+    t may lie on the CPU while the images are on a GPU: then no step waits for the GPU to tell t's range.
+    """
+    output = model(q_sample(schedule, x0, t, eps), t.to(x0.device), y)
     return F.mse_loss(output, make_target(schedule, target, x0, t, eps), reduction="none").flatten(1).mean(1)
 
 

@@ -53,6 +53,8 @@ WEIGHTS = ("simple", "min-snr", "vlb")
 SAMPLERS = ("ancestral", "ancestral-large", "ddim", "dpm++2m", "heun")          # those of lib.samplers
 SPACINGS = ("even", "quadratic", "log-snr")
 X0_HANDLINGS = ("none", "clip", "dynamic")
+PRECISIONS = ("auto", "fp32", "bf16")                                           # those of lib.devices
+COMPILED = ("auto", "off", "default", "reduce-overhead", "max-autotune-no-cudagraphs")
 CLASSIFIERS = ("mlp", "strong-mlp", "cnn")                                      # those of lib.classifiers
 OPTIMIZERS = ("adamw", "sgd")
 # those of lib.study and notebook 40
@@ -108,6 +110,10 @@ class TrainConfig(Config):
     warmup_steps: Annotated[int, at_least(0)]
     grad_clip: Annotated[float, above(0)]
     ema_halflife_images: Annotated[int, at_least(1)]
+    flip: bool
+    micro_batch: Annotated[int, at_least(0)]
+    precision: Annotated[str, one_of(*PRECISIONS)]
+    compiled: Annotated[str, one_of(*COMPILED)]
     bound_images: Annotated[int, at_least(2)]
     bound_draws: Annotated[int, at_least(2)]
     seed: Seed
@@ -133,6 +139,8 @@ class GenerateConfig(Config):
     judge_steps: Annotated[int, at_least(1)]
     fid: bool
     batch: Annotated[int, at_least(1)]
+    precision: Annotated[str, one_of(*PRECISIONS)]
+    compiled: Annotated[str, one_of(*COMPILED)]
     seed: Seed
     device: Device
     run_dir: str

@@ -20,6 +20,7 @@ import traceback
 from pathlib import Path
 
 import joblib
+import psutil
 import yaml
 
 from lib import ROOT, InputError, parameters
@@ -343,15 +344,19 @@ def run_notebook(notebook, out, values):
         config = Config() if os.name == "nt" else Config(
             {"KernelManager": {"transport": "ipc", "ip": os.path.join(sockets, "k")}})
         try:
-            papermill.execute_notebook(
-                str(notebook), str(temporary), values, kernel_name="python3", cwd=str(ROOT), progress_bar=False,
-                coalesce_streams=True, shutdown_kernel="immediate", config=config)
+            with kernel_hears_signals():
+                papermill.execute_notebook(
+                    str(notebook), str(temporary), values, kernel_name="python3", cwd=str(ROOT), progress_bar=False,
+                    coalesce_streams=True, shutdown_kernel="immediate", config=config)
             status = "completed"
         except PapermillExecutionError as failure:
             lines = (failure.evalue or "").strip().splitlines() or [""]
-            status = "failed"
-            error = (InputError(failure.evalue) if failure.ename == "InputError"
-                     else NotebookFailed(f"{failure.ename}: {lines[-1]}"))
+            if failure.ename == "KeyboardInterrupt":
+                error = KeyboardInterrupt(lines[-1])
+            else:
+                status = "failed"
+                error = (InputError(failure.evalue) if failure.ename == "InputError"
+                         else NotebookFailed(f"{failure.ename}: {lines[-1]}"))
         except DeadKernelError:
             status, error = "killed", NotebookFailed("the kernel was killed (out of memory?)")
         finally:
@@ -361,6 +366,37 @@ def run_notebook(notebook, out, values):
                 os.replace(temporary, out)
     if error:
         raise error
+
+
+@contextlib.contextmanager
+def kernel_hears_signals():
+    """While inside, Ctrl-C and SIGTERM interrupt the kernel as Jupyter's stop button does, every second until it ends.
+
+    papermill would kill it at once; so a training writes its state first, and what the notebook printed is kept.
+    """
+    ended, before = threading.Event(), {}
+
+    def interrupt():
+        while not ended.is_set():
+            for kernel in psutil.Process().children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    kernel.send_signal(signal.SIGINT)
+            ended.wait(1)
+
+    def on_signal(number, frame):
+        for n in before:
+            signal.signal(n, signal.SIG_IGN)
+        threading.Thread(target=interrupt, daemon=True).start()
+
+    if os.name != "nt" and threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, on_signal) or signal.SIG_DFL
+    try:
+        yield
+    finally:
+        ended.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def mark(file, notebook, out, status):

@@ -190,15 +190,15 @@ def sample_steps(model, schedule, y, noise, *, target="eps", sampler="ancestral"
     network = guided(model, guidance)
 
     def predict(x, t):
-        tt = torch.full_like(y, t)
-        return limit_x0(predict_x0(schedule, x, tt, network(x, tt, y), target), x0_handling)
+        tt = torch.full((len(y),), t)                   # on the CPU: nothing waits for a GPU to tell its range
+        return limit_x0(predict_x0(schedule, x, tt, network(x, tt.to(y.device), y), target), x0_handling)
 
     times, options = timesteps(schedule, steps, spacing), {"eta": eta} if eta else {}
     yield from SAMPLERS[sampler](predict, ac, times, noise().to(y.device), noise, **options)
 
 
 def check_trained(model, schedule, target):
-    """InputError if the model carries another schedule or target than these (`training.load_model` puts them there)."""
+    """InputError if the model carries another schedule or target than these (`load_model` puts them there)."""
     trained, trained_target = getattr(model, "trained", (schedule, target))
     if (trained_target, trained.T) != (target, schedule.T) or not torch.equal(trained.betas, schedule.betas):
         raise InputError(f"schedule {schedule.name!r} with T={schedule.T} and target {target!r}: the network was "

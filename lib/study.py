@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lib import InputError, augmentations, classifiers, data, evaluation, significance, training
+from lib import InputError, augmentations, classifiers, data, devices, evaluation, significance
 
 WATCHED = 2000      # validation images that a curve is drawn from
 
@@ -168,7 +168,7 @@ def fit(arm, recipe, validation, track=lambda records, total: records):
     for images, extra in arm.variants:
         model = classifiers.CLASSIFIERS[recipe.classifier](
             tuple(images.images.shape[1:]), len(images.classes), recipe.widths, recipe.seeds, recipe.seed)
-        training.limit_threads(model.to(recipe.device))
+        devices.limit_threads(model.to(recipe.device))
         records = classifiers.train_classifier(
             model, images.images, images.labels, steps=steps, batch=recipe.batch, lr=recipe.lr,
             weight_decay=recipe.weight_decay, optimizer=recipe.optimizer, seed=recipe.seed,

@@ -3,37 +3,26 @@
 All randomness is a function of (seed, purpose, step), never of hidden generator state. So a training that was stopped
 and goes on from its checkpoint ends with the same weights as one that never stopped (same versions, device, threads).
 """
+import contextlib
 import hashlib
-import json
 import math
-import os
+import signal
+import threading
 import time
-from pathlib import Path
+import typing
+import warnings
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from lib import InputError
+from lib.checkpoints import State
 from lib.data import to_float
+from lib.devices import Forward
 from lib.diffusion import denoising_loss, loss_weights, stratified_t
-from lib.schedules import from_betas
-from lib.unet import UNet
 
 
 class Diverged(RuntimeError):
     """The loss is not finite."""
-
-
-def pick_device(name="auto"):
-    """'auto' is CUDA where there is one, else the CPU. InputError for a device that this machine lacks."""
-    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device("cuda" if here["cuda"] else "cpu")
-    if not here.get(name):
-        raise InputError(f"device={name!r}: expected 'auto' or one of this machine's: "
-                         + ", ".join(repr(n) for n, there in here.items() if there))
-    return torch.device(name)
 
 
 def step_generator(*key):
@@ -49,15 +38,6 @@ def seed_dropout(seed, device):
         torch.cuda.manual_seed(seed)
 
 
-def limit_threads(model):
-    """One CPU thread for networks under a million weights: their layers are too small to share.
-
-    Two threads on two virtual cores: 0.2 to 1.4 times as fast. Several runs side by side use the cores better.
-    """
-    if sum(p.numel() for p in model.parameters()) < 1_000_000:
-        torch.set_num_threads(1)
-
-
 def warmup_cosine(step, steps, warmup):
     """Learning rate factor: up in a line over `warmup` steps, then down a half cosine to 0 at `steps`."""
     return min(1.0, (step + 1) / max(warmup, 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -66,83 +46,6 @@ def warmup_cosine(step, steps, warmup):
 def ema_decay(step, batch, halflife_images):
     """Decay of the weights' average per step: the half-life is in images; early steps average over fewer."""
     return min(0.5 ** (batch / halflife_images), (1 + step) / (10 + step))
-
-
-# ---------------------------------------------------------------- diffusion model
-BUCKETS = 10    # parts of 0..T-1 whose errors the history tells apart
-
-
-def train_ddpm(model, schedule, images, labels, *, steps, batch, lr, target="eps", loss_weight="simple",
-               warmup_steps=100, grad_clip=1.0, label_drop=0.1, ema_halflife_images=4400, seed=0, checkpoint=None,
-               checkpoint_seconds=60, log_every=20):
-    """Train `model` to denoise (Ho et al. 2020, algorithm 1) and leave its averaged weights in it.
-
-    images: (N, C, H, W) uint8; labels: (N,) int64; both stay where they are, batches go to the model's device.
-    Labels become the null label with probability `label_drop` (classifier-free guidance). Adam, gradients clipped to
-    norm `grad_clip`; the exponential average of the weights replaces them at the end.
-    checkpoint: file of the training state; written every `checkpoint_seconds`, read at the start if it is there.
-    Yields {done, images, loss, error_0.., grad_norm, seconds, images_per_second} every `log_every` steps, loss and norm
-    averaged over them; error_k is the unweighted error in the k-th of BUCKETS equal parts of 0..T-1 (None where no t
-    was drawn). A training that goes on first yields the records of its earlier part again. InputError for labels that
-    the model does not know, an unknown target or weight.
-    Raises Diverged at the first loss that is not finite.
-    """
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < model.num_classes:
-        raise InputError(f"labels from {int(labels.min())} to {int(labels.max())}: "
-                         f"expected 0 to {model.num_classes - 1}")
-    device = next(model.parameters()).device
-    weight_of_t = loss_weights(schedule, target, loss_weight).float().to(device)
-    model.trained = (schedule, target)
-    weights = dict(model.named_parameters())
-    ema = {name: p.detach().clone() for name, p in weights.items()}
-    optimizer = torch.optim.Adam(weights.values(), lr=lr, fused=device.type in ("cpu", "cuda"))
-    first, spent, records = load_state(checkpoint, model, ema, optimizer) if checkpoint else (0, 0.0, [])
-    yield from records
-    order = PassOrder(len(images), batch, seed)
-    model.train()
-    start = saved = time.monotonic()
-    losses, norms, by_t = [], [], torch.zeros(2, BUCKETS, device=device)
-    for step in range(first, steps):
-        g = step_generator(seed, "step", step)
-        index = order(step)
-        x0, y = to_float(images[index]).to(device), labels[index]
-        y = torch.where(torch.rand(batch, generator=g) < label_drop, model.num_classes, y).to(device)
-        t = stratified_t(batch, schedule.T, g).to(device)
-        eps = torch.randn(x0.shape, generator=g).to(device)
-        seed_dropout(int(torch.randint(2**31, (), generator=g)), device)
-        for group in optimizer.param_groups:
-            group["lr"] = lr * warmup_cosine(step, steps, warmup_steps)
-        errors = denoising_loss(model, schedule, channels_last(x0), y, t, eps, target)
-        loss = (errors * weight_of_t[t]).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(weights.values(), grad_clip)
-        optimizer.step()
-        torch._foreach_lerp_(list(ema.values()), [p.detach() for p in weights.values()],
-                             1 - ema_decay(step, batch, ema_halflife_images))
-        losses.append(loss.detach())
-        norms.append(norm.detach())
-        by_t.index_add_(1, t * BUCKETS // schedule.T, torch.stack([errors.detach(), torch.ones_like(errors)]))
-        done, now = step + 1, time.monotonic()
-        if done % log_every == 0 or done == steps:
-            mean = float(torch.stack(losses).mean())
-            if not math.isfinite(mean):
-                raise Diverged(f"the loss is {mean} by step {done} (lr {lr}): lower lr or grad_clip")
-            total, count = by_t.tolist()
-            records.append({"done": done, "images": done * batch, "loss": mean,
-                            **{f"error_{k}": e / n if n else None
-                               for k, (e, n) in enumerate(zip(total, count, strict=True))},
-                            "grad_norm": float(torch.stack(norms).mean()), "seconds": round(spent + now - start, 2),
-                            "images_per_second": (done - first) * batch / (now - start)})
-            yield records[-1]
-            losses, norms, by_t = [], [], torch.zeros_like(by_t)
-        if checkpoint and now - saved > checkpoint_seconds and done < steps:
-            save_state(checkpoint, model, ema, optimizer, done, spent + now - start, records)
-            saved = now
-    with torch.no_grad():
-        for name, p in weights.items():
-            p.copy_(ema[name])
-    model.eval()
 
 
 class PassOrder:
@@ -162,64 +65,202 @@ class PassOrder:
         return torch.cat([self.passes[p][max(first - p * n, 0):last - p * n] for p in needed])
 
 
-def channels_last(x):
-    """NHWC memory: 7 % faster convolutions on CPUs, more on GPUs. The numbers are the same."""
-    return x.contiguous(memory_format=torch.channels_last)
+@contextlib.contextmanager
+def stop_asked():
+    """While inside, Ctrl-C and SIGTERM only set the yielded event, so that a loop can end between two steps.
+
+    Signals reach the main thread only; in another one nothing changes.
+    """
+    asked, before = threading.Event(), {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, lambda *_: asked.set()) or signal.SIG_DFL
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-# ---------------------------------------------------------------- files
-def save_tensors(path, tensors, metadata):
-    """Write a safetensors file whole or not at all: temporary file, fsync, rename."""
-    path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary,
-              {k: str(v) for k, v in metadata.items()})
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+# ---------------------------------------------------------------- diffusion model
+BUCKETS = 10    # parts of 0..T-1 whose errors the history tells apart
 
 
-def load_tensors(path):
-    """The tensors and the metadata (text) of a safetensors file; it can hold no code."""
-    with safe_open(path, "pt") as file:
-        return {k: file.get_tensor(k) for k in file.keys()}, file.metadata()
+class Drawn(typing.NamedTuple):
+    """What is random in a step: clean images and noise (B, C, H, W) on the device; labels and t (B,) on the CPU."""
+
+    x0: torch.Tensor
+    eps: torch.Tensor
+    y: torch.Tensor
+    t: torch.Tensor
+    dropout: int        # seed of the hidden generator
 
 
-def save_model(path, model):
-    """Write a trained network with all that sampling needs: weights, options, schedule and target."""
-    schedule, target = model.trained
-    save_tensors(path, dict(model.named_parameters()) | {"schedule.betas": schedule.betas},
-                 {"unet": json.dumps(model.options), "schedule": schedule.name, "target": target})
+class Draws:
+    """draws(step) is the step-th batch with all its randomness, a function of (seed, step) alone."""
+
+    def __init__(self, images, labels, T, model, batch, seed, label_drop, flip):
+        self.device = next(model.parameters()).device
+        self.images, self.labels, self.T, self.null = images.to(self.device), labels.cpu(), T, model.num_classes
+        self.batch, self.seed, self.label_drop, self.flip = batch, seed, label_drop, flip
+        self.order = PassOrder(len(images), batch, seed)
+
+    def __call__(self, step):
+        g, index = step_generator(self.seed, "step", step), self.order(step)
+        y = torch.where(torch.rand(self.batch, generator=g) < self.label_drop, self.null, self.labels[index])
+        t = stratified_t(self.batch, self.T, g)
+        x0 = to_float(self.images[index.to(self.device)])
+        if self.device.type == "cuda":                 # one CPU core draws too slowly for a GPU
+            on_device = torch.Generator(self.device).manual_seed(int(torch.randint(2**31, (), generator=g)))
+            eps = torch.randn(x0.shape, generator=on_device, device=self.device)
+        else:
+            eps = torch.randn(x0.shape, generator=g).to(self.device)
+        dropout = int(torch.randint(2**31, (), generator=g))
+        if self.flip:
+            mirrored = (torch.rand(self.batch, generator=g) < 0.5).view(-1, 1, 1, 1).to(self.device)
+            x0 = torch.where(mirrored, x0.flip(3), x0)
+        return Drawn(x0, eps, y, t, dropout)
 
 
-def load_model(path, device="cpu"):
-    """The U-Net of a file that `save_model` wrote, ready to sample, its schedule and its target."""
-    tensors, meta = load_tensors(path)
-    schedule = from_betas(meta["schedule"], tensors.pop("schedule.betas"))
-    model = UNet(**json.loads(meta["unet"]))
-    model.load_state_dict(tensors)
-    model.to(device, memory_format=torch.channels_last)
-    model.trained = (schedule, meta["target"])
-    return model.eval(), schedule, meta["target"]
+class Gradients:
+    """gradients(optimizer, drawn) puts the gradient of the mean loss into the weights, from `at_once` images at a time.
+
+    Returns the loss and the unweighted errors (B,), on the device. Where memory is too small, `at_once` is halved.
+    """
+
+    def __init__(self, forward, schedule, target, loss_weight, at_once):
+        self.forward, self.schedule, self.target, self.at_once = forward, schedule, target, at_once
+        self.weight_of_t = loss_weights(schedule, target, loss_weight).float()
+
+    def __call__(self, optimizer, drawn):
+        while True:
+            optimizer.zero_grad(set_to_none=True)
+            seed_dropout(drawn.dropout, drawn.x0.device)
+            try:
+                parts = [self.part(drawn, slice(first, first + self.at_once))
+                         for first in range(0, len(drawn.t), self.at_once)]
+                return torch.stack([loss for loss, _ in parts]).sum(), torch.cat([errors for _, errors in parts])
+            except torch.OutOfMemoryError:
+                if self.at_once == 1:
+                    raise
+                self.at_once = math.ceil(self.at_once / 2)
+            warnings.warn(f"the device's memory is too small: {self.at_once} images at once from here on "
+                          f"(micro_batch={self.at_once} says so from the start)", stacklevel=3)
+
+    def part(self, drawn, cut):
+        x0, t = drawn.x0[cut], drawn.t[cut]
+        errors = denoising_loss(self.forward, self.schedule, x0, drawn.y[cut].to(x0.device), t, drawn.eps[cut],
+                                self.target)
+        loss = (errors * self.weight_of_t[t].to(x0.device)).sum() / len(drawn.t)
+        loss.backward()
+        return loss.detach(), errors.detach()
 
 
-def save_state(path, model, ema, optimizer, done, seconds, records):
-    tensors = {f"model.{k}": v for k, v in model.named_parameters()} | {f"ema.{k}": v for k, v in ema.items()}
-    for name, p in model.named_parameters():
-        tensors |= {f"optimizer.{key}.{name}": value for key, value in optimizer.state[p].items()}
-    save_tensors(path, tensors, {"done": done, "seconds": seconds, "records": json.dumps(records)})
+class Recent:
+    """What happened since the last record; nothing waits for the device before it is asked for."""
+
+    def __init__(self, saved=None):
+        """saved: what `tensors` gave, to go on from there."""
+        self.losses, self.norms, self.errors, self.t = (
+            list(saved[name]) if saved else [] for name in ("losses", "norms", "errors", "t"))
+
+    def add(self, loss, norm, errors, t):
+        for known, new in ((self.losses, loss), (self.norms, norm), (self.errors, errors), (self.t, t)):
+            known.append(new.detach())
+
+    def tensors(self):
+        return {name: torch.stack(known) for name, known in vars(self).items() if known}
+
+    def check(self, words):
+        """Diverged, with `words`, unless all losses and norms are finite."""
+        if self.losses and not torch.isfinite(torch.stack(self.losses + self.norms)).all():
+            raise Diverged(f"loss or gradient is not finite {words}: lower lr or grad_clip")
+
+    def means(self, T):
+        errors, bucket = torch.cat(self.errors).cpu(), torch.cat(self.t).cpu() * BUCKETS // T
+        total, count = (torch.zeros(BUCKETS).index_add(0, bucket, x) for x in (errors, torch.ones_like(errors)))
+        return {"loss": float(torch.stack(self.losses).mean()),
+                **{f"error_{k}": float(total[k] / count[k]) if count[k] else None for k in range(BUCKETS)},
+                "grad_norm": float(torch.stack(self.norms).mean())}
 
 
-def load_state(path, model, ema, optimizer):
-    """Put a saved training state back; (steps done, seconds spent, records), or (0, 0.0, []) without a file."""
-    if not Path(path).exists():
-        return 0, 0.0, []
-    tensors, meta = load_tensors(path)
+def train_ddpm(model, schedule, images, labels, *, steps, batch, lr, target="eps", loss_weight="simple",
+               warmup_steps=100, grad_clip=1.0, label_drop=0.1, ema_halflife_images=4400, flip=False, micro_batch=0,
+               precision="auto", compiled="auto", seed=0, checkpoint=None, checkpoint_seconds=60,
+               checkpoint_images=10_000_000, log_every=20):
+    """Train `model` to denoise (Ho et al. 2020, algorithm 1) and leave its averaged weights in it.
+
+    images: (N, C, H, W) uint8; labels: (N,) int64. The images are copied to the model's device once, as uint8.
+    Labels become the null label with probability `label_drop` (classifier-free guidance); `flip` mirrors half of the
+    images. Adam, gradients clipped to norm `grad_clip`; the exponential average of the weights replaces them.
+    micro_batch: images at once (0: the whole batch); the gradients of a batch's parts are added. Where the device's
+    memory is too small, the part is halved and the step made again. precision, compiled: see `devices.Forward`.
+    checkpoint: file of the training state; written every `checkpoint_seconds` or `checkpoint_images`, and when the
+    training is stopped (Ctrl-C, SIGTERM, the generator's close); read at the start if it is there.
+    Yields {done, images, loss, error_0.., grad_norm, seconds, images_per_second} every `log_every` steps, loss and norm
+    averaged over them; error_k is the unweighted error in the k-th of BUCKETS equal parts of 0..T-1 (None where no t
+    was drawn). A training that goes on first yields the records of its earlier part again. InputError for labels that
+    the model does not know, an unknown target, weight, precision or mode.
+    Raises Diverged when loss or gradient are not finite (looked at for each record and before each checkpoint, so that
+    a state on the disk is sound), and KeyboardInterrupt when a signal stopped it.
+    """
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < model.num_classes:
+        raise InputError(f"labels from {int(labels.min())} to {int(labels.max())}: "
+                         f"expected 0 to {model.num_classes - 1}")
+    gradients = Gradients(Forward(model, precision, compiled), schedule, target, loss_weight, micro_batch or batch)
+    draw = Draws(images, labels, schedule.T, model, batch, seed, label_drop, flip)
+    model.trained = (schedule, target)
+    weights = dict(model.named_parameters())
+    ema = {name: p.detach().clone() for name, p in weights.items()}
+    optimizer = torch.optim.Adam(weights.values(), lr=lr, fused=draw.device.type in ("cpu", "cuda"))
+    state = State(checkpoint) if checkpoint else None
+    first, spent, records, others = state.load(model, ema, optimizer) if state else (0, 0.0, [], {})
+    yield from records
+    model.train()
+    done, recent, start = first, Recent({k: v.to(draw.device) for k, v in others.items()}), time.monotonic()
+    saved = {"step": first, "at": start}
+
+    def check():
+        kept = f"; the state of step {saved['step']} is kept" if saved["step"] else ""
+        recent.check(f"by step {done} (lr {lr}){kept}")
+
+    def save():
+        check()
+        state.save(model, ema, optimizer, done, spent + time.monotonic() - start, records,
+                   recent.tensors())
+        saved.update(step=done, at=time.monotonic())
+
+    with stop_asked() as asked:
+        try:
+            for step in range(first, steps):
+                drawn = draw(step)
+                loss, errors = gradients(optimizer, drawn)
+                norm = torch.nn.utils.clip_grad_norm_(weights.values(), grad_clip)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * warmup_cosine(step, steps, warmup_steps)
+                optimizer.step()
+                torch._foreach_lerp_(list(ema.values()), [p.detach() for p in weights.values()],
+                                     1 - ema_decay(step, batch, ema_halflife_images))
+                recent.add(loss, norm, errors, drawn.t)
+                done = step + 1
+                if done % log_every == 0 or done == steps:
+                    check()
+                    seconds = time.monotonic() - start
+                    records.append({"done": done, "images": done * batch} | recent.means(schedule.T) | {
+                        "seconds": round(spent + seconds, 2), "images_per_second": (done - first) * batch / seconds})
+                    recent = Recent()
+                    yield records[-1]
+                due = (time.monotonic() - saved["at"] > checkpoint_seconds
+                       or (done - saved["step"]) * batch >= checkpoint_images)
+                if state and (asked.is_set() or due and done < steps):
+                    save()
+                if asked.is_set():
+                    raise KeyboardInterrupt(f"training stopped after step {done} of {steps}")
+        except GeneratorExit:
+            if state and saved["step"] < done:
+                save()
+            raise
     with torch.no_grad():
-        for name, p in model.named_parameters():
-            p.copy_(tensors[f"model.{name}"])
-            ema[name].copy_(tensors[f"ema.{name}"])
-            counter = "cpu" if p.device.type == "mps" else p.device        # where the (fused) optimiser keeps its count
-            optimizer.state[p] = {key: tensors[f"optimizer.{key}.{name}"].to(counter if key == "step" else p.device)
-                                  for key in ("step", "exp_avg", "exp_avg_sq")}
-    return int(meta["done"]), float(meta["seconds"]), json.loads(meta["records"])
+        for name, p in weights.items():
+            p.copy_(ema[name])
+    model.eval()

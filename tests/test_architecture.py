@@ -14,14 +14,14 @@ from lib.parameters import STEPS
 ALLOWED = {
     "__init__": set(),
     "parameters": set(), "schedules": set(), "evaluation": set(), "significance": set(), "figures": set(), "unet": set(),
-    "augmentations": set(),
+    "augmentations": set(), "devices": set(), "checkpoints": {"schedules", "unet"},
     "classifiers": {"data", "training"}, "quality": {"classifiers", "data", "evaluation"}, "claims": {"evaluation"},
-    "study": {"augmentations", "classifiers", "data", "evaluation", "significance", "training"},
+    "study": {"augmentations", "classifiers", "data", "devices", "evaluation", "significance"},
     "data": {"image_files"}, "image_files": {"data"}, "diffusion": set(),
-    "samplers": {"diffusion"}, "likelihood": {"data", "diffusion", "samplers", "schedules"}, "training": {"data", "diffusion", "schedules", "unet"}, "runs": {"figures"},
+    "samplers": {"diffusion"}, "likelihood": {"data", "diffusion", "samplers", "schedules"}, "training": {"checkpoints", "data", "devices", "diffusion"}, "runs": {"figures"},
     "widgets": {"data", "diffusion", "figures", "schedules"}, "reporting": {"runs"},
     "plans": {"parameters", "data", "reporting"}, "__main__": {"plans", "bench"},
-    "peers": {"classifiers", "data"}, "bench": {"peers", "runs", "classifiers", "samplers", "schedules", "training", "unet"},
+    "peers": {"classifiers", "data"}, "bench": {"peers", "runs", "classifiers", "devices", "samplers", "schedules", "training", "unet"},
 }
 MODULES = sorted(p.stem for p in (ROOT / "lib").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
