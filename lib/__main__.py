@@ -41,10 +41,16 @@ commands
   run NOTEBOOK [NAME=VALUE ...]
                   run one notebook, named by file (20_train_ddpm) or step (train), with its defaults but for the given
                   values; seconds to minutes. Writes reports/runs/interactive/STEP/ with the executed copy.
+  dream [NAME]    generate images with a published network, named by its plan, or with a run's model.safetensors,
+                  without data and training. Writes reports/build/dreams/NAME.png, a row for each class, and .npz.
+      --per-class N, --steps N, --guidance G, --seed N
+                       images of each class (8), network calls for each (25), how clear against how varied (1.5)
   bench           compare the speed of training and sampling with other libraries, at the same work and in one run,
                   some 4 minutes on a laptop. Writes reports/build/bench/bench.json.
       --rounds N       how often each side takes its turn (6)
       --only NAME      only the cases whose name begins so: train, sample, mlp, cnn, train-8x8 ...
+  publish PLAN    copy a finished plan's report, numbers and pictures to reports/published/PLAN/, for a commit.
+      --network NAME   and this trained network, for `dream`
 
 The first call makes the environment .venv: some 3 minutes, and about 6 GB on Linux. In an active virtual or conda
 environment that has the packages, that one is used. Exit codes: 0 done, 1 a run or test failed, 2 a value to mend,
@@ -373,6 +379,30 @@ def bench(arguments):
     return 0
 
 
+def dream(arguments):
+    from lib import plans, published
+    for value, option, low in ((arguments.per_class, "--per-class", 1), (arguments.steps, "--steps", 1),
+                               (arguments.guidance, "--guidance", 0), (arguments.seed, "--seed", 0)):
+        if value < low:
+            raise InputError(f"{option} {value}: expected at least {low}")
+
+    def track(records):
+        for record in records:
+            print(f"{record['done']} images, {record['images_per_second']:.0f} a second", flush=True)
+            yield record
+
+    for path in published.dream(arguments.name, per_class=arguments.per_class, steps=arguments.steps,
+                                guidance=arguments.guidance, seed=arguments.seed, track=track):
+        print(plans.in_root(path))
+    return 0
+
+
+def publish(arguments):
+    from lib import plans, published
+    print(plans.in_root(published.publish(arguments.plan, arguments.network)))
+    return 0
+
+
 # ---------------------------------------------------------------- the door
 def read_arguments(words):
     """The parsed arguments, and what follows `test`. Ends the process for a call for help and for wrong words."""
@@ -381,16 +411,22 @@ def read_arguments(words):
         names = sorted(p.stem for p in (ROOT / "reports" / "plans").glob("*.yml"))
         print(HELP.format(plans=", ".join(names)))
         sys.exit(0 if wants_help else 2)
-    usage = "python3 -m lib report|test|lab|run|bench ... (-h explains)"
+    usage = "python3 -m lib report|test|lab|run|dream|bench|publish ... (-h explains)"
     parser = argparse.ArgumentParser(usage=usage, add_help=False, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     command = {name: commands.add_parser(name, usage=usage, add_help=False, allow_abbrev=False)
-               for name in ("report", "test", "lab", "run", "bench")}
+               for name in ("report", "test", "lab", "run", "dream", "bench", "publish")}
     command["report"].add_argument("plan", nargs="?", default="digits")
     command["report"].add_argument("--data-dir")
     command["report"].add_argument("-n", "--dry-run", action="store_true")
     command["run"].add_argument("notebook")
     command["run"].add_argument("values", nargs="*", metavar="NAME=VALUE")
+    command["dream"].add_argument("name", nargs="?", default="")
+    for option, kind, default in (("--per-class", int, 8), ("--steps", int, 25), ("--guidance", float, 1.5),
+                                  ("--seed", int, 0)):
+        command["dream"].add_argument(option, type=kind, default=default)
+    command["publish"].add_argument("plan")
+    command["publish"].add_argument("--network", default="")
     command["bench"].add_argument("--rounds", type=int, default=6)
     command["bench"].add_argument("--only", default="")
     arguments, rest = parser.parse_known_args(words)
@@ -411,7 +447,8 @@ def main(words):
         enter_environment(words)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the runs as Ctrl-C does
         commands = {"report": lambda: report(arguments), "test": lambda: test(rest), "lab": lab,
-                    "run": lambda: run(arguments), "bench": lambda: bench(arguments)}
+                    "run": lambda: run(arguments), "dream": lambda: dream(arguments), "bench": lambda: bench(arguments),
+                    "publish": lambda: publish(arguments)}
         return commands[arguments.command]()
     except InputError as error:
         print(error, file=sys.stderr)

@@ -54,24 +54,30 @@ def digest(tensors, metadata):
 
 # ---------------------------------------------------------------- a trained network
 def save_model(path, model, dtype=torch.float32):
-    """Write a trained network with all that sampling needs: weights, options, schedule and target.
+    """Write a trained network with all that sampling needs: weights, options, schedule, target, `model.classes`.
 
     dtype: of the weights; bfloat16 halves the file, for publishing. The schedule stays float64.
     """
     schedule, target = model.trained
+    classes = json.dumps(getattr(model, "classes", [str(k) for k in range(model.num_classes)]))
     weights = {name: p.detach().to(dtype) for name, p in model.named_parameters()}
     save_tensors(path, weights | {"schedule.betas": schedule.betas},
-                 {"unet": json.dumps(model.options), "schedule": schedule.name, "target": target})
+                 {"unet": json.dumps(model.options), "schedule": schedule.name, "target": target, "classes": classes})
 
 
 def load_model(path, device="cpu"):
-    """The U-Net (float32) of a file that `save_model` wrote, ready to sample, its schedule and its target."""
+    """The U-Net (float32) of a file that `save_model` wrote, ready to sample, its schedule and its target.
+
+    The names of its classes are its attribute `classes`. InputError for a damaged file, or one of another kind.
+    """
     tensors, meta = load_tensors(path)
+    if missing := {"unet", "schedule", "target", "classes"} - set(meta):
+        raise InputError(f"{path}: expected a trained network, but it says nothing of {', '.join(sorted(missing))}")
     schedule = from_betas(meta["schedule"], tensors.pop("schedule.betas"))
     model = UNet(**json.loads(meta["unet"]))
     model.load_state_dict(tensors)
     model.to(device, memory_format=torch.channels_last)
-    model.trained = (schedule, meta["target"])
+    model.trained, model.classes = (schedule, meta["target"]), json.loads(meta["classes"])
     return model.eval(), schedule, meta["target"]
 
 

@@ -20,7 +20,8 @@ ALLOWED = {
     "data": {"image_files"}, "image_files": {"data"}, "diffusion": set(),
     "samplers": {"diffusion"}, "likelihood": {"data", "diffusion", "samplers", "schedules"}, "training": {"checkpoints", "data", "devices", "diffusion"}, "runs": {"figures"},
     "widgets": {"data", "diffusion", "figures", "schedules"}, "reporting": {"runs"},
-    "plans": {"parameters", "data", "reporting"}, "__main__": {"plans", "bench"},
+    "plans": {"parameters", "data", "reporting"}, "__main__": {"plans", "bench", "published"},
+    "published": {"checkpoints", "data", "devices", "figures", "plans", "runs", "samplers"},
     "peers": {"classifiers", "data"}, "bench": {"peers", "runs", "classifiers", "devices", "samplers", "schedules", "training", "unet"},
 }
 MODULES = sorted(p.stem for p in (ROOT / "lib").glob("*.py"))
