@@ -176,7 +176,7 @@ class AugmentConfig(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DoseConfig(Config):
-    generate_run: str
+    generate_runs: Annotated[list[str], each(Rule(bool, "the name of a run"))]
     classifier: Annotated[str, one_of(*CLASSIFIERS)]
     widths: Annotated[list[int], each(between(1, 4096))]
     ratios: Annotated[list[float], each(at_least(0))]

@@ -28,7 +28,7 @@ from lib.parameters import STEPS
 
 RUNS = "reports/runs"
 SET_BY_PLAN = ("run_dir", "runs", "missing", "plan")        # parameters that a plan's author doesn't write
-READS = {"train_run": "train", "generate_run": "generate", "generate_runs": "generate"}     # parameter: whose run(s)
+READS = {"train_run": "train", "generate_runs": "generate"}     # parameter: whose run(s)
 COMPARED = ("train", "generate", "augment", "dose")         # the steps that an ablation compares
 NAME, NAME_WORDS = r"[A-Za-z0-9][A-Za-z0-9_.-]*", "letters, digits and . _ - (it names a folder)"
 GPU_STEPS = ("train", "generate", "augment", "dose")
