@@ -40,12 +40,12 @@ def our_unet(job):
 def train_ours(job):
     net = our_unet(job)
     return net, train_ddpm(net, make_schedule("linear", T), *job.data(), batch=job.batch, lr=1e-4,
-                           steps=job.steps * (job.rounds + 1), log_every=job.steps)
+                           steps=job.steps * (job.rounds + 1), log_every=job.steps, compiled=job.compiled)
 
 
 def sample_ours(job, network=None):
     network, labels = network or our_unet(job).eval(), job.labels().cpu().repeat(job.rounds + 1)
-    walked = network if isinstance(network, Nothing) else Forward(network)
+    walked = network if isinstance(network, Nothing) else Forward(network, compiled=job.compiled)
     return network, generate(walked, make_schedule("linear", T), labels, job.shape, batch=job.batch, device=job.device,
                              sampler="ddim", steps=job.steps)
 
@@ -70,8 +70,8 @@ def classify_ours(job):
 # ---------------------------------------------------------------- the cases
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Goals on a CPU. goals: the least that ours is in multiples of a side (of the sampler alone: the most);
-    share: the least share of the matmul rate that ours reaches."""
+    """goals: the least that ours is in multiples of a side (of the sampler alone: the most); share: the least share of
+    the matmul rate that ours reaches. Those of CASES are for a CPU."""
 
     job: Job
     sides: dict
@@ -108,8 +108,11 @@ CASES = {                                                       # rounds of 0.1 
 
 
 def on_gpu(case):
-    """The same case with as much work as fills a GPU, without the CPU's goals."""
-    job = case.job
+    """The same case with as much work as fills a GPU, the U-Net at Ho et al.'s width, and a GPU's goals."""
+    job, unet = case.job, case.job.unet
+    if case.share:
+        return Case(dataclasses.replace(job, batch=256, steps=10, unet=unet | {"channels": 128, "lucidrains": 144}),
+                    case.sides, {"diffusers": 4}, share=0.45)
     return Case(dataclasses.replace(job, batch=job.batch * 16, steps=job.steps * 10), case.sides, {})
 
 
@@ -118,9 +121,9 @@ MATMUL = {"cpu": (2048, 2), "cuda": (8192, 20)}                 # size, products
 
 
 def matmul(job):
-    """float32 matrix products, the machine's best: what the work's rate is a share of."""
+    """Matrix products, the machine's best: what the work's rate is a share of. float32, on a GPU bfloat16."""
     n, times = MATMUL[job.device.type]
-    a, b = torch.randn(2, n, n, device=job.device)
+    a, b = torch.randn(2, n, n, device=job.device, dtype=torch.float32 if job.device.type == "cpu" else torch.bfloat16)
 
     def rounds():
         while True:
@@ -159,16 +162,18 @@ def memory(device, start=False):
 def warm_up(start, job):
     """The network and rounds of a side after one round, its FLOPs, and the peak bytes that making and doing it took.
 
-    None where its library is not installed. A first copy is thrown away, so that imports are not counted.
+    None where its library is not installed. FLOPs are counted on a first copy, not compiled, which is thrown away: so
+    neither imports nor compilation are timed.
     """
     try:
-        start(job)
+        _, rounds = start(dataclasses.replace(job, compiled="off"))
     except ImportError:
         return None
-    before = memory(job.device, start=True)
-    network, rounds = start(job)
     with FlopCounterMode(display=False) as counter:
         next(rounds)
+    before = memory(job.device, start=True)
+    network, rounds = start(job)
+    next(rounds)
     after = memory(job.device)
     return network, rounds, counter.get_total_flops(), None if after is None else after - before
 

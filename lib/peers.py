@@ -30,6 +30,7 @@ class Job:
     classifier: tuple = None        # class and widths
     device: torch.device = torch.device("cpu")
     rounds: int = 1                 # that are timed, after one to warm up
+    compiled: str = "auto"          # our networks: see lib.devices.Forward
 
     def data(self, count=5000):
         """Images of noise, uint8, and their labels."""
