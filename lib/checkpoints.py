@@ -123,10 +123,10 @@ class State:
                 for name, p in model.named_parameters():
                     p.copy_(tensors[f"model.{name}"])
                     ema[name].copy_(tensors[f"ema.{name}"])
-                    counter = "cpu" if p.device.type == "mps" else p.device     # where the optimiser keeps its count
-                    optimizer.state[p] = {
-                        key: tensors[f"optimizer.{key}.{name}"].to(counter if key == "step" else p.device)
-                        for key in ("step", "exp_avg", "exp_avg_sq")}
+                    moments = {key: torch.empty_like(p).copy_(tensors[f"optimizer.{key}.{name}"])   # in p's memory
+                               for key in ("exp_avg", "exp_avg_sq")}                # format: fused Adam asks for it
+                    counter = "cpu" if p.device.type == "mps" else p.device         # where it keeps its count
+                    optimizer.state[p] = moments | {"step": tensors[f"optimizer.step.{name}"].to(counter)}
             others = {k.removeprefix("others."): v for k, v in tensors.items() if k.startswith("others.")}
             return int(meta["done"]), float(meta["seconds"]), json.loads(meta["records"]), others
         return 0, 0.0, [], {}

@@ -18,9 +18,11 @@ STEPS = 60
 
 
 def net(seed=0):
+    """In the memory format of notebook 20, which a state must keep: fused Adam reads its moments as they lie."""
     torch.manual_seed(seed)
-    return UNet(image_channels=1, image_size=8, num_classes=2, channels=8, channel_mult=(1, 2), num_res_blocks=1,
-                attn_resolutions=(), dropout=0.1)
+    model = UNet(image_channels=1, image_size=8, num_classes=2, channels=8, channel_mult=(1, 2), num_res_blocks=1,
+                 attn_resolutions=(), dropout=0.1)
+    return model.to(memory_format=torch.channels_last)
 
 
 def training(model, **more):
@@ -121,16 +123,17 @@ def test_after_twelve_kills_the_weights_are_those_of_a_straight_training(tmp_pat
     path, chance, reached = tmp_path / "state.safetensors", random.Random(0), [0]
     state = State(path)
     for number in range(12):
-        child = start(path)
-        wait_for(path.exists)
-        time.sleep(chance.uniform(0.01, 0.2))
+        before, child = path.stat().st_mtime_ns if path.exists() else 0, start(path)
+        if reached[-1] < STEPS - 1:                                             # at the last step none is written
+            wait_for(lambda before=before: path.exists() and path.stat().st_mtime_ns != before)
+        time.sleep(chance.uniform(0, 0.1))
         kill(child)
         reached.append(int(load_tensors(path if path.exists() else state.previous)[1]["done"]))
         assert reached[-1] >= reached[-2]                                       # it never falls back
-        if number == 5 and path.exists():                                       # and damage on top of a kill
+        if number == 3 and path.exists():                                       # and damage on top of a kill
             path.write_bytes(path.read_bytes()[:-1] + b"?")
             reached.append(int(load_tensors(state.previous)[1]["done"]))
-    assert 0 < reached[1] < STEPS                                               # in the middle of it
+    assert 0 < reached[1] < STEPS - 1                                           # in the middle of it
     assert_same(resumed(path), straight)
 
 
