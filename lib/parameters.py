@@ -112,6 +112,7 @@ class TrainConfig(Config):
     ema_halflife_images: Annotated[int, at_least(1)]
     flip: bool
     micro_batch: Annotated[int, at_least(0)]
+    gpus: Annotated[int, at_least(1)]
     precision: Annotated[str, one_of(*PRECISIONS)]
     compiled: Annotated[str, one_of(*COMPILED)]
     bound_images: Annotated[int, at_least(2)]
@@ -139,6 +140,7 @@ class GenerateConfig(Config):
     judge_steps: Annotated[int, at_least(1)]
     fid: bool
     batch: Annotated[int, at_least(1)]
+    gpus: Annotated[int, at_least(1)]
     precision: Annotated[str, one_of(*PRECISIONS)]
     compiled: Annotated[str, one_of(*COMPILED)]
     seed: Seed

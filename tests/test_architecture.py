@@ -21,6 +21,7 @@ ALLOWED = {
     "samplers": {"diffusion"}, "likelihood": {"data", "diffusion", "samplers", "schedules"}, "training": {"checkpoints", "data", "devices", "diffusion"}, "runs": {"figures"},
     "widgets": {"data", "diffusion", "figures", "schedules"}, "reporting": {"runs"},
     "plans": {"parameters", "data", "reporting"}, "__main__": {"plans", "bench", "published"},
+    "parallel": {"devices", "samplers", "training"},
     "published": {"checkpoints", "data", "devices", "figures", "plans", "runs", "samplers"},
     "peers": {"classifiers", "data"}, "bench": {"peers", "runs", "classifiers", "devices", "samplers", "schedules", "training", "unet"},
 }
