@@ -118,7 +118,8 @@ def folder(*, data_dir, size, per_class, seed):
     """
     root = _absolute(data_dir)
     if not data_dir or not root.is_dir():
-        raise InputError(f"data_dir={data_dir!r}: expected a folder of class folders, with images as class/name.png")
+        raise InputError(f"data_dir={data_dir!r}: expected a folder of class folders, with images as class/name.png; "
+                         "--data-dir names it")
     found = ClassFolders(root)
     counts = np.bincount(found.targets, minlength=len(found.classes))
     if counts.min() < 3:

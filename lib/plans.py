@@ -235,6 +235,8 @@ def make_job(path, step, name, given, common, defaults, jobs):
             by_plan[parameter] = [j.config.run_dir for j in read] if several else read[0].config.run_dir
     values = defaults | {k: v for k, v in common.items() if k in defaults} | given
     values |= {k: v for k, v in by_plan.items() if k in defaults}
+    if values.get("dataset") == "folder" and not values["data_dir"]:       # a run of another folder is another run
+        values["data_dir"] = os.environ.get("DREAMING_DATA_DIR", "")
     return Job(step, name, parameters.build(STEPS[step].config, values), tuple(upstream))
 
 

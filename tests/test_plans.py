@@ -386,3 +386,10 @@ def test_a_new_picture_does_not_cost_a_training(tmp_path, monkeypatch):
     real = plans.module_file
     monkeypatch.setattr(plans, "module_file", lambda name: changed if name == "lib.figures" else real(name))
     assert [step for step in before if plans.code_hash(step) != before[step]] == ["schedules", "ablation", "report"]
+
+
+def test_a_run_on_a_folder_of_images_is_a_run_of_that_folder(monkeypatch):
+    for place in ("/data/cats", "/data/dogs"):
+        monkeypatch.setenv("DREAMING_DATA_DIR", place)
+        assert {job.config.data_dir for job in plans.read_plan("own").of("train")} == {place}
+    assert {job.config.data_dir for job in plans.read_plan("digits").of("train")} == {""}
