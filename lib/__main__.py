@@ -35,7 +35,7 @@ commands
                   PLAN is one of {plans}, or the path of a .yml file; without it: digits (minutes on a
                   laptop, no download). Writes reports/build/PLAN/report.html and .pdf, and reports/runs/PLAN/.
       --data-dir DIR   where data sets lie or are downloaded to (else DREAMING_DATA_DIR, else the user's cache)
-      -n, --dry-run    only tell which runs would be made (seconds)
+      -n, --dry-run    only tell which runs would be made, and why (seconds)
   test [...]      run the tests, a few minutes; what follows is passed on to pytest. Writes only temporary files.
   lab             open JupyterLab on notebooks/10_schedules.ipynb; interactive runs write reports/runs/interactive/.
   run NOTEBOOK [NAME=VALUE ...]
@@ -188,7 +188,8 @@ def report(arguments):
     if arguments.dry_run:
         done = subprocess.run(snakemake(plan, "--dry-run"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         labels = planned(done.stdout)
-        print("\n".join([*labels, f"{len(labels)} of {len(plan.jobs)} runs would be made"] if not done.returncode
+        lines = [f"{job.label}: {plans.why(job, labels)}" for job in plan.jobs if job.label in labels]
+        print("\n".join([*lines, f"{len(labels)} of {len(plan.jobs)} runs would be made"] if not done.returncode
                         else ["Snakemake stopped:", done.stdout]))
         return done.returncode
     try:

@@ -255,6 +255,25 @@ def is_current(job):
         is_current(u) and (u.folder / "metrics.json").stat().st_mtime <= finished for u in job.upstream)
 
 
+def why(job, again):
+    """In words, why the run is to be made (again). again: labels of all that are to be made."""
+    def few(words):
+        return ", ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
+
+    try:
+        before = json.loads((job.folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "not made yet"
+    if not (job.folder / "metrics.json").exists():
+        return "not finished"
+    if changed := [f"{name} was {before.get(name)!r} and is {value!r}" for name, value in job.values.items()
+                   if before.get(name) != value]:
+        return few(changed)
+    if reads := [u.label for u in job.upstream if u.label in again]:
+        return f"it reads {few(reads)}"
+    return "its page, words or code have changed" if job.step == "report" else "its code has changed"
+
+
 def code_hash(step):
     """Hash of what can change a step's results besides its parameters: its code cells and the lib modules they import.
 

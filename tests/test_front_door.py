@@ -296,8 +296,12 @@ def test_a_failed_run_is_named_the_others_go_on_and_the_report_shows_the_hole(co
     assert "reports/runs/tiny/ablation/default" in config["runs"]
 
     change(copy / "reports/plans/tiny.yml", ", trouble: error", "")
-    *labels, summary = report(copy, "tiny", "--dry-run").stdout.splitlines()
-    assert set(labels) == LINEAR and summary == "5 of 9 runs would be made"
+    *lines, summary = report(copy, "tiny", "--dry-run").stdout.splitlines()
+    why = dict(line.split(": ") for line in lines)
+    assert set(why) == LINEAR and summary == "5 of 9 runs would be made"
+    assert why["train/linear"] == "not finished"
+    assert why["generate/linear"] == "it reads train/linear"
+    assert why["report/default"].startswith("runs was ")
 
 
 def start_report(project, *words):

@@ -393,3 +393,19 @@ def test_a_run_on_a_folder_of_images_is_a_run_of_that_folder(monkeypatch):
         monkeypatch.setenv("DREAMING_DATA_DIR", place)
         assert {job.config.data_dir for job in plans.read_plan("own").of("train")} == {place}
     assert {job.config.data_dir for job in plans.read_plan("digits").of("train")} == {""}
+
+
+def test_a_dry_run_says_why(project):
+    plan = plans.read_plan("tiny")
+    train, generate = plan.job("train", "linear"), plan.job("generate", "linear")
+    assert plans.why(train, []) == "not made yet"
+    for job in (train, generate):
+        job.folder.mkdir(parents=True)
+        (job.folder / "config.json").write_text(json.dumps(job.values | {"seed": 1}))
+    assert plans.why(train, []) == "not finished"
+    for job in (train, generate):
+        (job.folder / "metrics.json").write_text("{}")
+    assert plans.why(train, []) == "seed was 1 and is 7"
+    (generate.folder / "config.json").write_text(json.dumps(generate.values))
+    assert plans.why(generate, ["train/linear", "generate/linear"]) == "it reads train/linear"
+    assert plans.why(generate, ["generate/linear"]) == "its code has changed"
