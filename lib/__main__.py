@@ -1,4 +1,4 @@
-"""The front door: `python3 -m lib report`, `test`, `lab`, `run` or `bench`, from the repository's root.
+"""The front door: `python3 -m lib COMMAND`, from the repository's root; HELP tells the commands.
 
 Outside of an environment the first call makes .venv; so this file uses the standard library alone until the command's
 own function, and no syntax that an old Python 3 could not read: it is to say in one sentence what is needed.
@@ -45,6 +45,13 @@ commands
                   some 4 minutes on a laptop. Writes reports/build/bench/bench.json.
       --rounds N       how often each side takes its turn (6)
       --only NAME      only the cases whose name begins so: train, sample, mlp, cnn, train-8x8 ...
+  handout [NOTEBOOK]
+                  make the versions of an exercise for students (blanks) and for instructors (solutions, executed), each
+                  as .ipynb and PDF, in seconds. NOTEBOOK is a name in notebooks/handouts or the path of a notebook with
+                  nbgrader's marks; without it: ddpm_by_hand. Writes reports/build/handouts/NOTEBOOK/.
+  grade FILE ...  run the tests of the exercise, hidden ones too, on students' notebooks, seconds each; prints a line of
+                  points for each, '-' where a person must read the answer. Their code runs with your rights.
+      --handout NOTEBOOK   the exercise's source, as for handout
 
 The first call makes the environment .venv: some 3 minutes, and about 6 GB on Linux. In an active virtual or conda
 environment that has the packages, that one is used. Exit codes: 0 done, 1 a run or test failed, 2 a value to mend,
@@ -373,6 +380,32 @@ def bench(arguments):
     return 0
 
 
+def handout(arguments):
+    from nbclient.exceptions import CellExecutionError
+
+    from lib import handouts
+    source = handouts.find(arguments.notebook)
+    try:
+        for path in handouts.make(source, ROOT / "reports" / "build" / "handouts" / source.stem):
+            print(f"  {path.relative_to(ROOT)}")
+        return 0
+    except CellExecutionError as error:
+        print(f"{source.name}: a solution or test fails: {error.ename}: {error.evalue}", file=sys.stderr)
+        return 1
+
+
+def grade(arguments):
+    from lib import handouts
+    source = handouts.find(arguments.handout)
+    for number, file in enumerate(arguments.files):
+        points = handouts.grade(source, file)
+        if number == 0:
+            print("\t".join(["file", *points, "sum"]))
+        found = ["-" if value is None else value for value in points.values()]
+        print(*[file, *found, sum(value or 0 for value in points.values())], sep="\t", flush=True)
+    return 0
+
+
 # ---------------------------------------------------------------- the door
 def read_arguments(words):
     """The parsed arguments, and what follows `test`. Ends the process for a call for help and for wrong words."""
@@ -381,11 +414,11 @@ def read_arguments(words):
         names = sorted(p.stem for p in (ROOT / "reports" / "plans").glob("*.yml"))
         print(HELP.format(plans=", ".join(names)))
         sys.exit(0 if wants_help else 2)
-    usage = "python3 -m lib report|test|lab|run|bench ... (-h explains)"
+    usage = "python3 -m lib report|test|lab|run|bench|handout|grade ... (-h explains)"
     parser = argparse.ArgumentParser(usage=usage, add_help=False, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     command = {name: commands.add_parser(name, usage=usage, add_help=False, allow_abbrev=False)
-               for name in ("report", "test", "lab", "run", "bench")}
+               for name in ("report", "test", "lab", "run", "bench", "handout", "grade")}
     command["report"].add_argument("plan", nargs="?", default="digits")
     command["report"].add_argument("--data-dir")
     command["report"].add_argument("-n", "--dry-run", action="store_true")
@@ -393,6 +426,9 @@ def read_arguments(words):
     command["run"].add_argument("values", nargs="*", metavar="NAME=VALUE")
     command["bench"].add_argument("--rounds", type=int, default=6)
     command["bench"].add_argument("--only", default="")
+    command["handout"].add_argument("notebook", nargs="?", default="ddpm_by_hand")
+    command["grade"].add_argument("files", nargs="+", metavar="FILE")
+    command["grade"].add_argument("--handout", default="ddpm_by_hand")
     arguments, rest = parser.parse_known_args(words)
     if rest and arguments.command != "test":
         parser.error("unknown words: " + " ".join(rest))
@@ -411,7 +447,8 @@ def main(words):
         enter_environment(words)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the runs as Ctrl-C does
         commands = {"report": lambda: report(arguments), "test": lambda: test(rest), "lab": lab,
-                    "run": lambda: run(arguments), "bench": lambda: bench(arguments)}
+                    "run": lambda: run(arguments), "bench": lambda: bench(arguments),
+                    "handout": lambda: handout(arguments), "grade": lambda: grade(arguments)}
         return commands[arguments.command]()
     except InputError as error:
         print(error, file=sys.stderr)

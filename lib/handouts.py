@@ -30,8 +30,17 @@ def marks(cell):
     return cell.metadata.get("nbgrader", {})
 
 
+def find(name):
+    """The path of the source called `name`: a stem in notebooks/handouts, or a path. InputError if there is none."""
+    known = {path.stem: path for path in sorted(SOURCES.glob("*.ipynb"))}
+    path = known.get(str(name), Path(name))
+    if not path.is_file():
+        raise InputError(f"notebook {str(name)!r}: expected one of {', '.join(known)}, or the path of a notebook")
+    return path
+
+
 def read(path):
-    """The source notebook `path`, checked. InputError, naming notebook and cell, for marks that nbgrader would refuse."""
+    """The source notebook `path`. InputError, naming notebook and cell, for marks that do not fit each other."""
     path, names = Path(path), set()
     notebook = read_notebook(path)
     for number, cell in enumerate(notebook.cells, 1):
@@ -39,13 +48,13 @@ def read(path):
         kinds = {kind for kind, _, _ in regions(cell.source, where)} - {None}
         for kind, key in (("SOLUTION", "solution"), ("HIDDEN TESTS", "grade")):
             if kind in kinds and not found.get(key):
-                raise InputError(f"{where}: ### BEGIN {kind} stands in a cell without \"{key}\": true in its nbgrader metadata")
+                raise InputError(f"{where}: ### BEGIN {kind} in a cell whose nbgrader metadata lack \"{key}\": true")
         if found.get("solution") and "SOLUTION" not in kinds:
             raise InputError(f"{where}: a solution cell without ### BEGIN SOLUTION")
-        if found and (found.get("schema_version") != 3 or found.get("grade_id") in names | {None}):
-            raise InputError(f"{where}: schema_version={found.get('schema_version')}, grade_id={found.get('grade_id')!r}: "
-                             "expected schema_version 3 and a grade_id of its own")
-        names.add(found.get("grade_id"))
+        schema, name = found.get("schema_version"), found.get("grade_id")
+        if found and (schema != 3 or name in names | {None}):
+            raise InputError(f"{where}: schema_version={schema}, grade_id={name!r}: expected 3 and a name of its own")
+        names.add(name)
     if not names - {None}:
         raise InputError(f"{path.name}: expected cells with nbgrader metadata")
     return notebook
@@ -92,7 +101,7 @@ def room(cell, kind, indent, lines):
     if kind == "HIDDEN TESTS":
         return []
     if cell.cell_type == "code":
-        return [f"{indent}# YOUR CODE HERE"] + [""] * (2 * len(lines) + 2)
+        return [f"{indent}# YOUR CODE HERE"] + ["\u00a0"] * (2 * len(lines) + 2)    # trailing empty lines would go
     return ['<div class="line"></div>'] * (2 + sum(len(line) for line in lines) // 60)
 
 
@@ -117,7 +126,7 @@ def version(notebook, fill):
 
 
 def execute(notebook, **options):
-    """Run a notebook in place, in a kernel of its own and an empty folder; a cell has 10 minutes or `timeout` seconds."""
+    """Run a notebook in place, in a kernel of its own and an empty folder. options: of nbclient, as timeout=600 (s)."""
     with tempfile.TemporaryDirectory(prefix="nb-") as folder:
         config = Config() if os.name == "nt" else Config(           # as in plans.run_notebook: no two on one port
             {"KernelManager": {"transport": "ipc", "ip": os.path.join(folder, "k")}})
@@ -142,8 +151,10 @@ def make(path, out):
 
 
 def print_out(notebook, pdf):
-    """Set a notebook as a PDF with its code."""
+    """Set a notebook as a PDF with its code; a question stays on one page with the room for its answer."""
     for cell in notebook.cells:
+        if cell.cell_type == "markdown" and marks(cell):
+            cell.source = f'<div class="question">\n\n{cell.source}\n\n</div>'
         cell.metadata = {"tags": ["show-input"]}
     with tempfile.TemporaryDirectory() as folder:
         nbformat.write(notebook, Path(folder) / pdf.with_suffix(".ipynb").name)

@@ -355,7 +355,7 @@ def add_contents(page):
 
 # ---------------------------------------------------------------- PDF
 def write_pdf(html, pdf):
-    """Set the page `html` (made by write_html) as an A4 PDF: same text, formulas, tables and figures, without folded code.
+    """Set the page `html` (made by write_html) as an A4 PDF: same text, formulas, tables, figures; no folded code.
 
     Returns `pdf`. InputError for a formula that pandoc cannot read; then no file is written.
     """
@@ -386,7 +386,7 @@ def prepare(page):
         link["href"] = unquote(link["href"])
         if not page.main.find(id=link["href"][1:]):
             link.unwrap()
-    for code in page.select(".hl-ipython3 pre"):
+    for code in page.select(".hl-python pre, .hl-ipython3 pre"):
         code["class"] = "python"
     restore_tex(page)
     mark_places(page)
@@ -406,7 +406,7 @@ def restore_tex(page):
 def mark_places(page):
     """Give what page.typ styles an id report-..., which becomes a label in Typst."""
     opening = page.h1
-    for element in page.main.select("p.subtitle, .summary, div.error, div.line"):
+    for element in page.main.select("p.subtitle, .summary, div.error, div.question, div.line"):
         box = element.wrap(page.new_tag("div", id="report-" + element["class"][0]))
         if element.name == "blockquote":
             element.unwrap()
@@ -456,7 +456,7 @@ def mend_typst(text, alts):
 
 
 def mend_formula(match):
-    """The widths of TeX's spaces \\! and \\;, which pandoc rounds to whole em, and norms that open and close. Not code."""
+    """Widths of TeX's spaces \\! and \\;, which pandoc rounds to whole em, and norms that open and close; no code."""
     if match[1]:
         return match[0]
     formula = match[0].replace("#h(-1em)", "#h(-0.17em)").replace("#h(0em)", "#h(0.28em)")
