@@ -130,8 +130,8 @@ def execute(notebook, **options):
     with tempfile.TemporaryDirectory(prefix="nb-") as folder:
         config = Config() if os.name == "nt" else Config(           # as in plans.run_notebook: no two on one port
             {"KernelManager": {"transport": "ipc", "ip": os.path.join(folder, "k")}})
-        NotebookClient(notebook, kernel_name="python3", config=config, resources={"metadata": {"path": folder}},
-                       **{"timeout": 600, **options}).execute()
+        NotebookClient(notebook, kernel_name="python3", config=config, shutdown_kernel="immediate",
+                       resources={"metadata": {"path": folder}}, **{"timeout": 600, **options}).execute()
 
 
 def make(path, out):
@@ -179,10 +179,11 @@ def grade(source, submission, timeout=60):
     try:
         execute(notebook, allow_errors=True, timeout=timeout, interrupt_on_timeout=True)
     except (DeadKernelError, CellExecutionError):
-        pass                                                # what did not run has no execution_count
+        pass                                                # what did not end has no reply
     points = {}
     for cell in notebook.cells:
         if marks(cell).get("grade"):
-            passed = cell.get("execution_count") and not [o for o in cell.outputs if o.output_type == "error"]
-            points[marks(cell)["grade_id"]] = marks(cell)["points"] * bool(passed) if cell.cell_type == "code" else None
+            ended = "shell.execute_reply" in cell.metadata.get("execution", {})
+            passed = ended and not any(o.output_type == "error" for o in cell.get("outputs", []))
+            points[marks(cell)["grade_id"]] = marks(cell)["points"] * passed if cell.cell_type == "code" else None
     return points

@@ -1,16 +1,16 @@
 """Handouts: what students and instructors get, which points an answer gets, and that nbgrader agrees."""
 import copy
 import importlib.util
+import os
 import re
 import shutil
-import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pypdf
 import pytest
 from commands import python
-from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import lib.__main__ as front_door
@@ -112,12 +112,14 @@ def test_students_get_no_outputs_and_no_metadata_but_nbgraders(folder):
 
 
 def test_the_students_version_stops_at_the_first_blank(student):
-    run = copy.deepcopy(student)
-    with pytest.raises(CellExecutionError) as error:
-        handouts.execute(run)
-    assert error.value.ename == "NotImplementedError"
-    stopped = next(c for c in run.cells if c.cell_type == "code" and any(o.output_type == "error" for o in c.outputs))
-    assert handouts.marks(stopped)["grade_id"] == "tables-blank"
+    names = {}
+    for c in student.cells:
+        if c.cell_type == "code" and handouts.marks(c).get("grade_id") == "tables-blank":
+            with pytest.raises(NotImplementedError):
+                exec(c.source, names)
+            return
+        if c.cell_type == "code":
+            exec(c.source, names)
 
 
 def test_the_instructors_version_ran_and_shows_what_to_expect(source, folder):
@@ -141,7 +143,7 @@ def test_the_pdf_shows_code_and_typeset_formulas_without_marks(folder, name):
     for words in ("BEGIN", "###", "\\bar", "YOUR ANSWER HERE", "NotImplementedError()\n    ", "<div"):
         assert words not in text
     assert ("Answer." in text) == ("# hidden tests" in text) == (name == "instructor")
-    assert (sum(len(page.images) for page in pdf.pages) == 3) == (name == "instructor")
+    assert (sum(len(page.images.keys()) for page in pdf.pages) == 3) == (name == "instructor")
 
 
 def test_a_line_of_code_fits_into_the_pdf(source):
@@ -247,6 +249,14 @@ def test_a_wrong_solution_in_the_source_ends_with_1(tmp_path, monkeypatch, capsy
 
 
 # ---------------------------------------------------------------- nbgrader, where it is installed
+def nbgrader(course, *words):
+    """A command of nbgrader's; it calls alembic by name, which lies beside Python."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    done = python(course, *words, seconds=300, env=os.environ | {"PATH": path})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
     """A course of nbgrader's with the source as it is."""
@@ -255,8 +265,7 @@ def course(tmp_path_factory):
     course = tmp_path_factory.mktemp("course")
     (course / "source" / "ddpm").mkdir(parents=True)
     shutil.copy(SOURCE, course / "source" / "ddpm")
-    done = python(course, "-m", "nbgrader", "generate_assignment", "ddpm")
-    assert done.returncode == 0, done.stderr
+    nbgrader(course, "-m", "nbgrader", "generate_assignment", "ddpm")
     return course
 
 
@@ -269,16 +278,12 @@ def test_nbgrader_gives_the_same_points(course, student):
     for name, (answers, _) in ANSWERS.items():
         folder = course / "submitted" / name.replace(" ", "-").replace("=", "") / "ddpm"
         folder.mkdir(parents=True)
-        nbformat.write(fill(nbformat.read(course / "release" / "ddpm" / SOURCE.name, 4), answers), folder / SOURCE.name)
-    done = python(course, "-m", "nbgrader", "autograde", "ddpm", seconds=200)
-    assert done.returncode == 0, done.stderr
+        nbformat.write(fill(student, answers), folder / SOURCE.name)
+    nbgrader(course, "-m", "nbgrader", "autograde", "ddpm")
     code = ("from nbgrader.api import Gradebook; book = Gradebook('sqlite:///gradebook.db'); "
             "[print(s.student_id, g.name, g.auto_score) for s in book.assignment_submissions('ddpm') "
-            "for n in s.notebooks for g in n.grades if g.cell_type.name == 'code' or g.cell.cell_type == 'code']")
-    done = subprocess.run([sys.executable, "-c", code], cwd=course, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+            "for n in s.notebooks for g in n.grades if g.cell.cell_type == 'code']")
     found = {}
-    for line in done.stdout.splitlines():
-        name, test, points = line.split()
+    for name, test, points in (line.split() for line in nbgrader(course, "-c", code).splitlines()):
         found.setdefault(name, {})[test] = float(points)
     assert found == {name.replace(" ", "-").replace("=", ""): POINTS | dict.fromkeys(wrong, 0) for name, (_, wrong) in ANSWERS.items()}
