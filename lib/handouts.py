@@ -2,7 +2,8 @@
 
 A source is a notebook as nbgrader reads it: cells with its metadata (schema 3), and regions between the lines
 `### BEGIN SOLUTION` and `### END SOLUTION` (of a solution cell), `### BEGIN HIDDEN TESTS` and `### END HIDDEN TESTS`
-(of a graded test). Student: each solution is a blank, hidden tests are gone. Instructor: everything, executed.
+(of a graded test); a task may have a `MARK SCHEME`. Students get blanks for solutions and no hidden tests; instructors
+get everything, executed.
 """
 import copy
 import os
@@ -20,7 +21,7 @@ from lib.reporting import write_html, write_pdf
 from lib.runs import write_atomic
 
 SOURCES = ROOT / "notebooks" / "handouts"
-MARK = re.compile(r"(\s*).*(BEGIN|END) (SOLUTION|HIDDEN TESTS)")       # what nbgrader takes for a mark
+MARK = re.compile(r"(\s*).*(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)")       # what nbgrader takes for a mark
 BLANK = {"code": ["# YOUR CODE HERE", "raise NotImplementedError()"], "markdown": ["YOUR ANSWER HERE"]}     # its words
 
 
@@ -46,7 +47,7 @@ def read(path):
     for number, cell in enumerate(notebook.cells, 1):
         where, found = f"{path.name}, cell {number}", marks(cell)
         kinds = {kind for kind, _, _ in regions(cell.source, where)} - {None}
-        for kind, key in (("SOLUTION", "solution"), ("HIDDEN TESTS", "grade")):
+        for kind, key in (("SOLUTION", "solution"), ("HIDDEN TESTS", "grade"), ("MARK SCHEME", "task")):
             if kind in kinds and not found.get(key):
                 raise InputError(f"{where}: ### BEGIN {kind} in a cell whose nbgrader metadata lack \"{key}\": true")
         if found.get("solution") and "SOLUTION" not in kinds:
@@ -68,7 +69,7 @@ def read_notebook(path):
 
 
 def regions(source, where):
-    """A cell's text in its parts: (kind, indent, lines), kind being None, 'SOLUTION' or 'HIDDEN TESTS'.
+    """A cell's text in its parts: (kind, indent, lines), kind being None or one of MARK's.
 
     InputError for marks that are nested or have no partner, naming the cell `where`.
     """
@@ -92,13 +93,13 @@ def regions(source, where):
 
 # ---------------------------------------------------------------- its versions
 def blank(cell, kind, indent, lines):
-    """As nbgrader: a solution becomes a line to replace, a hidden test nothing."""
+    """As nbgrader: a solution becomes a line to replace, a hidden test or mark scheme nothing."""
     return [indent + line for line in BLANK[cell.cell_type]] if kind == "SOLUTION" else []
 
 
 def room(cell, kind, indent, lines):
     """On paper: a solution becomes room to write, half as much again as the solution takes."""
-    if kind == "HIDDEN TESTS":
+    if kind != "SOLUTION":
         return []
     if cell.cell_type == "code":
         return [f"{indent}# YOUR CODE HERE"] + ["\u00a0"] * (2 * len(lines) + 2)    # trailing empty lines would go
@@ -109,7 +110,7 @@ def solved(cell, kind, indent, lines):
     """For instructors: a heading where the mark was; an answer as a quotation."""
     if cell.cell_type == "code":
         return [f"{indent}# {kind.lower()}", *lines]
-    return [f"> {line}" for line in ["**Answer.** " + lines[0], *lines[1:]]]
+    return [f"> {line}" for line in [f"**{'Answer' if kind == 'SOLUTION' else 'Marks'}.** {lines[0]}", *lines[1:]]]
 
 
 def version(notebook, fill):

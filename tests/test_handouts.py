@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pypdf
 import pytest
 from commands import python
@@ -175,6 +176,7 @@ def write(folder, *cells, name="x.ipynb"):
     ([cell(SOLUTION[0], "x = 1", HIDDEN[1], solution=True)], "cell 1: ### END HIDDEN TESTS without ### BEGIN HIDDEN TESTS"),
     ([new_code_cell("\n".join([SOLUTION[0], "x = 1", SOLUTION[1]]))], 'cell 1: ### BEGIN SOLUTION in a cell whose nbgrader metadata lack "solution": true'),
     ([cell(HIDDEN[0], "x = 1", HIDDEN[1], solution=True)], 'cell 1: ### BEGIN HIDDEN TESTS in a cell whose nbgrader metadata lack "grade": true'),
+    ([cell("### BEGIN MARK SCHEME", "1 point", "### END MARK SCHEME", grade=True, points=1)], 'cell 1: ### BEGIN MARK SCHEME in a cell whose nbgrader metadata lack "task": true'),
     ([cell("x = 1", solution=True)], "cell 1: a solution cell without ### BEGIN SOLUTION"),
     ([cell("x = 1"), cell("x = 1")], "cell 2: schema_version=3, grade_id='a': expected 3 and a name of its own"),
     ([cell("x = 1", schema_version=2)], "cell 1: schema_version=2, grade_id='a': expected 3 and a name of its own"),
@@ -184,6 +186,20 @@ def test_marks_that_do_not_fit_are_refused_with_one_sentence(tmp_path, cells, se
     with pytest.raises(InputError) as error:
         handouts.make(write(tmp_path, *cells), tmp_path / "out")
     assert sentence in str(error.value) and "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+
+def test_a_mark_scheme_is_for_the_instructor(tmp_path):
+    task = cell("Draw it.", "### BEGIN MARK SCHEME", "1 point.", "### END MARK SCHEME", kind=new_markdown_cell, task=True, points=1)
+    source = handouts.read(write(tmp_path, task))
+    assert [handouts.version(source, fill).cells[0].source for fill in (handouts.blank, handouts.room, handouts.solved)] == [
+        "Draw it.", "Draw it.", "Draw it.\n> **Marks.** 1 point."]
+
+
+def test_the_numbers_in_the_exercise_are_right(source):
+    text = "\n".join(c.source for c in source.cells)
+    ends = [np.prod(1 - np.linspace(1e-4, 0.02, T)) for T in (1000, 100)]
+    assert f"is {ends[0]:.5f}." in text and f"is {ends[1]:.2f}." in text
+    assert f"approx {0.0001**0.5 * 255 / 2:.1f}$ grey levels" in text
 
 
 # ---------------------------------------------------------------- grading
@@ -203,7 +219,8 @@ def test_the_visible_tests_alone_find_the_same_mistake(student, name):
     for c in fill(student, answers).cells:
         if c.cell_type == "code" and "perfect_denoiser(" not in c.source and "show(" not in c.source and "dreams" not in c.source:
             try:
-                exec(c.source, names)
+                with np.errstate(all="ignore"):
+                    exec(c.source, names)
             except (AssertionError, IndexError, ValueError):
                 failed.add(handouts.marks(c)["grade_id"])
     assert failed == fails
