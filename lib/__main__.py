@@ -1,4 +1,4 @@
-"""The front door: `python3 -m lib report`, `test`, `lab`, `run` or `bench`, from the repository's root.
+"""The front door: `python3 -m lib COMMAND`, from the repository's root; HELP tells the commands.
 
 Outside of an environment the first call makes .venv; so this file uses the standard library alone until the command's
 own function, and no syntax that an old Python 3 could not read: it is to say in one sentence what is needed.
@@ -51,6 +51,13 @@ commands
       --only NAME      only the cases whose name begins so: train, sample, mlp, cnn, train-8x8 ...
   publish PLAN    copy a finished plan's report, numbers and pictures to reports/published/PLAN/, for a commit.
       --network NAME   and this trained network, for `dream`
+  handout [NOTEBOOK]
+                  make the versions of an exercise for students (blanks) and for instructors (solutions, executed), each
+                  as .ipynb and PDF, in seconds. NOTEBOOK is a name in notebooks/handouts or the path of a notebook with
+                  nbgrader's marks; without it: ddpm_by_hand. Writes reports/build/handouts/NOTEBOOK/.
+  grade FILE ...  run the tests of the exercise, hidden ones too, on students' notebooks, seconds each; prints a line of
+                  points for each, '-' where a person must read the answer. Their code runs with your rights.
+      --handout NOTEBOOK   the exercise's source, as for handout
 
 The first call makes the environment .venv: some 3 minutes, and about 6 GB on Linux. In an active virtual or conda
 environment that has the packages, that one is used. Exit codes: 0 done, 1 a run or test failed, 2 a value to mend,
@@ -345,11 +352,11 @@ class Watch:
 
 
 # ---------------------------------------------------------------- the other commands
-def test(rest):
-    become([sys.executable, "-m", "pytest"] + rest)
+def test(arguments):
+    become([sys.executable, "-m", "pytest"] + arguments.rest)
 
 
-def lab():
+def lab(arguments):
     become([sys.executable, "-m", "jupyterlab", "notebooks/10_schedules.ipynb"])
 
 
@@ -404,19 +411,47 @@ def publish(arguments):
     return 0
 
 
+def handout(arguments):
+    from nbclient.exceptions import CellExecutionError
+
+    from lib import handouts
+    source = handouts.find(arguments.notebook)
+    try:
+        for path in handouts.make(source, ROOT / "reports" / "build" / "handouts" / source.stem):
+            print(f"  {path.relative_to(ROOT)}")
+        return 0
+    except CellExecutionError as error:
+        print(f"{source.name}: a solution or test fails: {error.ename}: {error.evalue}", file=sys.stderr)
+        return 1
+
+
+def grade(arguments):
+    from lib import handouts
+    source = handouts.find(arguments.handout)
+    for number, file in enumerate(arguments.files):
+        points = handouts.grade(source, file)
+        if number == 0:
+            print("\t".join(["file", *points, "sum"]))
+        found = ["-" if value is None else value for value in points.values()]
+        print(*[file, *found, sum(value or 0 for value in points.values())], sep="\t", flush=True)
+    return 0
+
+
 # ---------------------------------------------------------------- the door
+COMMANDS = {f.__name__: f for f in (report, test, lab, run, dream, bench, handout, grade, publish)}
+
+
 def read_arguments(words):
-    """The parsed arguments, and what follows `test`. Ends the process for a call for help and for wrong words."""
+    """The parsed arguments; .rest is what follows `test`. Ends the process for a call for help and for wrong words."""
     wants_help = {"-h", "--help"} & set(words) and words[0] != "test"
     if wants_help or not words:
         names = sorted(p.stem for p in (ROOT / "reports" / "plans").glob("*.yml"))
         print(HELP.format(plans=", ".join(names)))
         sys.exit(0 if wants_help else 2)
-    usage = "python3 -m lib report|test|lab|run|dream|bench|publish ... (-h explains)"
+    usage = f"python3 -m lib {'|'.join(COMMANDS)} ... (-h explains)"
     parser = argparse.ArgumentParser(usage=usage, add_help=False, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    command = {name: commands.add_parser(name, usage=usage, add_help=False, allow_abbrev=False)
-               for name in ("report", "test", "lab", "run", "dream", "bench", "publish")}
+    command = {name: commands.add_parser(name, usage=usage, add_help=False, allow_abbrev=False) for name in COMMANDS}
     command["report"].add_argument("plan", nargs="?", default="digits")
     command["report"].add_argument("--data-dir")
     command["report"].add_argument("-n", "--dry-run", action="store_true")
@@ -430,10 +465,14 @@ def read_arguments(words):
     command["publish"].add_argument("--network", default="")
     command["bench"].add_argument("--rounds", type=int, default=6)
     command["bench"].add_argument("--only", default="")
+    command["handout"].add_argument("notebook", nargs="?", default="ddpm_by_hand")
+    command["grade"].add_argument("files", nargs="+", metavar="FILE")
+    command["grade"].add_argument("--handout", default="ddpm_by_hand")
     arguments, rest = parser.parse_known_args(words)
     if rest and arguments.command != "test":
         parser.error("unknown words: " + " ".join(rest))
-    return arguments, rest
+    arguments.rest = rest
+    return arguments
 
 
 def main(words):
@@ -442,15 +481,12 @@ def main(words):
               file=sys.stderr)
         return 2
     try:
-        arguments, rest = read_arguments(words)
+        arguments = read_arguments(words)
         if Path.cwd().resolve() != ROOT:
             raise InputError(f"call this from the repository's root: cd {ROOT}")
         enter_environment(words)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the runs as Ctrl-C does
-        commands = {"report": lambda: report(arguments), "test": lambda: test(rest), "lab": lab,
-                    "run": lambda: run(arguments), "dream": lambda: dream(arguments), "bench": lambda: bench(arguments),
-                    "publish": lambda: publish(arguments)}
-        return commands[arguments.command]()
+        return COMMANDS[arguments.command](arguments)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

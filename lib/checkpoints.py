@@ -23,6 +23,9 @@ def save_tensors(path, tensors, metadata):
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         save_file(tensors, temporary, metadata | {"sha256": digest(tensors, metadata)})
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)          # safetensors writes for its owner only
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -5,7 +5,7 @@ font and the figures are inside. The PDF is set by Typst from that page, with wh
 
 What the page does with a notebook:
   tags       `parameters`, `remove-cell`: left out; `injected-parameters`: folded as "Parameters of this run";
-             `remove-input`, `remove-output`: without code, without outputs
+             `remove-input`, `remove-output`: without code, without outputs; `show-input`: code in sight, in the PDF too
   opening    `# Title`, then if wanted a paragraph that is one *emphasis* (the subtitle) and a blockquote (the summary)
   figures    outputs whose metadata hold {"image/png": {"alt": text, "caption": Markdown, "width": px, "height": px}}
   formulas   are numbered by \\tag{...} only
@@ -355,7 +355,7 @@ def add_contents(page):
 
 # ---------------------------------------------------------------- PDF
 def write_pdf(html, pdf):
-    """Set the page `html` (made by write_html) as an A4 PDF: same text, formulas, tables and figures, without the code.
+    """Set the page `html` (made by write_html) as an A4 PDF: same text, formulas, tables, figures; no folded code.
 
     Returns `pdf`. InputError for a formula that pandoc cannot read; then no file is written.
     """
@@ -386,6 +386,8 @@ def prepare(page):
         link["href"] = unquote(link["href"])
         if not page.main.find(id=link["href"][1:]):
             link.unwrap()
+    for code in page.select(".hl-python pre, .hl-ipython3 pre"):
+        code["class"] = "python"
     restore_tex(page)
     mark_places(page)
 
@@ -404,7 +406,7 @@ def restore_tex(page):
 def mark_places(page):
     """Give what page.typ styles an id report-..., which becomes a label in Typst."""
     opening = page.h1
-    for element in page.main.select("p.subtitle, .summary, div.error"):
+    for element in page.main.select("p.subtitle, .summary, div.error, div.question, div.line"):
         box = element.wrap(page.new_tag("div", id="report-" + element["class"][0]))
         if element.name == "blockquote":
             element.unwrap()
@@ -448,12 +450,14 @@ def mend_typst(text, alts):
     def with_alt(match):
         return f'{match[0]}, alt: {json.dumps(alts[match[1]], ensure_ascii=False)}' if match[1] in alts else match[0]
 
-    text = re.sub(r"(?s)(?<!\\)\$(?:[^$\\]|\\.)+\$", mend_formula, text)
+    text = re.sub(r"(?s)(?<!\\)(?:(`+).*?\1|\$(?:[^$\\]|\\.)+\$)", mend_formula, text)
     text = re.sub(r"(?s)\$ ((?:[^$\\]|\\.)+) \$\s*⟦(.+?)⟧", r"#numbered([\2], $ \1 $)", text)
     return re.sub(r'image\("([\w.-]+)"', with_alt, text)
 
 
 def mend_formula(match):
-    """The widths of TeX's spaces \\! and \\;, which pandoc rounds to whole em, and norms that open and close."""
+    """Widths of TeX's spaces \\! and \\;, which pandoc rounds to whole em, and norms that open and close; no code."""
+    if match[1]:
+        return match[0]
     formula = match[0].replace("#h(-1em)", "#h(-0.17em)").replace("#h(0em)", "#h(0.28em)")
     return re.sub(r"∥([^∥]*)∥", r"lr(bar.v.double \1 bar.v.double)", formula)

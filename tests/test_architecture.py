@@ -20,13 +20,15 @@ ALLOWED = {
     "data": {"image_files"}, "image_files": {"data"}, "diffusion": set(),
     "samplers": {"diffusion"}, "likelihood": {"data", "diffusion", "samplers", "schedules"}, "training": {"checkpoints", "data", "devices", "diffusion"}, "runs": {"figures"},
     "widgets": {"data", "diffusion", "figures", "schedules"}, "reporting": {"runs"},
-    "plans": {"parameters", "data", "reporting"}, "__main__": {"plans", "bench", "published"},
     "parallel": {"devices", "samplers", "training"},
     "published": {"checkpoints", "data", "devices", "figures", "plans", "runs", "samplers"},
+    "plans": {"parameters", "data", "reporting"}, "handouts": {"reporting", "runs"},
+    "__main__": {"plans", "bench", "handouts", "published"},
     "peers": {"classifiers", "data"}, "bench": {"peers", "runs", "classifiers", "devices", "samplers", "schedules", "training", "unet"},
 }
 MODULES = sorted(p.stem for p in (ROOT / "lib").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+HANDOUTS = sorted((ROOT / "notebooks" / "handouts").glob("*.ipynb"))              # exercises, no steps of a plan
 MADE = {".git", ".venv", "runs", "build", "__pycache__", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"}
 
 
@@ -83,20 +85,33 @@ def test_there_is_one_notebook_for_each_step():
     assert [p.stem for p in NOTEBOOKS] == [s.notebook for s in STEPS.values()]
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS + HANDOUTS, ids=lambda p: p.stem)
+def test_notebooks_are_stored_clean(path):
+    nb = json.loads(path.read_text(encoding="utf-8"))
+    assert all(not c["outputs"] and c["execution_count"] is None for c in nb["cells"] if c["cell_type"] == "code")
+    assert nb["metadata"]["kernelspec"]["name"] == "python3" and set(nb["metadata"]) == {"kernelspec", "language_info"}
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebooks_are_stored_clean_and_thin(path):
+def test_the_notebooks_of_steps_are_thin(path):
     nb = json.loads(path.read_text(encoding="utf-8"))
     code = [c for c in nb["cells"] if c["cell_type"] == "code"]
-    assert all(not c["outputs"] and c["execution_count"] is None for c in code)
-    assert nb["metadata"]["kernelspec"]["name"] == "python3" and set(nb["metadata"]) == {"kernelspec", "language_info"}
     assert sum("parameters" in c["metadata"].get("tags", []) for c in code) == 1
     assert not any("injected-parameters" in c["metadata"].get("tags", []) for c in nb["cells"])
     functions = re.findall(r"(?m)^def (\w+)", "\n".join("".join(c["source"]) for c in code))
     assert len(functions) <= 6                                     # what two pages need belongs to lib
 
 
+@pytest.mark.parametrize("path", HANDOUTS, ids=lambda p: p.stem)
+def test_an_exercise_runs_without_this_repository(path):
+    nb = json.loads(path.read_text(encoding="utf-8"))
+    code = "\n".join("".join(c["source"]) for c in nb["cells"] if c["cell_type"] == "code")
+    packages = set(re.findall(r"(?m)^\s*(?:from|import) (\w+)", code)) - sys.stdlib_module_names
+    assert packages <= {"numpy", "matplotlib", "sklearn", "IPython"}
+
+
 def test_no_function_is_written_in_two_notebooks():
-    names = [f for p in NOTEBOOKS for f in re.findall(r"def (\w+)", p.read_text(encoding="utf-8"))]
+    names = [f for p in NOTEBOOKS + HANDOUTS for f in re.findall(r"def (\w+)", p.read_text(encoding="utf-8"))]
     assert len(names) == len(set(names))
 
 

@@ -173,6 +173,8 @@ def test_tensors_come_back_from_their_file_and_no_temporary_file_stays(tmp_path)
     tensors, meta = load_tensors(tmp_path / "a.safetensors")
     assert torch.equal(tensors["w"], torch.arange(3.0)) and meta == {"name": "ä", "T": "100"}
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+    (tmp_path / "other").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode      # others may read it
 
 
 def test_every_flipped_bit_and_every_cut_is_noticed(tmp_path):

@@ -38,7 +38,7 @@ def test_help_names_every_command_and_needs_no_environment():
     bare = "import runpy, sys; sys.path.insert(0, '.'); sys.argv += ['-h']; runpy.run_module('lib', None, '__main__')"
     done = python(ROOT, "-I", "-S", "-c", bare)
     assert done.returncode == 0 and done.stderr == ""
-    assert all(f"\n  {command}" in done.stdout for command in ("report", "test", "lab", "run", "bench"))
+    assert all(f"\n  {command}" in done.stdout for command in ("report", "test", "lab", "run", "bench", "handout", "grade"))
 
 
 @pytest.mark.parametrize("words, sentence", [
@@ -53,6 +53,10 @@ def test_help_names_every_command_and_needs_no_environment():
     (["run", "train", "lr=[1"], "'[1' is no YAML value"),
     (["bench", "--only", "trian"], "--only trian: expected one of train-32x32, train-8x8, sample-32x32"),
     (["bench", "--rounds", "0"], "--rounds 0: expected 1 or more"),
+    (["handout", "nothing"], "notebook 'nothing': expected one of ddpm_by_hand, or the path of a notebook"),
+    (["grade"], "the following arguments are required: FILE"),
+    (["grade", "README.md"], "README.md: expected a notebook"),
+    (["grade", "--handout", "nothing", "README.md"], "notebook 'nothing': expected one of ddpm_by_hand"),
 ])
 def test_a_wrong_word_ends_with_2_and_a_sentence(words, sentence, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -79,7 +83,7 @@ def test_a_data_dir_is_made_absolute(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DREAMING_DATA_DIR", "before")
     with pytest.raises(InputError):
-        front_door.report(front_door.read_arguments(["report", "nothing", "--data-dir", "sets"])[0])
+        front_door.report(front_door.read_arguments(["report", "nothing", "--data-dir", "sets"]))
     assert os.environ["DREAMING_DATA_DIR"] == str(tmp_path / "sets")
 
 
