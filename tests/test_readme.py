@@ -2,6 +2,7 @@
 import itertools
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -52,5 +53,16 @@ def test_every_link_leads_to_a_file():
 
 
 def test_every_published_report_is_a_page_with_its_numbers():
-    for folder in PUBLISHED.iterdir():
+    for folder in filter(Path.is_dir, PUBLISHED.iterdir()):
         assert (folder / "report.html").exists() and json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_the_table_of_speeds_holds_the_numbers_of_the_published_bench():
+    record = json.loads((PUBLISHED / "bench.json").read_text(encoding="utf-8"))
+    for case in dict.fromkeys(row["case"] for row in record["rows"]):
+        ours, *others = (row for row in record["rows"] if row["case"] == case)
+        ratios = ", ".join(f"{row['ratio']:.2f} {row['side']}" for row in others if not row["missing"] and row["side"] != "sampler alone")
+        assert f"| `{case}` | {ours['images_per_second']:,.0f} | {100 * ours['share_of_matmul']:.0f} % | {ratios} |" in README
+    alone = [row["ratio"] for row in record["rows"] if row["side"] == "sampler alone"]
+    assert f"{100 * min(alone):.1f} to {100 * max(alone):.1f} % of the network's time" in README
+    assert f"{record['instructions']}" in README and not any(row["missing"] for row in record["rows"])
