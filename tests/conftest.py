@@ -2,3 +2,29 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")   # read when torch is imported, here and in what the tests start
+
+import shutil  # noqa: E402
+
+import pypdf  # noqa: E402
+import pytest  # noqa: E402
+from bs4 import BeautifulSoup  # noqa: E402
+from commands import call  # noqa: E402
+
+from lib import ROOT  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("copy") / "a clone"                      # a space in the path
+    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", "*.egg-info"))
+    return root
+
+
+@pytest.fixture(scope="session")
+def report(root):
+    """The finished smoke plan: (the command's output, its folder of runs, the page, the PDF)."""
+    done = call(root, "report", "smoke")
+    assert done.returncode == 0, done.stdout + done.stderr
+    build = root / "reports" / "build" / "smoke"
+    page = BeautifulSoup((build / "report.html").read_text(encoding="utf-8"), "html.parser")
+    return done.stdout, root / "reports" / "runs" / "smoke", page, pypdf.PdfReader(build / "report.pdf")

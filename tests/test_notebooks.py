@@ -7,10 +7,8 @@ import shutil
 
 import nbformat
 import papermill
-import pypdf
 import pytest
-from bs4 import BeautifulSoup
-from commands import python
+from commands import call, python
 
 from lib import ROOT
 from lib.parameters import STEPS
@@ -18,28 +16,6 @@ from lib.parameters import STEPS
 pytestmark = pytest.mark.slow
 RUNS = ["schedules/default", "train/cosine", "train/linear", "generate/cosine", "generate/cosine-again", "generate/linear",
         "augment/cosine", "augment/linear", "dose/cosine", "ablation/default", "report/default"]
-
-
-def call(root, *words):
-    env = {k: v for k, v in os.environ.items() if k != "DREAMING_DATA_DIR"} | {"PYTHONPATH": str(root)}
-    return python(root, "-m", "lib", *words, seconds=900, env=env)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("copy") / "a clone"                      # a space in the path
-    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", "*.egg-info"))
-    return root
-
-
-@pytest.fixture(scope="module")
-def report(root):
-    """The finished smoke plan: (the command's output, its folder of runs, the page, the PDF)."""
-    done = call(root, "report", "smoke")
-    assert done.returncode == 0, done.stdout + done.stderr
-    build = root / "reports" / "build" / "smoke"
-    page = BeautifulSoup((build / "report.html").read_text(encoding="utf-8"), "html.parser")
-    return done.stdout, root / "reports" / "runs" / "smoke", page, pypdf.PdfReader(build / "report.pdf")
 
 
 def test_the_command_ends_with_the_paths_of_page_and_pdf(report):
