@@ -32,7 +32,7 @@ def test_a_device_that_is_not_there_is_refused():
 def test_on_a_cpu_auto_is_float32_and_not_compiled():
     forward = Forward(Linear())
     assert (forward.precision, forward.compiled) == ("fp32", "off")
-    assert torch.equal(forward(X, None, None), forward.model(X, None, None))
+    torch.testing.assert_close(forward(X, None, None), forward.model(X, None, None))
 
 
 def test_bfloat16_rounds_the_products_and_answers_in_float32():

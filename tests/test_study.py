@@ -103,11 +103,10 @@ def touches(source):
             if attribute is None or attribute.attr not in ("train", "validation", "classes") and not (
                     attribute.attr == "test" and allowed):
                 found.append(line)
-        elif isinstance(node, ast.Name) and node.id == "split" and line != "split = data.load_for(trained[0].config)" \
-                and line != "split = data.load_for(trained.config)":
+        elif isinstance(node, ast.Name) and node.id == "split" and line != "split = data.load_for(trained[0].config)":
             found.append(line)
         elif isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "data" and (
-                node.attr not in ("load_for", "Images") or node.attr == "load_for" and not line.startswith("split = ")):
+                node.attr not in ("load_for", "Images", "join") or node.attr == "load_for" and not line.startswith("split = ")):
             found.append(line)
     return found
 
