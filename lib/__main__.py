@@ -35,6 +35,7 @@ commands
                   PLAN is one of {plans}, or the path of a .yml file; without it: digits (minutes on a
                   laptop, no download). Writes reports/build/PLAN/report.html and .pdf, and reports/runs/PLAN/.
       --data-dir DIR   where data sets lie or are downloaded to (else DREAMING_DATA_DIR, else the user's cache)
+      --profile NAME   where it runs: cpu, gpu (that of this machine), slurm, or a folder with a config.yaml
       -n, --dry-run    only tell which runs would be made, and why (seconds)
   test [...]      run the tests, a few minutes; what follows is passed on to pytest. Writes only temporary files.
   lab             open JupyterLab on notebooks/10_schedules.ipynb; interactive runs write reports/runs/interactive/.
@@ -163,20 +164,28 @@ def enter_environment(arguments):
 SNAKEMAKE = "import sys; sys.modules['rfc3987_syntax'] = None; from snakemake.cli import main; main()"
 
 
-def snakemake(plan, *words):
+def snakemake(plan, profile, *words):
     """The command line of Snakemake for a plan. joblib knows a container's share of the processor, Snakemake doesn't:
-    networks with more threads than that spend their time waiting for each other."""
+    networks with more threads than that spend their time waiting for each other. On a cluster the profile decides."""
     from joblib import cpu_count
-    return [sys.executable, "-c", SNAKEMAKE, "--snakefile", str(ROOT / "reports" / "Snakefile"),
-            "--directory", str(plan.folder), "--profile", str(ROOT / "reports" / "profiles" / profile()),
-            "--cores", str(cpu_count()), "--config", f"plan={plan.file}"] + list(words)
+    here = ["--cores", str(cpu_count())] if profile.name in ("cpu", "gpu") else []
+    return [sys.executable, "-c", SNAKEMAKE, "--snakefile", str(ROOT / "reports" / "Snakefile"), "--directory",
+            str(plan.folder), "--profile", str(profile), *here, "--config", f"plan={plan.file}"] + list(words)
 
 
-def profile():
-    try:
-        return "gpu" if subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=30).stdout else "cpu"
-    except (OSError, subprocess.TimeoutExpired):
-        return "cpu"
+def find_profile(name):
+    """The folder of a profile: one of reports/profiles, or a path; "" is gpu where there is one, else cpu."""
+    folder = ROOT / "reports" / "profiles"
+    if not name:
+        try:
+            name = "gpu" if subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=30).stdout else "cpu"
+        except (OSError, subprocess.TimeoutExpired):
+            name = "cpu"
+    for path in (folder / name, Path(name).absolute()):
+        if (path / "config.yaml").is_file():
+            return path
+    raise InputError(f"profile {name!r}: expected one of {', '.join(sorted(p.name for p in folder.iterdir()))}, or a "
+                     "folder with a config.yaml")
 
 
 def planned(text):
@@ -190,10 +199,11 @@ def report(arguments):
     from lib import plans
     if arguments.data_dir:
         os.environ["DREAMING_DATA_DIR"] = str(Path(arguments.data_dir).expanduser().absolute())
-    plan = plans.read_plan(arguments.plan)
+    plan, profile = plans.read_plan(arguments.plan), find_profile(arguments.profile)
     plan.folder.mkdir(parents=True, exist_ok=True)
     if arguments.dry_run:
-        done = subprocess.run(snakemake(plan, "--dry-run"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(snakemake(plan, profile, "--dry-run"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True)
         labels = planned(done.stdout)
         lines = [f"{job.label}: {plans.why(job, labels)}" for job in plan.jobs if job.label in labels]
         print("\n".join([*lines, f"{len(labels)} of {len(plan.jobs)} runs would be made"] if not done.returncode
@@ -201,12 +211,12 @@ def report(arguments):
         return done.returncode
     try:
         with FileLock(str(plan.folder / ".lock"), timeout=0):
-            return run_plan(plan)
+            return run_plan(plan, profile)
     except Timeout:
         raise InputError(f"another command works on the plan {plan.name}: wait for its end, or stop it") from None
 
 
-def run_plan(plan):
+def run_plan(plan, profile):
     """Bring all runs of the plan and its report up to date. The plan's lock is held."""
     from lib import plans
     if not all(plans.is_current(job) for job in plan.jobs):
@@ -221,8 +231,9 @@ def run_plan(plan):
     events.write_text("")
     start = time.time()
     with open(str(log), "w") as output:
-        process = subprocess.Popen(snakemake(plan), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                   env=dict(os.environ, DREAMING_FRONT_DOOR=str(os.getpid())), start_new_session=True)
+        process = subprocess.Popen(
+            snakemake(plan, profile), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            env=dict(os.environ, DREAMING_FRONT_DOOR=str(os.getpid())), start_new_session=True)
         watch = Watch(plan, events, log)
         try:
             while process.poll() is None:
@@ -319,7 +330,7 @@ class Watch:
             event = json.loads(text)
             label = event["job"]
             if event["event"] == "start":
-                self.number[label] = len(self.number) + 1
+                self.number.setdefault(label, len(self.number) + 1)      # a retry keeps its number
                 self.running[label] = time.time()
                 self.line(label, "starts")
                 continue
@@ -454,6 +465,7 @@ def read_arguments(words):
     command = {name: commands.add_parser(name, usage=usage, add_help=False, allow_abbrev=False) for name in COMMANDS}
     command["report"].add_argument("plan", nargs="?", default="digits")
     command["report"].add_argument("--data-dir")
+    command["report"].add_argument("--profile", default="")
     command["report"].add_argument("-n", "--dry-run", action="store_true")
     command["run"].add_argument("notebook")
     command["run"].add_argument("values", nargs="*", metavar="NAME=VALUE")

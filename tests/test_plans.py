@@ -111,7 +111,7 @@ def notebook(name):
 def make_project(folder):
     """A repository in `folder` with our engine, and notebooks that take no time."""
     for name in ["lib/__init__.py", "lib/__main__.py", "lib/plans.py", "lib/runs.py", "reports/Snakefile",
-                 "reports/run_step.py", "reports/profiles/cpu/config.yaml", "reports/profiles/gpu/config.yaml",
+                 "reports/run_step.py", *(f"reports/profiles/{p}/config.yaml" for p in ("cpu", "gpu", "slurm")),
                  "environment.yml", "pyproject.toml"]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
