@@ -15,17 +15,18 @@ from test_plans import make_project
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
 CONFIGURED = Path("/etc/slurm/slurm.conf")                  # the only place that the jobs' own commands know
+OURS = "dreamingdatatest"                                   # the name of the test's cluster
 missing = [tool for tool in TOOLS if not shutil.which(tool, path=PATH)]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(missing), reason=f"SLURM is not installed (Debian: slurm-wlm, munge); missing: {missing}"),
     pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can start SLURM's daemons"),
-    pytest.mark.skipif(CONFIGURED.exists(), reason=f"this machine has a SLURM of its own: {CONFIGURED}"),
+    pytest.mark.skipif(CONFIGURED.exists() and OURS not in CONFIGURED.read_text(), reason=f"this machine has a SLURM of its own: {CONFIGURED}"),
     pytest.mark.skipif(importlib.util.find_spec("snakemake_executor_plugin_slurm") is None,
                        reason="snakemake-executor-plugin-slurm is not installed (pip install -e '.[slurm]')")]
 
 CONF = """\
-ClusterName=test
+ClusterName={name}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
@@ -76,7 +77,7 @@ def slurm(tmp_path_factory):
     key.write_bytes(os.urandom(1024))
     key.chmod(0o400)
     os.mknod(folder / "gpu0", 0o20666, os.makedev(1, 3))
-    (folder / "slurm.conf").write_text(CONF.format(host=host, ports=ports, folder=folder, cpus=os.cpu_count()))
+    (folder / "slurm.conf").write_text(CONF.format(name=OURS, host=host, ports=ports, folder=folder, cpus=os.cpu_count()))
     (folder / "gres.conf").write_text(f"NodeName={host} Name=gpu File={folder / 'gpu0'}\n")
     (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
     env, links = os.environ | {"PATH": PATH}, [CONFIGURED.with_name(f"{name}.conf") for name in ("slurm", "gres", "cgroup")]
