@@ -277,13 +277,14 @@ def why(job, again):
 def code_hash(step):
     """Hash of what can change a step's results besides its parameters: its code cells and the lib modules they import.
 
-    Saved outputs, comments, docstrings and the parameters cell (the values themselves are compared) don't count, nor do
+    Saved outputs, comments, docstrings, explorers and the parameters cell (its values are compared) don't count, nor do
     the modules that only check parameters and start notebooks. Pictures don't count where hours of work would be lost:
     a finished training keeps its old figures. Prose counts in the notebooks that the report shows.
     """
-    skipped = {"lib.parameters", "lib.plans"} | ({"lib.figures", "lib.widgets"} if step in COMPARED else set())
+    skipped = {"lib.parameters", "lib.plans"} | ({"lib.figures"} if step in COMPARED else set())
     cells = json.loads((ROOT / "notebooks" / f"{STEPS[step].notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
-    cells = [(c["cell_type"], "".join(c["source"])) for c in cells if "parameters" not in c["metadata"].get("tags", [])]
+    cells = [(c["cell_type"], "".join(c["source"])) for c in cells
+             if not {"parameters", "explorer"} & set(c["metadata"].get("tags", []))]
     source = "\n".join(text for kind, text in cells if kind == "code")
     source = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
     code, todo = {}, [(STEPS[step].notebook, source)]

@@ -4,7 +4,8 @@ The page holds no script and asks no host for anything: TeX becomes MathML while
 font and the figures are inside. The PDF is set by Typst from that page, with wheels from PyPI only.
 
 What the page does with a notebook:
-  tags       `parameters`, `remove-cell`: left out; `injected-parameters`: folded as "Parameters of this run";
+  tags       `parameters`, `remove-cell`, `explorer` (it is for JupyterLab): left out;
+             `injected-parameters`: folded as "Parameters of this run";
              `remove-input`, `remove-output`: without code, without outputs; `show-input`: code in sight, in the PDF too
   opening    `# Title`, then if wanted a paragraph that is one *emphasis* (the subtitle) and a blockquote (the summary)
   figures    outputs whose metadata hold {"image/png": {"alt": text, "caption": Markdown, "width": px, "height": px}}
@@ -55,7 +56,7 @@ def tidy(notebook, name):
     cells = []
     for number, cell in enumerate(notebook.cells, 1):
         tags = set(cell.metadata.get("tags", []))
-        if tags & {"parameters", "remove-cell"}:
+        if tags & {"parameters", "remove-cell", "explorer"}:
             continue
         if cell.cell_type == "code":
             outputs = [] if "remove-output" in tags else cell.outputs

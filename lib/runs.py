@@ -123,22 +123,14 @@ class Run:
 
         line: the `Line` of several loops that share one.
         """
-        line, start, last, first = line or Line(), time.monotonic(), 0.0, None
-        for record in records:
-            yield record
-            now = time.monotonic()
-            first = record["done"] if first is None else first
-            if now - last < 1 and record["done"] < total:
-                continue
-            last, rate = now, (record["done"] - first) / max(now - start, 1e-9)
-            left = (total - record["done"]) / rate if rate else math.nan
-            state = {"done": record["done"], "total": total, "unit": unit} | {
-                k: float(f"{record[k]:.4g}") for k in ("loss", "images_per_second") if k in record}
-            if math.isfinite(left):
-                state["seconds_left"] = round(left, 1)
+        line = line or Line()
+
+        def tell(state):
             words = line.about + progress_line(state)
             write_json(self.folder / "progress.json", state | {"line": words})
             line.show(words)
+
+        yield from progress(records, total, unit, tell)
 
     def finish(self, metrics):
         """Write metrics.json, last and whole: flat name -> finite number (or text). NaN is refused."""
@@ -153,6 +145,27 @@ class Run:
         (self.folder / "progress.json").unlink(missing_ok=True)
         write_json(self.folder / "metrics.json", metrics)
         print(f"finished in {seconds:.0f} s: {self.name}")
+
+
+def progress(records, total, unit, tell):
+    """Pass `records` (mappings with a key `done`) on; after one at most each second, and the last, tell(state).
+
+    state: done, total, unit, and where known loss, images_per_second and seconds_left.
+    """
+    start, last, first = time.monotonic(), 0.0, None
+    for record in records:
+        yield record
+        now = time.monotonic()
+        first = record["done"] if first is None else first
+        if now - last < 1 and record["done"] < total:
+            continue
+        last, rate = now, (record["done"] - first) / max(now - start, 1e-9)
+        left = (total - record["done"]) / rate if rate else math.nan
+        state = {"done": record["done"], "total": total, "unit": unit} | {
+            k: float(f"{record[k]:.4g}") for k in ("loss", "images_per_second") if k in record}
+        if math.isfinite(left):
+            state["seconds_left"] = round(left, 1)
+        tell(state)
 
 
 def progress_line(state):

@@ -161,21 +161,32 @@ class Fit(NamedTuple):
     validation: np.ndarray
 
 
+def begin(images, extra, recipe, *, augment="", steps=0):
+    """New networks (a member for each seed) and the records of their training on `images`, with `extra` or None as in
+    `Arm`. steps: 0 means the recipe's."""
+    steps = steps or recipe.steps
+    model = classifiers.CLASSIFIERS[recipe.classifier](
+        tuple(images.images.shape[1:]), len(images.classes), recipe.widths, recipe.seeds, recipe.seed)
+    devices.limit_threads(model.to(recipe.device))
+    return model, classifiers.train_classifier(
+        model, images.images, images.labels, steps=steps, batch=recipe.batch, lr=recipe.lr,
+        weight_decay=recipe.weight_decay, optimizer=recipe.optimizer, seed=recipe.seed,
+        synthetic=None if extra is None else (extra.images, extra.labels), synthetic_fraction=recipe.synthetic_fraction,
+        augment=augmentations.augmentation(augment) if augment else None, log_every=max(1, steps // 20))
+
+
+def watched(validation):
+    """The validation images that a curve is drawn from."""
+    return data.select(validation, slice(0, WATCHED))
+
+
 def fit(arm, recipe, validation, track=lambda records, total: records):
     """Train the networks of an arm. `track` shows the progress: it passes the records of each training on."""
     steps, models, curves = arm.steps or recipe.steps, [], []
-    watched = data.select(validation, slice(0, WATCHED))
+    some = watched(validation)
     for images, extra in arm.variants:
-        model = classifiers.CLASSIFIERS[recipe.classifier](
-            tuple(images.images.shape[1:]), len(images.classes), recipe.widths, recipe.seeds, recipe.seed)
-        devices.limit_threads(model.to(recipe.device))
-        records = classifiers.train_classifier(
-            model, images.images, images.labels, steps=steps, batch=recipe.batch, lr=recipe.lr,
-            weight_decay=recipe.weight_decay, optimizer=recipe.optimizer, seed=recipe.seed,
-            synthetic=None if extra is None else (extra.images, extra.labels),
-            synthetic_fraction=recipe.synthetic_fraction,
-            augment=augmentations.augmentation(arm.augment) if arm.augment else None, log_every=max(1, steps // 20))
-        curves.append([(record["done"], accuracies(model, watched)) for record in track(records, total=steps)])
+        model, records = begin(images, extra, recipe, augment=arm.augment, steps=steps)
+        curves.append([(record["done"], accuracies(model, some)) for record in track(records, total=steps)])
         models.append(model)
     curve = [(points[0][0], np.concatenate([a for _, a in points])) for points in zip(*curves, strict=True)]
     return Fit(models, curve, np.concatenate([accuracies(model, validation) for model in models]))

@@ -1,4 +1,5 @@
-"""Explorers for JupyterLab: controls over the same functions and figures that the notebooks use."""
+"""Parts of the explorers: a picture, work that takes a while and can be stopped, the panel of a schedule."""
+import asyncio
 import base64
 import html
 import io
@@ -14,9 +15,70 @@ from PIL import Image
 from lib import figures
 from lib.data import to_float, to_uint8
 from lib.diffusion import q_sample
+from lib.runs import progress, progress_line
 from lib.schedules import SCHEDULES, cosine_betas, from_betas, log_snr, make_schedule, noise_gain
 
 
+class Picture(ipywidgets.HTML):
+    """A PNG with its alt text.
+
+    Not an Output widget: nbclient answers that one's messages on the channel on which it awaits the kernel's reply, and
+    then sometimes never sees the reply (its socket wakes up for new messages only): a notebook run that hangs.
+    """
+
+    def show(self, png, alt):
+        data = base64.b64encode(png).decode()
+        self.value = f'<img decoding="sync" style="max-width:100%" alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+
+
+class Work(ipywidgets.HBox):
+    """Start and Stop, and a line that says how far the work is and how long it takes.
+
+    begin() -> (records, total, unit); the records have a key `done`. Between two records the kernel hears the controls,
+    so the work runs in the kernel's own loop and needs no thread. A new start ends what runs; what was shown stays.
+    """
+
+    def __init__(self, begin, start="Start"):
+        self.begin, self.task = begin, None
+        self.start_button = ipywidgets.Button(description=start, button_style="primary", icon="play")
+        self.stop_button = ipywidgets.Button(description="Stop", icon="stop", disabled=True)
+        self.line = ipywidgets.Label()
+        self.start_button.on_click(self.start)
+        self.stop_button.on_click(self.stop)
+        super().__init__([self.start_button, self.stop_button, self.line])
+
+    def start(self, _=None):
+        self.stop()
+        self.task = asyncio.get_running_loop().create_task(self.work())
+
+    def stop(self, _=None):
+        if self.task is not None:
+            self.task.cancel()
+
+    async def work(self):
+        def tell(state):
+            self.line.value = progress_line(state)
+
+        mine = asyncio.current_task()
+        self.stop_button.disabled, self.line.value = False, "starting"
+        try:
+            records, total, unit = self.begin()
+            state = {"done": 0, "total": total, "unit": unit}
+            for record in progress(records, total, unit, tell):
+                state = {"done": record["done"], "total": total, "unit": unit}
+                await asyncio.sleep(0.001)                  # 0 would not let the kernel look for messages
+            self.line.value = f"done: {state['done']:,} {unit}"
+        except asyncio.CancelledError:
+            if self.task is mine:
+                self.line.value = f"stopped at {progress_line(state)}: what was made stays"
+        except Exception as error:                          # a task's exception would show nowhere
+            self.line.value = f"failed: {error}"
+        finally:
+            if self.task is mine:
+                self.stop_button.disabled = True
+
+
+# ---------------------------------------------------------------- a schedule
 def noised(schedule, images, t, eps):
     """(N, C, H, W) uint8 images at step t with the noise eps, as uint8 (values outside [-1, 1] are cut)."""
     x0 = to_float(images)
@@ -104,52 +166,9 @@ class SchedulePanel:
         return file.getvalue()
 
 
-class Picture(ipywidgets.HTML):
-    """A PNG with its alt text.
-
-    Not an Output widget: nbclient answers that one's messages on the channel on which it awaits the kernel's reply, and
-    then sometimes never sees the reply (its socket wakes up for new messages only): a notebook run that hangs.
-    """
-
-    def show(self, png, alt):
-        data = base64.b64encode(png).decode()
-        self.value = f'<img style="max-width:100%" alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
-
-
 def set_curves(lines, schedule):
     """Give three lines a schedule's alphas_cumprod, log-SNR and noise gain over t/T, and return these three."""
     values = schedule.alphas_cumprod, log_snr(schedule), noise_gain(schedule)
     for line, value in zip(lines, values, strict=True):
         line.set_data((np.arange(schedule.T) + 1) / schedule.T, value.numpy())
     return values
-
-
-def explore_schedules(images, T=1000, seed=0):
-    """Choose schedule, T, cosine's s and t; see the noised images and where on the curves they are."""
-    panel, picture = SchedulePanel(images, seed), Picture()
-    name = ipywidgets.ToggleButtons(options=list(SCHEDULES), description="schedule")
-    steps = ipywidgets.SelectionSlider(options=sorted({10, 50, 100, 250, 500, 1000, 2000, 4000, T}), value=T,
-                                       description="T")
-    offset = ipywidgets.FloatSlider(value=0.008, min=0, max=0.1, step=0.002, readout_format=".3f", disabled=True,
-                                    description="s (cosine)")
-    step = ipywidgets.IntSlider(value=T // 2, min=0, max=T - 1, description="t")
-    step.layout.width = "60%"
-
-    def redraw(_=None):
-        offset.disabled = name.value != "cosine"
-        panel.draw(name.value, steps.value, step.value, offset.value)
-        picture.show(panel.png(), panel.alt)
-
-    def another_T(change):                                   # t keeps its share of T; one redraw, not three
-        share = (step.value + 1) / change.old
-        step.unobserve(redraw, "value")
-        step.max = change.new - 1
-        step.value = max(0, round(share * change.new) - 1)
-        step.observe(redraw, "value")
-        redraw()
-
-    steps.observe(another_T, "value")
-    for control in (name, offset, step):
-        control.observe(redraw, "value")
-    redraw()
-    return ipywidgets.VBox([name, ipywidgets.HBox([steps, offset]), step, picture])

@@ -8,7 +8,9 @@ import sys
 import time
 import urllib.request
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 from lib import ROOT
 
@@ -18,6 +20,12 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chr
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chrome, Chromium or Edge is installed")]
 ARGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
         "--disable-component-update", "--disable-sync"]
+DREAM = f"""\
+from lib import checkpoints, explorers
+
+network, schedule, target = checkpoints.load_model({str(ROOT / "reports/published/digits/network.safetensors")!r})
+explorers.explore_sampling(network, schedule, target, network.classes, (1, 12, 12))
+"""
 SIZES = {"desktop": (1280, 900), "phone": (390, 800)}
 
 
@@ -78,10 +86,12 @@ def test_axe_finds_nothing_serious(page):
 # ---------------------------------------------------------------- JupyterLab
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address of a JupyterLab with settings of its own, on a copy of lib and of the first notebook."""
+    """The address of a JupyterLab with settings of its own, on a copy of lib, the first notebook and one that dreams."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "lib", folder / "root" / "lib")                  # so that its run is written there
     shutil.copy(ROOT / "notebooks" / "10_schedules.ipynb", folder / "root")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(new_notebook(cells=[new_code_cell(DREAM)], metadata=kernel), folder / "root/dream.ipynb")
     settings = folder / "settings/@jupyterlab/apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
@@ -110,22 +120,50 @@ def lab(tmp_path_factory):
         server.wait(30)
 
 
-def test_moving_a_slider_in_jupyterlab_draws_another_picture(lab, browser):
-    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-    page.goto(f"{lab}/lab/tree/10_schedules.ipynb?token=test")
+def run_all(lab, browser, notebook):
+    """The page of a notebook in JupyterLab, after `Run All Cells` has shown its explorer's picture."""
+    page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
+    page.goto(f"{lab}/lab/tree/{notebook}?reset&token=test")
     page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=120_000)      # before that `Run all` is lost
     page.wait_for_timeout(500)
     page.click('.lm-MenuBar-item:has-text("Run")')
     page.click('li[data-command="runmenu:run-all"]')
+    page.locator(".widget-html img").wait_for(state="attached", timeout=240_000)
+    return page
+
+
+def screenshot(page, name):
+    """Of the explorer, into the folder $DREAMING_SCREENSHOTS, for a person to look at."""
+    if folder := os.environ.get("DREAMING_SCREENSHOTS"):
+        page.locator(".widget-html img").scroll_into_view_if_needed()
+        page.wait_for_timeout(500)
+        page.screenshot(path=os.path.join(folder, f"{name}.png"))
+
+
+def test_moving_a_slider_in_jupyterlab_draws_another_picture(lab, browser):
+    page = run_all(lab, browser, "10_schedules.ipynb")
     picture = page.locator(".widget-html img")
-    picture.wait_for(state="attached", timeout=240_000)
     before = picture.get_attribute("alt")
     assert "step 500 of 1000" in before
-    slider = page.locator(".widget-slider .noUi-handle").last                               # t
-    slider.focus()
+    page.locator(".widget-slider .noUi-handle").last.focus()                                # t
     page.keyboard.press("ArrowRight")
     page.wait_for_function("a => document.querySelector('.widget-html img').alt !== a", arg=before, timeout=60_000)
     assert "step 501 of 1000" in picture.get_attribute("alt")
-    if os.environ.get("DREAMING_SCREENSHOT"):
-        picture.scroll_into_view_if_needed()
-        page.screenshot(path=os.environ["DREAMING_SCREENSHOT"])
+    screenshot(page, "schedules")
+
+
+def test_a_dream_in_jupyterlab_shows_its_images_forming_and_can_be_stopped(lab, browser):
+    page = run_all(lab, browser, "dream.ipynb")
+    picture, stop = page.locator(".widget-html img"), page.get_by_role("button", name="Stop")
+    assert "press Dream" in picture.get_attribute("alt") and stop.is_disabled()
+    page.get_by_role("button", name="Dream").click()
+    page.get_by_text("done: 25 steps").wait_for(timeout=60_000)
+    assert "guidance 2: after step t = 0" in picture.get_attribute("alt")
+    screenshot(page, "sampling")
+    page.locator(".widget-slider .noUi-handle").first.focus()                               # steps: the largest number
+    page.keyboard.press("End")
+    page.get_by_text(re.compile(r"^\d+/1,000 steps, .* left$")).wait_for(timeout=60_000)     # it has begun by itself
+    stop.click()
+    page.get_by_text(re.compile(r"^stopped at \d+/1,000 steps")).wait_for(timeout=60_000)
+    assert "1000 steps, guidance 2" in picture.get_attribute("alt") and stop.is_disabled()
+    screenshot(page, "stopped")

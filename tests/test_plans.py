@@ -388,6 +388,16 @@ def test_a_new_picture_does_not_cost_a_training(tmp_path, monkeypatch):
     assert [step for step in before if plans.code_hash(step) != before[step]] == ["schedules", "ablation", "report"]
 
 
+def test_an_explorer_costs_no_run(project):
+    before = {step: plans.code_hash(step) for step in plans.STEPS}
+    for name in ("20_train_ddpm", "90_report"):
+        book = json.loads((project / f"notebooks/{name}.ipynb").read_text())
+        for kind, source in (("markdown", "## Explore"), ("code", "from lib import shapes\n\nshapes.explore()")):
+            book["cells"].append({"cell_type": kind, "metadata": {"tags": ["explorer"]}, "source": source})
+        (project / f"notebooks/{name}.ipynb").write_text(json.dumps(book))
+    assert {step: plans.code_hash(step) for step in plans.STEPS} == before
+
+
 def test_a_run_on_a_folder_of_images_is_a_run_of_that_folder(monkeypatch):
     for place in ("/data/cats", "/data/dogs"):
         monkeypatch.setenv("DREAMING_DATA_DIR", place)

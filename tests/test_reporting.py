@@ -56,6 +56,7 @@ ARTICLE = [
     code(shows({"text/plain": "1/2 steps"}, progress=True), new_output("stream", name="stderr", text="a warning"),
          new_output("stream", name="stdout", text=" 50%|#\r100%|##\n\x1b[31marm 1 of 4\x1b[0m\n")),
     code(shows({"text/plain": "never"}), source="no_cell = 1", tags=["remove-cell"]),
+    code(shows({"text/plain": "never"}), source="no_explorer = 1", tags=["explorer"]),
     code(shows({"text/plain": "shown alone"}), source="no_input = 1", tags=["remove-input"]),
     code(shows({"text/plain": "never"}), source="no_output = 1", tags=["remove-output"]),
     code(new_output("error", ename="ValueError", evalue="T=1", traceback=["\x1b[31mValueError\x1b[0m: T=1 < 2"])),
@@ -171,7 +172,7 @@ def test_units_stay_with_their_numbers(page):
 
 
 def test_defaults_progress_warnings_and_hidden_cells_are_left_out(main):
-    assert not any(w in main for w in ("default_seed", "1/2 steps", "a warning", "no_cell", "no_input", "never", "50%", "\x1b"))
+    assert not any(w in main for w in ("default_seed", "1/2 steps", "a warning", "no_cell", "no_explorer", "no_input", "never", "50%", "\x1b"))
     assert all(w in main for w in ("100%|##\narm 1 of 4", "shown alone", "no_output"))
 
 
