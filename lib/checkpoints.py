@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from lib import InputError
+from lib import DamagedError, InputError
 from lib.schedules import from_betas
 from lib.unet import UNet
 
@@ -22,7 +22,9 @@ def save_tensors(path, tensors, metadata):
     metadata = {name: str(value) for name, value in metadata.items()}
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        save_file(tensors, temporary, metadata | {"sha256": digest(tensors, metadata)})
+        # one entry: safetensors writes several in any order, and the same network is to give the same file
+        about = json.dumps(metadata | {"sha256": digest(tensors, metadata)}, sort_keys=True)
+        save_file(tensors, temporary, {"about": about})
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)          # safetensors writes for its owner only
@@ -34,15 +36,15 @@ def save_tensors(path, tensors, metadata):
 
 
 def load_tensors(path):
-    """The tensors and the metadata (text) of a file that `save_tensors` wrote. InputError for a damaged one: neither
+    """The tensors and the metadata (text) of a file that `save_tensors` wrote. DamagedError for a damaged one: neither
     the format nor torch.load notices a flipped bit."""
     try:
         with safe_open(path, "pt") as file:
-            tensors, metadata = {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: expected a whole safetensors file ({error})") from None
+            tensors, metadata = {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["about"])
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise DamagedError(f"{path}: expected a whole safetensors file ({error})") from None
     if metadata.pop("sha256", None) != digest(tensors, metadata):
-        raise InputError(f"{path}: damaged or not written by this project (its sha256 does not fit what it holds)")
+        raise DamagedError(f"{path}: damaged or not written by this project (its sha256 does not fit what it holds)")
     return tensors, metadata
 
 
@@ -71,7 +73,8 @@ def save_model(path, model, dtype=torch.float32):
 def load_model(path, device="cpu"):
     """The U-Net (float32) of a file that `save_model` wrote, ready to sample, its schedule and its target.
 
-    The names of its classes are its attribute `classes`. InputError for a damaged file, or one of another kind.
+    The names of its classes are its attribute `classes`. DamagedError for a damaged file, InputError for one of
+    another kind.
     """
     tensors, meta = load_tensors(path)
     if missing := {"unet", "schedule", "target", "classes"} - set(meta):
