@@ -10,3 +10,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 class InputError(ValueError):
     """A value that the user can mend. Its one sentence names the value and what is accepted."""
+
+    code = 2                # with which a command ends
+
+
+class DamagedError(InputError):
+    """A file that does not hold what was written or published. Its one sentence names the file."""
+
+    code = 4

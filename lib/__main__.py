@@ -4,6 +4,7 @@ Outside of an environment the first call makes .venv; so this file uses the stan
 own function, and no syntax that an old Python 3 could not read: it is to say in one sentence what is needed.
 """
 import argparse
+import functools
 import hashlib
 import importlib.util
 import json
@@ -61,8 +62,9 @@ commands
       --handout NOTEBOOK   the exercise's source, as for handout
 
 The first call makes the environment .venv: some 3 minutes, and about 6 GB on Linux. In an active virtual or conda
-environment that has the packages, that one is used. Exit codes: 0 done, 1 a run or test failed, 2 a value to mend,
-130 stopped.
+environment that has the packages, that one is used. Exit codes: 0 done, 1 a run or test failed (or several in several
+ways), 2 a value to mend and nothing started, 3 killed or out of memory, 4 a damaged file, 5 a training diverged, 130
+stopped.
 """
 
 
@@ -169,18 +171,30 @@ def snakemake(plan, profile, *words):
     networks with more threads than that spend their time waiting for each other. On a cluster the profile decides."""
     from joblib import cpu_count
     here = ["--cores", str(cpu_count())] if profile.name in ("cpu", "gpu") else []
+    if profile.name == "gpu":
+        here += ["--resources", f"gpu={len(gpu_names())}"]
     return [sys.executable, "-c", SNAKEMAKE, "--snakefile", str(ROOT / "reports" / "Snakefile"), "--directory",
             str(plan.folder), "--profile", str(profile), *here, "--config", f"plan={plan.file}"] + list(words)
+
+
+@functools.lru_cache
+def gpu_names():
+    """The GPUs that may be used, as CUDA_VISIBLE_DEVICES names them."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
+    try:
+        found = subprocess.run(["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30)
+        return [str(number) for number in range(found.stdout.count(b"\nGPU ") + found.stdout.startswith(b"GPU "))]
+    except (OSError, subprocess.TimeoutExpired):
+        return []
 
 
 def find_profile(name):
     """The folder of a profile: one of reports/profiles, or a path; "" is gpu where there is one, else cpu."""
     folder = ROOT / "reports" / "profiles"
-    if not name:
-        try:
-            name = "gpu" if subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=30).stdout else "cpu"
-        except (OSError, subprocess.TimeoutExpired):
-            name = "cpu"
+    name = name or ("gpu" if gpu_names() else "cpu")
+    if name == "gpu" and not gpu_names():
+        raise InputError("profile 'gpu': expected a machine with a GPU that nvidia-smi and CUDA_VISIBLE_DEVICES name")
     for path in (folder / name, Path(name).absolute()):
         if (path / "config.yaml").is_file():
             return path
@@ -200,7 +214,11 @@ def report(arguments):
     if arguments.data_dir:
         os.environ["DREAMING_DATA_DIR"] = str(Path(arguments.data_dir).expanduser().absolute())
     plan, profile = plans.read_plan(arguments.plan), find_profile(arguments.profile)
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        (plan.folder / ".lock").touch()
+    except OSError as error:
+        raise InputError(f"{plan.folder}: expected a folder that can be written ({error.strerror})") from None
     if arguments.dry_run:
         done = subprocess.run(snakemake(plan, profile, "--dry-run"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True)
@@ -223,6 +241,10 @@ def run_plan(plan, profile):
         plans.check_data(plan)
         minutes = f", minutes: {plan.minutes}" if plan.minutes else ""
         print(f"plan {plan.name} ({plan.title}): {len(plan.jobs)} runs{minutes}", flush=True)
+    gpus = ",".join(gpu_names()) if profile.name == "gpu" else ""
+    for job in plan.jobs:
+        if gpus and job.gpus > len(gpu_names()):
+            raise InputError(f"{job.label}: gpus={job.gpus}: expected at most {len(gpu_names())}, as this machine has")
     locks = plan.folder / ".snakemake" / "locks"
     if locks.exists() and any(locks.iterdir()):
         time.sleep(1.5)  # a killed command's Snakemake ends within a second (plans.end_with_front_door)
@@ -233,7 +255,7 @@ def run_plan(plan, profile):
     with open(str(log), "w") as output:
         process = subprocess.Popen(
             snakemake(plan, profile), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            env=dict(os.environ, DREAMING_FRONT_DOOR=str(os.getpid())), start_new_session=True)
+            env=dict(os.environ, DREAMING_FRONT_DOOR=str(os.getpid()), DREAMING_GPUS=gpus), start_new_session=True)
         watch = Watch(plan, events, log)
         try:
             while process.poll() is None:
@@ -282,7 +304,7 @@ def stop(process, number, seconds):
 def explain(plan, watch, log):
     """Tell what failed and what was not made, make the report of the rest; the exit code."""
     from lib import plans
-    failed = dict(watch.failed, **{label: "the run was killed (out of memory?)" for label in watch.running})
+    failed = dict(watch.failed, **{label: ("the run was killed (out of memory?)", 3) for label in watch.running})
     if not failed:
         print(f"Snakemake stopped; the last lines of {log.relative_to(ROOT)}:", file=sys.stderr)
         print("".join(log.read_text(errors="replace").splitlines(True)[-15:]), file=sys.stderr)
@@ -294,14 +316,15 @@ def explain(plan, watch, log):
     for job in plan.jobs:
         if job.label in failed:
             see = plans.in_root(job.notebook if job.notebook.exists() else log)
-            print(f"failed: {job.label}: {failed[job.label]} (see {see})", file=sys.stderr)
+            print(f"failed: {job.label}: {failed[job.label][0]} (see {see})", file=sys.stderr)
         elif not plans.is_current(job) and job.step not in ("ablation", "report"):
             reads = " and ".join(u.label for u in job.upstream if not plans.is_current(u))
             print(f"not made: {job.label}: it reads {reads}", file=sys.stderr)
     if made:
         print("The report shows these runs as missing:", file=sys.stderr)
         print_paths(plan)
-    return 1
+    codes = {code for _, code in failed.values()}
+    return codes.pop() if len(codes) == 1 else 1
 
 
 class Watch:
@@ -339,7 +362,7 @@ class Watch:
                 self.seconds[label] = event["seconds"]
                 self.line(label, f"done in {event['seconds']:.0f} s")
             else:
-                self.failed[label] = event["error"]
+                self.failed[label] = event["error"], event["code"]
                 self.line(label, f"FAILED after {event['seconds']:.0f} s: {event['error']}")
         if self.terminal:
             text = " | ".join(self.words(label, self.progress(label) or f"{time.time() - since:.0f} s")
@@ -387,7 +410,7 @@ def run(arguments):
         out = plans.run_interactive(step, values)
     except plans.NotebookFailed as error:
         print(f"{plans.STEPS[step].notebook}: {error} (see its executed copy in the run folder)", file=sys.stderr)
-        return 1
+        return error.code
     print(plans.in_root(out))
     return 0
 
@@ -492,16 +515,19 @@ def main(words):
         print("Python {}.{} or newer is needed, and this is {}.{}".format(*(OLDEST + tuple(sys.version_info[:2]))),
               file=sys.stderr)
         return 2
+    for stream in (sys.stdout, sys.stderr):                         # a title or path that the terminal cannot show
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     try:
         arguments = read_arguments(words)
         if Path.cwd().resolve() != ROOT:
             raise InputError(f"call this from the repository's root: cd {ROOT}")
         enter_environment(words)
+        os.environ["PYTHONUTF8"] = "1"                              # for Snakemake and the kernels, whatever the locale
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the runs as Ctrl-C does
         return COMMANDS[arguments.command](arguments)
     except InputError as error:
         print(error, file=sys.stderr)
-        return 2
+        return error.code
     except KeyboardInterrupt:
         return 130
 

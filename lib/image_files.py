@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError  # what torchvision's Im
 from torchvision.datasets.folder import IMG_EXTENSIONS, is_image_file
 from torchvision.datasets.utils import check_integrity
 
-from lib import ROOT, InputError
+from lib import ROOT, DamagedError, InputError
 from lib.data import SIDES, Images, Split, hold_out, resize, select
 
 
@@ -45,7 +45,7 @@ def _official(source, folder, files, archive, data_dir, size, per_class, seed):
         _download(source, target, by_hand)
     damaged = [name for name, expected in files.items() if not _intact(target / name, expected)]
     if damaged:
-        raise InputError(f"{target} is damaged or incomplete ({', '.join(damaged)}): "
+        raise DamagedError(f"{target} is damaged or incomplete ({', '.join(damaged)}): "
                          f"move this folder away to download it again, or {by_hand}")
     pool, test = (_from_torchvision(source(root, train=part), size) for part in (True, False))
     order = np.random.RandomState(seed).permutation(len(pool))

@@ -7,6 +7,7 @@ import ast
 import contextlib
 import dataclasses
 import difflib
+import getpass
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ import joblib
 import psutil
 import yaml
 
-from lib import ROOT, InputError, parameters
+from lib import ROOT, DamagedError, InputError, parameters
 from lib.parameters import STEPS
 
 RUNS = "reports/runs"
@@ -31,12 +32,20 @@ SET_BY_PLAN = ("run_dir", "runs", "missing", "plan")        # parameters that a 
 READS = {"train_run": "train", "generate_runs": "generate"}     # parameter: whose run(s)
 COMPARED = ("train", "generate", "augment", "dose")         # the steps that an ablation compares
 NAME, NAME_WORDS = r"[A-Za-z0-9][A-Za-z0-9_.-]*", "letters, digits and . _ - (it names a folder)"
+START_SECONDS = 120         # how long a kernel may take to answer first
 GPU_STEPS = ("train", "generate", "augment", "dose")
 IN_REPORT = ("schedules", "report")                         # the steps whose notebooks the report shows
 
 
 class NotebookFailed(RuntimeError):
-    """A notebook stopped with an error of its own, or its kernel was killed. The message is one sentence."""
+    """A notebook stopped with an error of its own, or its kernel was killed. The message is one sentence.
+
+    code: with which the command ends: 1, 3 killed or out of memory, 5 the training diverged.
+    """
+
+    def __init__(self, message, code=1):
+        super().__init__(message)
+        self.code = code
 
 
 # ---------------------------------------------------------------- YAML 1.2
@@ -105,9 +114,18 @@ class Job:
         return ROOT / self.config.run_dir
 
     @property
+    def gpus(self):
+        return gpus_of(self.step, self.values)
+
+    @property
     def notebook(self):
         """The executed copy."""
         return self.folder / "notebook.ipynb"
+
+
+def gpus_of(step, values):
+    """How many GPUs a run takes, where there are any."""
+    return values.get("gpus", int(step in GPU_STEPS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -369,18 +387,20 @@ def run_notebook(notebook, out, values):
             with kernel_hears_signals():
                 papermill.execute_notebook(
                     str(notebook), str(temporary), values, kernel_name="python3", cwd=str(ROOT), progress_bar=False,
-                    coalesce_streams=True, shutdown_kernel="immediate", config=config)
+                    coalesce_streams=True, shutdown_kernel="immediate", start_timeout=START_SECONDS, config=config)
             status = "completed"
         except PapermillExecutionError as failure:
             lines = (failure.evalue or "").strip().splitlines() or [""]
             if failure.ename == "KeyboardInterrupt":
                 error = KeyboardInterrupt(lines[-1])
             else:
-                status = "failed"
-                error = (InputError(failure.evalue) if failure.ename == "InputError"
-                         else NotebookFailed(f"{failure.ename}: {lines[-1]}"))
+                status, error = "failed", told_by_kernel(failure.ename, failure.evalue or "", lines[-1])
         except DeadKernelError:
-            status, error = "killed", NotebookFailed("the kernel was killed (out of memory?)")
+            status, error = "killed", NotebookFailed("the kernel was killed (out of memory?)", 3)
+        except RuntimeError as failure:             # nbclient's only word for it
+            if "Kernel didn't respond" not in str(failure):
+                raise
+            error = NotebookFailed(f"the kernel did not answer within {START_SECONDS} s")
         finally:
             if temporary.exists():
                 with contextlib.suppress(ValueError, OSError):  # a full disk; that error is told already
@@ -388,6 +408,14 @@ def run_notebook(notebook, out, values):
                 os.replace(temporary, out)
     if error:
         raise error
+
+
+def told_by_kernel(name, text, last_line):
+    """The exception of this process that stands for the kernel's: its class's name, its words."""
+    if name in ("InputError", "DamagedError"):
+        return {"InputError": InputError, "DamagedError": DamagedError}[name](text)
+    memory = name.endswith("MemoryError") or "allocate memory" in text
+    return NotebookFailed(f"{name}: {last_line}".rstrip(": "), 3 if memory else 5 if name == "Diverged" else 1)
 
 
 @contextlib.contextmanager
@@ -461,6 +489,43 @@ def ensure(run_dir):
 
 
 # ---------------------------------------------------------------- one node of the graph
+@contextlib.contextmanager
+def own_gpus(count):
+    """While inside, `count` GPUs are this run's alone: CUDA_VISIBLE_DEVICES names them. Waits until they are free.
+
+    $DREAMING_GPUS names those to take from (the front door sets it; on a cluster, which hands them out itself, it is
+    not set and nothing happens). A lock that a killed run held is free at once.
+    """
+    names = [name for name in os.environ.get("DREAMING_GPUS", "").split(",") if name]
+    if not (names and count):
+        yield
+        return
+    from filelock import FileLock, Timeout
+    folder = Path(tempfile.gettempdir()) / f"dreaming-data-gpus-{getpass.getuser()}"
+    folder.mkdir(exist_ok=True)
+    taken = {}
+    while len(taken) < count:
+        for name in names:
+            with contextlib.suppress(Timeout):
+                if len(taken) < count:
+                    lock = FileLock(str(folder / name))
+                    lock.acquire(timeout=0)
+                    taken[name] = lock
+        if len(taken) < count:                      # all or none: two runs must not wait for each other
+            for lock in taken.values():
+                lock.release()
+            taken = {}
+            time.sleep(0.5)
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
+    try:
+        yield
+    finally:
+        os.environ.pop("CUDA_VISIBLE_DEVICES") if before is None else os.environ.update(CUDA_VISIBLE_DEVICES=before)
+        for lock in taken.values():
+            lock.release()
+
+
 def run_job(values, threads=1, title=None):
     """Run one job of a plan and tell the front door by lines in the plan's jobs.jsonl. Returns the exit code."""
     plan, step, name = Path(values["run_dir"]).parts[-3:]
@@ -469,14 +534,16 @@ def run_job(values, threads=1, title=None):
         os.environ[variable] = str(threads)
     start = time.time()
 
-    def tell(event, error=""):
-        line = {"job": f"{step}/{name}", "event": event, "seconds": round(time.time() - start, 1), "error": error}
+    def tell(event, error="", code=0):
+        line = {"job": f"{step}/{name}", "event": event, "seconds": round(time.time() - start, 1), "error": error,
+                "code": code}
         with open(ROOT / RUNS / plan / "jobs.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     tell("start")
     try:
-        run_notebook(ROOT / "notebooks" / f"{STEPS[step].notebook}.ipynb", folder / "notebook.ipynb", values)
+        with own_gpus(gpus_of(step, values)):
+            run_notebook(ROOT / "notebooks" / f"{STEPS[step].notebook}.ipynb", folder / "notebook.ipynb", values)
         if not (folder / "metrics.json").exists():
             raise NotebookFailed("the notebook ended without writing metrics.json")
         if step == "report":
@@ -485,9 +552,10 @@ def run_job(values, threads=1, title=None):
         (folder / "metrics.json").unlink(missing_ok=True)
         known = isinstance(error, (InputError, NotebookFailed))
         words = str(error) if known else traceback.format_exc()
-        tell("failed", words.strip().splitlines()[-1])
+        code = 1 if type(error) is InputError else getattr(error, "code", 1)        # 2: nothing was started
+        tell("failed", words.strip().splitlines()[-1], code)
         print(f"{step}/{name}: {words}", file=sys.stderr)
-        return 1
+        return code
     tell("done")
     return 0
 

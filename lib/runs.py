@@ -23,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 
-from lib import ROOT, InputError
+from lib import ROOT, DamagedError, InputError
 from lib.figures import show_png, to_png
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "papermill", "nbconvert", "snakemake")
@@ -144,6 +145,8 @@ class Run:
             "seconds": round(seconds, 1), "files": {p.name: sha256(p) for p in products}})
         (self.folder / "progress.json").unlink(missing_ok=True)
         write_json(self.folder / "metrics.json", metrics)
+        if lock := held.pop(self.folder, None):
+            lock.release()
         print(f"finished in {seconds:.0f} s: {self.name}")
 
 
@@ -200,16 +203,35 @@ def start(step, config, upstream=()):
     """Open the run folder of `config` ("" is the interactive run of `step`): write config.json and provenance.json.
 
     What an earlier run left there is removed, but for its training state (state-*.safetensors): an interrupted
-    training goes on from it.
+    training goes on from it. InputError where another process works in that folder.
     """
     run = run_at(config.run_dir or f"reports/runs/interactive/{step}/default")
     run.folder.mkdir(parents=True, exist_ok=True)
+    hold(run)
     for old in ("metrics.json", "progress.json", "history.csv"):
         run.path(old).unlink(missing_ok=True)
     shutil.rmtree(run.path("figures"), ignore_errors=True)
     write_json(run.path("config.json"), dataclasses.asdict(config))
     write_json(run.path("provenance.json"), provenance(upstream))
     return run
+
+
+held = {}       # folder: the lock of a run that this process works on; the system releases it when the process ends
+
+
+def hold(run):
+    """Keep other processes from the run's folder until it is finished. InputError, naming the process that has it."""
+    if run.folder in held:                                  # its notebook is run again in the same kernel
+        return
+    lock, owner = FileLock(str(run.path(".lock"))), run.path(".owner")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        words = owner.read_text() if owner.exists() else "another process"
+        raise InputError(f"run {run.name!r}: {words} works on it: wait for its end, or stop it (in JupyterLab: shut "
+                         "down its kernel)") from None
+    owner.write_text(f"process {os.getpid()} on {platform.node()}")
+    held[run.folder] = lock
 
 
 def config_hash(config):
@@ -261,6 +283,6 @@ def load(run_dir):
         raise InputError(f"run {run.name!r}: expected a finished run, but its folder has no metrics.json")
     for file, digest in run.provenance.get("files", {}).items():
         if not run.path(file).exists() or sha256(run.path(file)) != digest:
-            raise InputError(f"run {run.name!r}: {file} is missing or damaged (its sha256 differs from the one that "
+            raise DamagedError(f"run {run.name!r}: {file} is missing or damaged (its sha256 differs from the one that "
                              "the run wrote); delete the run's metrics.json and make it again")
     return run

@@ -28,7 +28,8 @@ class Picture(ipywidgets.HTML):
 
     def show(self, png, alt):
         data = base64.b64encode(png).decode()
-        self.value = f'<img decoding="sync" style="max-width:100%" alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+        self.value = (f'<img decoding="sync" style="max-width:100%" alt="{html.escape(alt)}" '      # sync: no flicker
+                      f'src="data:image/png;base64,{data}">')
 
 
 class Work(ipywidgets.HBox):

@@ -51,6 +51,8 @@ def test_help_names_every_command_and_needs_no_environment():
     (["run", "train", "stepz=3"], "unknown parameter 'stepz', perhaps 'steps'"),
     (["run", "train", "steps=no"], "steps='no' is str, expected a number (int)"),
     (["run", "train", "lr=[1"], "'[1' is no YAML value"),
+    (["run", "train", "x; import os=2"], "unknown parameter 'x; import os'"),
+    (["run", "train", "schedule=__import__('os').mkdir('trace')"], "schedule=\"__import__('os').mkdir('trace')\": expected one of"),
     (["bench", "--only", "trian"], "--only trian: expected one of train-32x32, train-8x8, sample-32x32"),
     (["bench", "--rounds", "0"], "--rounds 0: expected 1 or more"),
     (["handout", "nothing"], "notebook 'nothing': expected one of ddpm_by_hand, or the path of a notebook"),

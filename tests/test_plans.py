@@ -47,6 +47,7 @@ PARAMETERS = {
 EXTRA = {
     "20_train_ddpm": """
         import time
+        import lib
         from lib import InputError, shapes
         if trouble == "error":
             1 / 0
@@ -54,6 +55,15 @@ EXTRA = {
             raise InputError("steps=10: expected more")
         if trouble == "killed":
             os.kill(os.getpid(), 9)
+        if trouble == "memory":
+            bytearray(1 << 46)
+        if trouble == "damaged":
+            raise lib.DamagedError("data/x.bin: damaged")
+        if trouble == "diverged":
+            class Diverged(RuntimeError):
+                "Stands for lib.training's."
+            raise Diverged("loss is nan by step 3")
+        (folder / "gpu").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
         while (ROOT / "slow").exists():
             (folder / "progress.json").write_text(json.dumps({"line": "3/10 steps, loss 0.5000"}))
             time.sleep(0.2)
