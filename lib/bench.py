@@ -7,6 +7,7 @@ one thread, on a GPU the wall time between synchronisations. Ours is the code th
 import ctypes
 import dataclasses
 import importlib.metadata
+import math
 import os
 import statistics
 import time
@@ -242,6 +243,35 @@ def line(row):
                        ratio, goal, {True: "yes", False: "NO"}.get(row.get("met"), "")).rstrip()
 
 
+# ---------------------------------------------------------------- on paper
+DEVICES, STEPS, CALLS, PART = (1, 8, 64), (10e6, 200e6), 20, 0.1
+MADE = 50e6
+
+
+def on_paper(rows):
+    """What 1, 8 and 64 devices like this one would take, from the rates measured here: a list of mappings.
+
+    hours_10m, hours_200m: training on so many images, where every device keeps its batch; batch: of all together.
+    hours_made: 50 million images of CALLS network calls each. link_gb_s: GB/s that each device must send and receive
+    for the sum of gradients (a ring: 2 (N-1)/N of them, float32) to take a tenth of a step; with a slower one the link
+    is the bottleneck, else the products are. images_mb_s: MB/s of uint8 pixels that all devices write.
+    """
+    ours = {row["case"]: row for row in rows if row["side"] == "ours"}
+    if not {"train-32x32", "sample-32x32"} <= set(ours):
+        return []
+    train, sample = ours["train-32x32"], ours["sample-32x32"]
+    batch, pixels = train["images"] // train["steps"], math.prod(CIFAR)
+    made = sample["images_per_second"] * sample["steps"] / CALLS
+    found = []
+    for n in DEVICES:
+        sent = 2 * (n - 1) / n * 4 * train["parameters"]
+        found.append({"devices": n, "batch": n * batch} | {
+            f"hours_{images / 1e6:g}m": images / train["images_per_second"] / n / 3600 for images in STEPS} | {
+            "hours_made": MADE / made / n / 3600, "images_mb_s": made * n * pixels / 1e6,
+            "link_gb_s": sent / (PART * batch / train["images_per_second"]) / 1e9})
+    return found
+
+
 def bench(rounds=6, only="", cases=CASES, file=FILE, device="auto"):
     """Run the cases whose name begins with `only`; print their rows and write them to `file` with their origin.
 
@@ -268,11 +298,16 @@ def bench(rounds=6, only="", cases=CASES, file=FILE, device="auto"):
             record["rows"] += rows
             record["matmul_gflops"][name] = gflops
             record["load_average"].append(load())
+            record["on_paper"] = on_paper(record["rows"])
             runs.write_json(file, record)
     finally:
         torch.set_num_threads(threads)
     rates = ", ".join(f"{rate:,.0f}" for rate in record["matmul_gflops"].values())
-    print(f"matmul in each case: {rates} GFLOP/s; load average at the end {load()}\n  {file}")
+    print(f"matmul in each case: {rates} GFLOP/s; load average at the end {load()}")
+    for row in record["on_paper"]:
+        print("{devices} of these: training on 10 million images {hours_10m:,.1f} h, on 200 million {hours_200m:,.1f} h, "
+              "50 million generated in {hours_made:,.1f} h; link for the gradients {link_gb_s:.2g} GB/s".format(**row))
+    print(f"  {file}")
     return record
 
 

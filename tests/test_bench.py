@@ -99,6 +99,18 @@ def test_a_tiny_run_has_a_row_for_every_side_and_valid_json(tmp_path, capsys, mo
             assert (row["images"], row["steps"]) == (ours["images"], ours["steps"])
 
 
+def test_on_paper_more_devices_take_less_time_and_need_a_link():
+    rows = [{"case": "train-32x32", "side": "ours", "images": 2560, "steps": 10, "images_per_second": 1000.0, "parameters": 25_000_000},
+            {"case": "sample-32x32", "side": "ours", "images": 256, "steps": 10, "images_per_second": 2000.0}]
+    one, eight, many = bench.on_paper(rows)
+    assert (one["hours_10m"], one["hours_200m"]) == pytest.approx((1e4 / 3600, 2e5 / 3600)) and one["link_gb_s"] == 0
+    assert eight["hours_10m"] == pytest.approx(one["hours_10m"] / 8) and eight["batch"] == 2048
+    assert one["hours_made"] == pytest.approx(5e4 / 3600)                      # half as fast at twice the calls
+    assert eight["link_gb_s"] == pytest.approx(2 * 7 / 8 * 1e8 / (0.1 * 0.256) / 1e9) and many["link_gb_s"] > eight["link_gb_s"]
+    assert many["images_mb_s"] == pytest.approx(64 * 1000 * 3072 / 1e6)
+    assert bench.on_paper(rows[:1]) == []
+
+
 def test_a_goal_that_is_missed_says_no(monkeypatch):
     case = dataclasses.replace(tiny(CASES["mlp-digits"]), goals={"plain loop": 1e9, "DataLoader": 1e-9})
     rows, _ = run_case("mlp-digits", case, 1, CPU)
