@@ -305,8 +305,8 @@ def bench(rounds=6, only="", cases=CASES, file=FILE, device="auto"):
     rates = ", ".join(f"{rate:,.0f}" for rate in record["matmul_gflops"].values())
     print(f"matmul in each case: {rates} GFLOP/s; load average at the end {load()}")
     for row in record["on_paper"]:
-        print("{devices} of these: training on 10 million images {hours_10m:,.1f} h, on 200 million {hours_200m:,.1f} h, "
-              "50 million generated in {hours_made:,.1f} h; link for the gradients {link_gb_s:.2g} GB/s".format(**row))
+        print("{devices} of these: training on 10 million images {hours_10m:,.1f} h, 200 million {hours_200m:,.1f} h; "
+              "50 million images generated {hours_made:,.1f} h; link for gradients {link_gb_s:.2g} GB/s".format(**row))
     print(f"  {file}")
     return record
 

@@ -63,6 +63,10 @@ def test_the_table_of_speeds_holds_the_numbers_of_the_published_bench():
         ours, *others = (row for row in record["rows"] if row["case"] == case)
         ratios = ", ".join(f"{row['ratio']:.2f} {row['side']}" for row in others if not row["missing"] and row["side"] != "sampler alone")
         assert f"| `{case}` | {ours['images_per_second']:,.0f} | {100 * ours['share_of_matmul']:.0f} % | {ratios} |" in README
+    for row in record["on_paper"]:
+        days = [f"{h:,.0f} h" if h < 72 else f"{h / 24:,.0f} days" for h in (row["hours_10m"], row["hours_200m"], row["hours_made"])]
+        link = f"{row['link_gb_s']:.2g} GB/s" if row["link_gb_s"] else "none"
+        assert f"| {row['devices']} | {row['batch']:,} | {' | '.join(days)} | {link} |" in README
     alone = [row["ratio"] for row in record["rows"] if row["side"] == "sampler alone"]
     assert f"{100 * min(alone):.1f} to {100 * max(alone):.1f} % of the network's time" in README
     assert f"{record['instructions']}" in README and not any(row["missing"] for row in record["rows"])
