@@ -71,6 +71,16 @@ def test_the_page_does_not_scroll_sideways(page):
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+def test_no_table_is_cut_on_paper(browser, root, report):
+    page = browser.new_page(viewport={"width": 642, "height": 900})         # A4 less its margins: 170 mm
+    page.emulate_media(media="print")
+    page.goto((root / "reports/build/smoke/report.html").as_uri())
+    cut = page.evaluate("[...document.querySelectorAll('.table')].filter(t => t.scrollWidth > t.clientWidth).map(t => t.innerText)")
+    tables = page.locator(".table").count()
+    page.close()
+    assert tables > 5 and not cut
+
+
 def test_the_colours_follow_the_reader(page):
     channels = page.evaluate("getComputedStyle(document.body).backgroundColor")
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
