@@ -391,7 +391,8 @@ def test(arguments):
 
 
 def lab(arguments):
-    become([sys.executable, "-m", "jupyterlab", "notebooks/10_schedules.ipynb"])
+    # not as a file to open: then the reports, outside of its folder, could not be reached
+    become([sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/10_schedules.ipynb"])
 
 
 def run(arguments):
