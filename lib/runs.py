@@ -146,7 +146,8 @@ class Run:
         (self.folder / "progress.json").unlink(missing_ok=True)
         write_json(self.folder / "metrics.json", metrics)
         if lock := held.pop(self.folder, None):
-            lock.release()
+            self.path(".owner").unlink(missing_ok=True)
+            lock.release()                                  # its empty file stays: who waits for it may hold it open
         print(f"finished in {seconds:.0f} s: {self.name}")
 
 

@@ -35,7 +35,7 @@ def test_metrics_are_last_and_mean_finished(run):
     run.finish({"accuracy": 50.0})
     assert run.finished and run.metrics == {"accuracy": 50.0}
     assert set(run.provenance["files"]) == {"images.npz"}
-    assert not [p for p in run.folder.iterdir() if p.name.startswith(".")]
+    assert [p.name for p in run.folder.iterdir() if p.name.startswith(".")] == [".lock"]
 
 
 def test_a_metric_that_is_not_a_number_is_refused_and_the_run_stays_unfinished(run):
