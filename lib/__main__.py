@@ -237,14 +237,14 @@ def report(arguments):
 def run_plan(plan, profile):
     """Bring all runs of the plan and its report up to date. The plan's lock is held."""
     from lib import plans
-    if not all(plans.is_current(job) for job in plan.jobs):
-        plans.check_data(plan)
-        minutes = f", minutes: {plan.minutes}" if plan.minutes else ""
-        print(f"plan {plan.name} ({plan.title}): {len(plan.jobs)} runs{minutes}", flush=True)
     gpus = ",".join(gpu_names()) if profile.name == "gpu" else ""
     for job in plan.jobs:
         if gpus and job.gpus > len(gpu_names()):
             raise InputError(f"{job.label}: gpus={job.gpus}: expected at most {len(gpu_names())}, as this machine has")
+    if not all(plans.is_current(job) for job in plan.jobs):
+        plans.check_data(plan)
+        minutes = f", minutes: {plan.minutes}" if plan.minutes else ""
+        print(f"plan {plan.name} ({plan.title}): {len(plan.jobs)} runs{minutes}", flush=True)
     locks = plan.folder / ".snakemake" / "locks"
     if locks.exists() and any(locks.iterdir()):
         time.sleep(1.5)  # a killed command's Snakemake ends within a second (plans.end_with_front_door)

@@ -244,8 +244,7 @@ def line(row):
 
 
 # ---------------------------------------------------------------- on paper
-DEVICES, STEPS, CALLS, PART = (1, 8, 64), (10e6, 200e6), 20, 0.1
-MADE = 50e6
+DEVICES, TRAINED, MADE, CALLS, PART = (1, 8, 64), (10e6, 200e6), 50e6, 20, 0.1
 
 
 def on_paper(rows):
@@ -266,7 +265,7 @@ def on_paper(rows):
     for n in DEVICES:
         sent = 2 * (n - 1) / n * 4 * train["parameters"]
         found.append({"devices": n, "batch": n * batch} | {
-            f"hours_{images / 1e6:g}m": images / train["images_per_second"] / n / 3600 for images in STEPS} | {
+            f"hours_{images / 1e6:g}m": images / train["images_per_second"] / n / 3600 for images in TRAINED} | {
             "hours_made": MADE / made / n / 3600, "images_mb_s": made * n * pixels / 1e6,
             "link_gb_s": sent / (PART * batch / train["images_per_second"]) / 1e9})
     return found

@@ -360,7 +360,7 @@ def check_data(plan):
         try:
             data.check(job.config)
         except InputError as error:
-            raise InputError(f"{in_root(plan.file)}: train.{job.name}: {error}") from None
+            raise type(error)(f"{in_root(plan.file)}: train.{job.name}: {error}") from None
 
 
 # ---------------------------------------------------------------- running notebooks
@@ -412,8 +412,9 @@ def run_notebook(notebook, out, values):
 
 def told_by_kernel(name, text, last_line):
     """The exception of this process that stands for the kernel's: its class's name, its words."""
-    if name in ("InputError", "DamagedError"):
-        return {"InputError": InputError, "DamagedError": DamagedError}[name](text)
+    kinds = {kind.__name__: kind for kind in (InputError, DamagedError)}
+    if name in kinds:
+        return kinds[name](text)
     memory = name.endswith("MemoryError") or "allocate memory" in text
     return NotebookFailed(f"{name}: {last_line}".rstrip(": "), 3 if memory else 5 if name == "Diverged" else 1)
 

@@ -12,10 +12,10 @@ import time
 import pytest
 from commands import call, processes, python
 from test_front_door import change, report, wait_for
-from test_plans import finish, make_project, project  # noqa: F401
+from test_plans import make_project, project  # noqa: F401
 
 import lib.__main__ as front_door
-from lib import ROOT, InputError, plans, runs
+from lib import ROOT, DamagedError, InputError, plans, runs
 
 TABLE = (ROOT / "tests" / "faults.md").read_text(encoding="utf-8")
 ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in TABLE.splitlines() if line.startswith("| ")][1:]
@@ -62,6 +62,15 @@ def test_a_report_ends_with_the_code_of_its_failed_runs(project, monkeypatch, fa
     monkeypatch.setattr(front_door, "ROOT", project)
     monkeypatch.setattr(plans, "partial_report", lambda plan, failed: False)
     assert front_door.explain(plans.read_plan("tiny"), Watch, project / "log") == code
+
+
+def test_a_damaged_data_set_ends_the_command_with_4_before_anything_starts(project, monkeypatch):  # noqa: F811
+    def damaged(config):
+        raise DamagedError("cifar-10-batches-py is damaged")
+    monkeypatch.setattr("lib.data.check", damaged)
+    with pytest.raises(DamagedError, match="^reports/plans/tiny.yml: train.cosine: cifar-10-batches-py is damaged$") as error:
+        plans.check_data(plans.read_plan("tiny"))
+    assert error.value.code == 4
 
 
 @pytest.mark.slow
