@@ -210,7 +210,7 @@ def planned(text):
 def report(arguments):
     from filelock import FileLock, Timeout
 
-    from lib import plans
+    from lib.engine import plan as plans
     if arguments.data_dir:
         os.environ["DREAMING_DATA_DIR"] = str(Path(arguments.data_dir).expanduser().absolute())
     plan, profile = plans.read_plan(arguments.plan), find_profile(arguments.profile)
@@ -236,11 +236,8 @@ def report(arguments):
 
 def run_plan(plan, profile):
     """Bring all runs of the plan and its report up to date. The plan's lock is held."""
-    from lib import plans
+    from lib.engine import plan as plans
     gpus = ",".join(gpu_names()) if profile.name == "gpu" else ""
-    for job in plan.jobs:
-        if gpus and job.gpus > len(gpu_names()):
-            raise InputError(f"{job.label}: gpus={job.gpus}: expected at most {len(gpu_names())}, as this machine has")
     if not all(plans.is_current(job) for job in plan.jobs):
         plans.check_data(plan)
         minutes = f", minutes: {plan.minutes}" if plan.minutes else ""
@@ -303,7 +300,7 @@ def stop(process, number, seconds):
 
 def explain(plan, watch, log):
     """Tell what failed and what was not made, make the report of the rest; the exit code."""
-    from lib import plans
+    from lib.engine import plan as plans
     failed = dict(watch.failed, **{label: ("the run was killed (out of memory?)", 3) for label in watch.running})
     if not failed:
         print(f"Snakemake stopped; the last lines of {log.relative_to(ROOT)}:", file=sys.stderr)
@@ -396,7 +393,7 @@ def lab(arguments):
 
 
 def run(arguments):
-    from lib import plans
+    from lib.engine import plan as plans
     names = {name: step for step in plans.STEPS for name in (step, plans.STEPS[step].notebook)}
     step = names.get(Path(arguments.notebook).stem)
     if step is None:
@@ -417,13 +414,14 @@ def run(arguments):
 
 
 def bench(arguments):
-    from lib import bench
+    from lib.bench import bench
     bench.bench(arguments.rounds, arguments.only)
     return 0
 
 
 def dream(arguments):
-    from lib import plans, published
+    from lib.engine import plan as plans
+    from lib.engine import publish
     for value, option, low in ((arguments.per_class, "--per-class", 1), (arguments.steps, "--steps", 1),
                                (arguments.guidance, "--guidance", 0), (arguments.seed, "--seed", 0)):
         if value < low:
@@ -434,22 +432,23 @@ def dream(arguments):
             print(f"{record['done']} images, {record['images_per_second']:.0f} a second", flush=True)
             yield record
 
-    for path in published.dream(arguments.name, per_class=arguments.per_class, steps=arguments.steps,
+    for path in publish.dream(arguments.name, per_class=arguments.per_class, steps=arguments.steps,
                                 guidance=arguments.guidance, seed=arguments.seed, track=track):
         print(plans.in_root(path))
     return 0
 
 
 def publish(arguments):
-    from lib import plans, published
-    print(plans.in_root(published.publish(arguments.plan, arguments.network)))
+    from lib.engine import plan as plans
+    from lib.engine import publish
+    print(plans.in_root(publish.publish(arguments.plan, arguments.network)))
     return 0
 
 
 def handout(arguments):
     from nbclient.exceptions import CellExecutionError
 
-    from lib import handouts
+    from lib.teaching import handouts
     source = handouts.find(arguments.notebook)
     try:
         for path in handouts.make(source, ROOT / "reports" / "build" / "handouts" / source.stem):
@@ -461,7 +460,7 @@ def handout(arguments):
 
 
 def grade(arguments):
-    from lib import handouts
+    from lib.teaching import handouts
     source = handouts.find(arguments.handout)
     for number, file in enumerate(arguments.files):
         points = handouts.grade(source, file)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(snakemake.scriptdir).parent))  # noqa: F821
 
-from lib import plans  # noqa: E402
+from lib.engine import plan as plans
 
 job = snakemake  # noqa: F821
 sys.exit(plans.run_job(job.params.config, job.threads, job.params.get("title")))

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lib import ROOT
-from lib.parameters import STEPS
+from lib.engine.parameters import STEPS
 
 ALLOWED = {
     "__init__": set(),

@@ -11,7 +11,7 @@ import pytest
 from commands import call, python
 
 from lib import ROOT
-from lib.parameters import STEPS
+from lib.engine.parameters import STEPS
 
 pytestmark = pytest.mark.slow
 RUNS = ["schedules/default", "train/cosine", "train/linear", "generate/cosine", "generate/cosine-again", "generate/linear",
@@ -65,7 +65,7 @@ def test_the_page_tells_the_whole_story(report):
 
 
 def test_the_page_shows_the_numbers_that_the_runs_wrote(report):
-    metrics = json.loads((report[1] / "augment" / "cosine" / "metrics.json").read_text())
+    metrics = json.loads((report[1] / "augment" / "cosine" / "result.json").read_text())
     text = report[2].select_one("main").get_text()
     arms = [name.removeprefix("arm_") for name in metrics if name.startswith("arm_")]
     assert len(arms) == 14 and {"real", "mixed", "synthetic_only", "equal_epochs"} <= set(arms)
@@ -74,7 +74,7 @@ def test_the_page_shows_the_numbers_that_the_runs_wrote(report):
         assert arm == "real" or "{:+.2f} ({:+.2f} to {:+.2f})".format(*(metrics[f"{k}_{arm}"] for k in ("difference", "low", "high"))) in text
     assert f"{metrics['gain']:+.2f} points ({metrics['gain_low']:+.2f} to {metrics['gain_high']:+.2f})" in text
     assert metrics["generators"] == 2 and metrics["accuracy_real_n"] == 2 and metrics["accuracy_mixed_n"] == 4
-    assert "memorisation gate:" in text.lower() and json.loads((report[1] / "dose" / "cosine" / "metrics.json").read_text())["answer"] in text
+    assert "memorisation gate:" in text.lower() and json.loads((report[1] / "dose" / "cosine" / "result.json").read_text())["answer"] in text
 
 
 def test_the_page_names_no_folder_of_this_machine(report, root):
@@ -91,10 +91,10 @@ def test_the_pdf_holds_the_same_sections_and_figures(report):
 
 
 def test_a_second_call_makes_nothing_again(report, root):
-    before = {p: p.stat().st_mtime_ns for p in report[1].rglob("metrics.json")}
+    before = {p: p.stat().st_mtime_ns for p in report[1].rglob("result.json")}
     done = call(root, "report", "smoke")
     assert done.returncode == 0 and "up to date" in done.stdout
-    assert {p: p.stat().st_mtime_ns for p in report[1].rglob("metrics.json")} == before
+    assert {p: p.stat().st_mtime_ns for p in report[1].rglob("result.json")} == before
 
 
 @pytest.mark.parametrize("step, given, words", [
@@ -134,10 +134,10 @@ def test_the_ablation_says_whether_a_limit_on_the_estimate_was_needed(report, ro
             copy_run(smoke / "generate/cosine", made / f"generate/{schedule}-{target}-{x0}",
                      {"train_run": f"reports/runs/made-up/train/{schedule}-{target}", "x0_handling": x0},
                      {"label_agreement": agreement, "images": 200})
-    runs = [p.parent.relative_to(root).as_posix() for p in sorted(made.rglob("metrics.json"))]
+    runs = [p.parent.relative_to(root).as_posix() for p in sorted(made.rglob("result.json"))]
     done = call(root, "run", "ablation", f"runs=[{', '.join(runs)}]", "run_dir=reports/runs/made-up/ablation/default")
     assert done.returncode == 0, done.stdout + done.stderr
-    metrics = json.loads((made / "ablation/default/metrics.json").read_text())
+    metrics = json.loads((made / "ablation/default/result.json").read_text())
     assert re.match(words, metrics["limit_verdict"]), metrics
     assert (made / "ablation/default/figures/limit.png").exists()
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from lib import ROOT
-from lib.evaluation import proportion_interval
+from lib.study.statistics import proportion_interval
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PUBLISHED = ROOT / "reports" / "published"
 
 
 def metrics(plan):
-    return json.loads((PUBLISHED / plan / "metrics.json").read_text(encoding="utf-8"))
+    return json.loads((PUBLISHED / plan / "result.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("plan, study, augmented", [
@@ -54,7 +54,7 @@ def test_every_link_leads_to_a_file():
 
 def test_every_published_report_is_a_page_with_its_numbers():
     for folder in filter(Path.is_dir, PUBLISHED.iterdir()):
-        assert (folder / "report.html").exists() and json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        assert (folder / "report.html").exists() and json.loads((folder / "result.json").read_text(encoding="utf-8"))
 
 
 def test_the_table_of_speeds_holds_the_numbers_of_the_published_bench():

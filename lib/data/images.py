@@ -1,0 +1,136 @@
+"""Images in memory: every data set is three `Images`, train, validation and test; adding synthetic ones is a `join`."""
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from lib import ROOT, InputError
+
+SIDES = (8, 64)             # smallest and largest side of an image, pixels
+@dataclass(frozen=True, eq=False)
+class Images:
+    """images (N, C, H, W) uint8, labels (N,) int64 in 0..len(classes)-1, classes: their names. InputError otherwise."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    classes: tuple[str, ...]
+
+    def __post_init__(self):
+        x, y = self.images, self.labels
+        if x.dtype != torch.uint8 or x.dim() != 4:
+            raise InputError(f"images are {x.dtype} of shape {tuple(x.shape)}: expected torch.uint8 (N, C, H, W)")
+        if y.dtype != torch.int64 or y.shape != x.shape[:1]:
+            raise InputError(f"labels are {y.dtype} of shape {tuple(y.shape)}: expected torch.int64 ({len(x)},)")
+        if not isinstance(self.classes, tuple):
+            raise InputError(f"classes={self.classes!r}: expected a tuple of names")
+        if len(y) and not 0 <= int(y.min()) <= int(y.max()) < len(self.classes):
+            raise InputError(f"labels from {y.min()} to {y.max()}: expected 0 to {len(self.classes) - 1}")
+
+    def __len__(self):
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The images to learn from, those to choose settings by, and those to be judged on, of the same classes and shape.
+
+    Each image of a data set stands in one part at most.
+    """
+
+    train: Images
+    validation: Images
+    test: Images
+
+    @property
+    def image_shape(self):
+        """(C, H, W)"""
+        return tuple(self.train.images.shape[1:])
+
+    @property
+    def classes(self):
+        return self.train.classes
+
+
+def join(a, b):
+    """All of `a`, then all of `b`. InputError unless classes and image shape are the same."""
+    if a.classes != b.classes:
+        raise InputError(f"cannot join classes {a.classes} and {b.classes}: expected the same")
+    if a.images.shape[1:] != b.images.shape[1:]:
+        raise InputError(f"cannot join images of shape {tuple(a.images.shape[1:])} and {tuple(b.images.shape[1:])}: "
+                         "expected the same")
+    return Images(torch.cat([a.images, b.images]), torch.cat([a.labels, b.labels]), a.classes)
+
+
+def select(images, index):
+    """The images at `index`: a slice, a mask (N,), or a sequence of positions, in its order."""
+    return Images(images.images[index], images.labels[index], images.classes)
+
+
+def to_float(images):
+    """uint8 0..255 -> float32 in [-1, 1], x = images / 127.5 - 1: the range in which the diffusion model works."""
+    if images.dtype != torch.uint8:
+        raise InputError(f"images are {images.dtype}: expected torch.uint8")
+    return images.float() / 127.5 - 1
+
+
+def to_uint8(x):
+    """Float images -> uint8, rounded, clamped outside [-1, 1]: undoes `to_float` exactly. InputError for NaN."""
+    if torch.isnan(x).any():
+        raise InputError("images hold NaN: expected numbers (a diverged model?)")
+    return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def resize(images, size):
+    """(N, C, H, W) uint8 -> (N, C, size, size) uint8; size=0 changes nothing.
+
+    The square in the middle is kept. Where `size` divides its side, each new pixel is the mean of the area that it
+    covers (32 -> 16: of 2x2 pixels), otherwise an antialiased bilinear mean; both rounded.
+    """
+    n, c, h, w = images.shape
+    side = min(h, w)
+    if size == 0 or h == w == size:
+        return images
+    top, left = (h - side) // 2, (w - side) // 2
+    square = images[:, :, top:top + side, left:left + side]
+    how = {"mode": "area"} if side % size == 0 else {"mode": "bilinear", "antialias": True}
+    resized = torch.empty(n, c, size, size, dtype=torch.uint8)
+    for start in range(0, n, 2048):       # in parts: as float32 all of CIFAR-10 would fill 700 MB
+        part = F.interpolate(square[start:start + 2048].float(), size=(size, size), **how)
+        resized[start:start + 2048] = part.round().clamp(0, 255).to(torch.uint8)
+    return resized
+
+
+def hold_out(images, order, share, per_class):
+    """Divide positions in `images` into (train, validation); `order` is the shuffled positions, an int64 array.
+
+    validation: the last `share` of each class in `order`, at least one image, whatever `per_class` is. train: of the
+    others the first `per_class` of each class, class by class (0: all, as they follow in `order`). InputError where a
+    class has fewer than `per_class` left.
+    """
+    labels = images.labels.numpy()[order]
+    of_class = [order[labels == k] for k in range(len(images.classes))]
+    rest = [positions[:len(positions) - max(1, round(share * len(positions)))] for positions in of_class]
+    k = min(range(len(rest)), key=lambda k: len(rest[k]))
+    if len(rest[k]) < per_class:
+        raise InputError(f"per_class={per_class}: expected at most {len(rest[k])}, "
+                         f"all training images of class {images.classes[k]!r}")
+    left = np.isin(order, np.concatenate(rest))
+    train = np.concatenate([positions[:per_class] for positions in rest]) if per_class else order[left]
+    return train, order[~left]
+
+
+def fingerprint(split):
+    """sha256 of the bytes of images and labels of train, validation and test: equal data, equal text."""
+    digest = hashlib.sha256()
+    for part in (split.train, split.validation, split.test):
+        for tensor in (part.images, part.labels):
+            digest.update(tensor.cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def absolute(data_dir):
+    """`data_dir` as a path; a relative one counts from the repository: a notebook runs in another folder."""
+    return ROOT / Path(data_dir).expanduser()

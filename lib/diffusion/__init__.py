@@ -1,0 +1,12 @@
+"""The diffusion model: schedules, the forward process, samplers, the network and its training.
+
+The accepted names stand here, without torch, so that a plan is checked before any heavy import.
+"""
+SCHEDULES = ("linear", "cosine", "sigmoid", "quadratic", "linear-unscaled")
+TARGETS = ("eps", "x0", "v")
+LOSS_WEIGHTS = ("simple", "min-snr", "vlb")
+SAMPLERS = ("ancestral", "ancestral-large", "ddim", "dpm++2m", "heun")
+SPACINGS = ("even", "quadratic", "log-snr")
+X0_HANDLINGS = ("none", "clip", "dynamic")
+PRECISIONS = ("auto", "fp32", "bf16")
+COMPILED = ("auto", "off", "default", "reduce-overhead", "max-autotune-no-cudagraphs")     # torch.compile's modes

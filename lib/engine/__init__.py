@@ -1,0 +1,1 @@
+"""From a plan to finished runs: parameters, the graph, kernels, commands."""

@@ -1,0 +1,93 @@
+"""What is published of a finished plan: its report, its numbers, its best pictures, a network to dream with."""
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lib import ROOT, InputError
+from lib.data.images import to_uint8
+from lib.diffusion.checkpoints import load_model, save_model
+from lib.diffusion.devices import Forward, limit_threads, pick_device
+from lib.diffusion.samplers import class_labels, generate
+from lib.engine import plan as plans
+from lib.report import figures, runs
+
+FOLDER = ROOT / "reports" / "published"
+PICTURES = {"generate": "real_and_synthetic", "augment": "accuracies", "dose": "dose_response"}     # of the first run
+LARGEST = 50e6      # bytes of a published network
+
+
+def publish(plan, network=""):
+    """Copy a finished plan's report to reports/published/PLAN/, with result.json (the numbers of all runs), the
+    pictures that a README shows, and the trained network named `network` in bfloat16. Returns the folder.
+
+    InputError where a run is not finished or was made by code that no commit holds, an unknown network, or one that is
+    too large.
+    """
+    plan = plans.read_plan(plan)
+    for job in plan.jobs:
+        if not plans.is_current(job):
+            raise InputError(f"{job.label} is not finished: `python3 -m lib report {plan.name}` makes it")
+        if runs.run_at(job.config.run_dir).provenance["uncommitted_changes"]:
+            raise InputError(f"{job.label} was made with changes that are in no commit: commit them, delete its "
+                             "result.json and make it again")
+    known = {job.name: job for job in plan.of("train")}
+    if network and network not in known:
+        raise InputError(f"network {network!r}: expected one of {', '.join(known)}")
+    folder = FOLDER / plan.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (plan.html, plan.pdf):
+        shutil.copyfile(file, folder / file.name)
+    numbers = {job.label: runs.load(job.config.run_dir).metrics for job in plan.jobs}
+    runs.write_atomic(folder / "result.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    for step, picture in PICTURES.items():
+        for job in plan.of(step)[:1]:
+            shutil.copyfile(job.folder / "figures" / f"{picture}.png", folder / f"{picture}.png")
+    if network:
+        file = folder / "network.safetensors"
+        save_model(file, load_model(known[network].folder / "model.safetensors")[0], torch.bfloat16)
+        if file.stat().st_size > LARGEST:
+            size = file.stat().st_size / 1e6
+            file.unlink()
+            raise InputError(f"network {network!r} has {size:.0f} MB: expected at most {LARGEST / 1e6:.0f} MB")
+    return folder
+
+
+def networks():
+    """The published networks: {plan: file}, of the largest images first."""
+    files = FOLDER.glob("*/network.safetensors")
+    size = {file: load_model(file)[0].options["image_size"] for file in files}
+    return {file.parent.name: file for file in sorted(size, key=lambda file: -size[file])}
+
+
+def dream(name="", *, per_class=8, steps=25, guidance=1.5, seed=0, out="reports/build/dreams",
+          track=lambda records: records):
+    """Generate images with a published network, or with the model.safetensors of a run: no data and no training.
+
+    name: a plan with a published network (the largest images unless told), or a file. `track` passes on the records
+    {done, images_per_second} of each batch. Writes OUT/<name>.png, a row for each class, and OUT/<name>.npz (images
+    (N, C, H, W) uint8, labels); returns both paths. InputError for an unknown name or a damaged file.
+    """
+    known = networks()
+    name = name or next(iter(known), "")
+    file = known.get(name, Path(name))
+    if not file.is_file():
+        names = ", ".join(known) or "(none is published)"
+        raise InputError(f"network {name!r}: expected one of {names}, or a .safetensors file")
+    model, schedule, target = load_model(file, pick_device())
+    limit_threads(model)
+    options, K = model.options, model.num_classes
+    labels = class_labels(K, per_class)
+    shape = (options["image_channels"], *[options["image_size"]] * 2)
+    parts = [part["images"] for part in track(generate(
+        Forward(model), schedule, labels, shape, seed=seed, batch=100, device=next(model.parameters()).device,
+        target=target, steps=min(steps, schedule.T), guidance=guidance))]
+    images = to_uint8(torch.cat(parts))
+    folder = ROOT / out
+    stem = file.parent.name if file.stem in ("network", "model") else file.stem
+    sheet = figures.image_grid(figures.by_class(images, labels, K, per_class), model.classes)
+    png = runs.write_atomic(folder / f"{stem}.png", figures.to_png(sheet))
+    np.savez_compressed(folder / f"{stem}.npz", images=images, labels=labels)
+    return png, png.with_suffix(".npz")

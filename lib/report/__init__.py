@@ -1,0 +1,1 @@
+"""What is written and shown: run folders, results, tables, sentences, figures, the page and its PDF."""

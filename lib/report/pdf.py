@@ -1,0 +1,124 @@
+"""The page -> a PDF of the same content, set by Typst from it, with wheels from PyPI only."""
+import base64
+import json
+import re
+import tempfile
+from pathlib import Path
+from urllib.parse import unquote
+
+import pypandoc
+import typst
+from bs4 import BeautifulSoup
+
+from lib import InputError
+from lib.report.page import IMAGES, TEMPLATE, WIDE
+from lib.report.runs import write_atomic
+
+
+def write_pdf(html, pdf):
+    """Set the page `html` (made by write_html) as an A4 PDF: same text, formulas, tables, figures; no folded code.
+
+    Returns `pdf`. InputError for a formula that pandoc cannot read; then no file is written.
+    """
+    page = BeautifulSoup(Path(html).read_text(encoding="utf-8"), "html.parser")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        prepare(page)
+        alts = save_images(page, folder)
+        body = mend_typst(to_typst(page.main.decode_contents()), alts)
+        source = folder / "page.typ"
+        source.write_text((TEMPLATE / "page.typ").read_text(encoding="utf-8") + body, encoding="utf-8")
+        return write_atomic(pdf, typst.compile(str(source), sys_inputs={"title": page.title.get_text()}))
+
+
+def prepare(page):
+    """Turn what pandoc would lose into what it keeps."""
+    for element in page.main.find_all("details"):
+        element.decompose()
+    for figure in page.main.find_all("figure"):
+        figure.name = "figure" if figure.figcaption else "div"
+    for held in page.select(".held"):
+        held.replace_with(held.get_text().replace(" ", "\u00a0"))
+    for cell in page.main.find_all("th"):
+        strong = page.new_tag("strong")
+        strong.extend(list(cell.contents))
+        cell.append(strong)
+    for link in page.main.select("a[href^='#']"):
+        link["href"] = unquote(link["href"])
+        if not page.main.find(id=link["href"][1:]):
+            link.unwrap()
+    for code in page.select(".hl-python pre, .hl-ipython3 pre"):
+        code["class"] = "python"
+    restore_tex(page)
+    mark_places(page)
+
+
+def restore_tex(page):
+    """Formulas as the TeX that they were made from, with their numbers in ⟦⟧ (see mend_typst)."""
+    for formula in page.main.select("math:has(annotation)"):
+        kind = "math/tex; mode=display" if formula.get("display") == "block" else "math/tex"
+        script = page.new_tag("script", type=kind)
+        script.string = formula.annotation.get_text()
+        formula.replace_with(script)
+    for tag in page.select(".equation > .tag"):
+        tag.replace_with(f"⟦{tag.get_text()}⟧")
+
+
+def mark_places(page):
+    """Give what page.typ styles an id report-..., which becomes a label in Typst."""
+    opening = page.h1
+    for element in page.main.select("p.subtitle, .summary, div.error, div.question, div.line"):
+        box = element.wrap(page.new_tag("div", id="report-" + element["class"][0]))
+        if element.name == "blockquote":
+            element.unwrap()
+        opening = box if opening.find_next_sibling() is box else opening
+    opening.insert_after(marker("contents"))
+    for heading in page.main.select("h2.appendix"):
+        heading.insert_before(marker("appendix"))
+
+
+def marker(name):
+    """An element in whose place page.typ puts something."""
+    return BeautifulSoup(f'<div id="report-{name}">{name}</div>', "html.parser")
+
+
+def save_images(page, folder):
+    """Write the figures as files and let the page name those. Returns {file: alt text}."""
+    alts = {}
+    for number, image in enumerate(page.main.find_all("img")):
+        head, data = image["src"].split(";base64,", 1)
+        name = f"figure-{number}.{IMAGES.get(head.removeprefix('data:'), head.split('/')[1])}"
+        (folder / name).write_bytes(base64.b64decode(data))
+        alts[name] = image["alt"]
+        image["src"] = name
+        width, height = (image.attrs.pop(side, "") for side in ("width", "height"))
+        if width.isdecimal() and height.strip("0").isdecimal():
+            share = min(100, 100 * int(width) / WIDE, 75 * int(width) / int(height))        # no higher than half a page
+            image["width"] = f"{share:.0f}%"
+    return alts
+
+
+def to_typst(html):
+    """The text of an HTML fragment as Typst. InputError where pandoc has a warning: a formula that it cannot read."""
+    try:
+        return pypandoc.convert_text(html, "typst", format="html", extra_args=["--wrap=none", "--fail-if-warnings"])
+    except RuntimeError as error:
+        raise InputError(f"the PDF cannot be set: {error}") from None
+
+
+def mend_typst(text, alts):
+    """Repair pandoc's Typst: formulas, the numbers beside them, alt texts."""
+    def with_alt(match):
+        return f'{match[0]}, alt: {json.dumps(alts[match[1]], ensure_ascii=False)}' if match[1] in alts else match[0]
+
+    text = re.sub(r"(?s)(?<!\\)(?:(`+).*?\1|\$(?:[^$\\]|\\.)+\$)", mend_formula, text)
+    text = re.sub(r"(?s)\$ ((?:[^$\\]|\\.)+) \$\s*⟦(.+?)⟧", r"#numbered([\2], $ \1 $)", text)
+    return re.sub(r'image\("([\w.-]+)"', with_alt, text)
+
+
+def mend_formula(match):
+    """Widths of TeX's spaces \\! and \\;, which pandoc rounds to whole em, and norms that open and close; no code."""
+    if match[1]:
+        return match[0]
+    formula = match[0].replace("#h(-1em)", "#h(-0.17em)").replace("#h(0em)", "#h(0.28em)")
+    return re.sub(r"∥([^∥]*)∥", r"lr(bar.v.double \1 bar.v.double)", formula)

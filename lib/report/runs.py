@@ -1,0 +1,294 @@
+"""Run folders: the only module that knows which files a run writes.
+
+    reports/runs/<plan>/<step>/<name>/
+      config.json      the complete parameters, written before any work
+      provenance.json  commit, versions, device, threads, upstream runs; at the end each product's sha256
+      progress.json    how far the long cell is
+      history.csv      one row per logging interval
+      figures/*.png    with alt text and caption in figures.json
+      tables/*.csv     the result's tables
+      result.json      the typed result (lib.report.results); written last: its presence means that the run is finished
+"""
+import dataclasses
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from lib import ROOT, DamagedError, InputError
+from lib.report import results
+from lib.report.figures import show_png, to_png
+
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "papermill", "nbconvert", "snakemake")
+
+
+# ---------------------------------------------------------------- small files, never torn
+def write_atomic(path, content):
+    """Write text or bytes to `path` by way of a temporary file, so that a reader never sees half of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    os.replace(temporary, path)
+    return path
+
+
+def write_json(path, value):
+    return write_atomic(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path):
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ---------------------------------------------------------------- one run
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A folder with a run's files. `folder` is absolute; `name` is <plan>/<step>/<name>."""
+
+    folder: Path
+
+    @property
+    def name(self):
+        return "/".join(self.folder.parts[-3:])
+
+    @property
+    def step(self):
+        return self.folder.parent.name
+
+    @property
+    def label(self):
+        return self.folder.name
+
+    @property
+    def config(self):
+        return read_json(self.folder / "config.json")
+
+    @property
+    def provenance(self):
+        return read_json(self.folder / "provenance.json")
+
+    @property
+    def result(self):
+        """The typed result. DamagedError where result.json was changed, or is of another version."""
+        file = self.folder / "result.json"
+        return results.loads(file.read_text(encoding="utf-8"), f"run {self.name!r}: result.json")
+
+    @property
+    def finished(self):
+        return (self.folder / "result.json").exists()
+
+    @property
+    def history(self):
+        return pd.read_csv(self.folder / "history.csv")
+
+    def path(self, file):
+        return self.folder / file
+
+    # ---- writing, in the order in which a notebook does it
+    def save_history(self, records):
+        write_atomic(self.folder / "history.csv", pd.DataFrame(records).to_csv(index=False))
+
+    def save_arrays(self, file, **arrays):
+        """Save NumPy arrays or tensors as one .npz in the run folder."""
+        temporary = self.folder / f".{os.getpid()}.{file}"
+        np.savez_compressed(temporary, **{k: np.asarray(v) for k, v in arrays.items()})
+        os.replace(temporary, self.folder / file)
+
+    def figure(self, fig, name, alt, caption):
+        """Show `fig` here and keep it as figures/<name>.png with its alt text and Markdown caption."""
+        write_atomic(self.path(f"figures/{name}.png"), to_png(fig))
+        index = self.path("figures/figures.json")
+        write_json(index, (read_json(index) if index.exists() else {}) | {name: {"alt": alt, "caption": caption}})
+        self.show_figure(name)
+
+    def show_figure(self, name):
+        """Display figures/<name>.png with its alt text and caption."""
+        words = read_json(self.path("figures/figures.json"))[name]
+        show_png(self.path(f"figures/{name}.png").read_bytes(), words["alt"], words["caption"])
+
+    def track(self, records, total, unit="steps", line=None):
+        """Pass `records` (mappings with a key `done`) on; show one progress line and keep it in progress.json.
+
+        line: the `Line` of several loops that share one.
+        """
+        line = line or Line()
+
+        def tell(state):
+            words = line.about + progress_line(state)
+            write_json(self.folder / "progress.json", state | {"line": words})
+            line.show(words)
+
+        yield from progress(records, total, unit, tell)
+
+    def finish(self, result):
+        """Write the tables of `result`, one of lib.report.results, and result.json, last and whole. NaN is refused."""
+        text = results.dumps(result)
+        for name, table in results.tables(result).items():
+            write_atomic(self.path(f"tables/{name}.csv"), table.to_csv())
+        products = [p for p in sorted(self.folder.iterdir())
+                    if p.suffix in (".npz", ".safetensors") and not p.name.startswith(".") and "state" not in p.name]
+        seconds = time.time() - datetime.datetime.fromisoformat(self.provenance["start"]).timestamp()
+        write_json(self.folder / "provenance.json", self.provenance | {
+            "seconds": round(seconds, 1), "files": {p.name: sha256(p) for p in products}})
+        (self.folder / "progress.json").unlink(missing_ok=True)
+        write_atomic(self.folder / "result.json", text)
+        if lock := held.pop(self.folder, None):
+            self.path(".owner").unlink(missing_ok=True)
+            lock.release()                                  # its empty file stays: who waits for it may hold it open
+        print(f"finished in {seconds:.0f} s: {self.name}")
+
+
+def progress(records, total, unit, tell):
+    """Pass `records` (mappings with a key `done`) on; after one at most each second, and the last, tell(state).
+
+    state: done, total, unit, and where known loss, images_per_second and seconds_left.
+    """
+    start, last, first = time.monotonic(), 0.0, None
+    for record in records:
+        yield record
+        now = time.monotonic()
+        first = record["done"] if first is None else first
+        if now - last < 1 and record["done"] < total:
+            continue
+        last, rate = now, (record["done"] - first) / max(now - start, 1e-9)
+        left = (total - record["done"]) / rate if rate else math.nan
+        state = {"done": record["done"], "total": total, "unit": unit} | {
+            k: float(f"{record[k]:.4g}") for k in ("loss", "images_per_second") if k in record}
+        if math.isfinite(left):
+            state["seconds_left"] = round(left, 1)
+        tell(state)
+
+
+def progress_line(state):
+    """The words of a progress.json: '412/1200 steps, 340 images/s, loss 0.0312, 21 s left'."""
+    parts = [f"{state['done']:,}/{state['total']:,} {state['unit']}"]
+    if "images_per_second" in state:
+        parts.append(f"{state['images_per_second']:,.0f} images/s")
+    if "loss" in state:
+        parts.append(f"loss {state['loss']:.4f}")
+    if "seconds_left" in state:
+        left = state["seconds_left"]
+        parts.append(f"{left:.0f} s left" if left < 120 else f"{left / 60:.0f} min left")
+    return ", ".join(parts)
+
+
+class Line:
+    """One line in a notebook that is written again and again: one output, not hundreds. about: how it begins."""
+
+    def __init__(self, about=""):
+        self.about, self.handle = about, None
+
+    def show(self, text):
+        from IPython.display import display
+        if self.handle is None:
+            self.handle = display({"text/plain": text}, raw=True, display_id=True, metadata={"progress": True})
+        else:
+            self.handle.update({"text/plain": text}, raw=True, metadata={"progress": True})
+
+
+# ---------------------------------------------------------------- start, load, compare
+def start(step, config, upstream=()):
+    """Open the run folder of `config` ("" is the interactive run of `step`): write config.json and provenance.json.
+
+    What an earlier run left there is removed, but for its training state (state-*.safetensors): an interrupted
+    training goes on from it. InputError where another process works in that folder.
+    """
+    run = run_at(config.run_dir or f"reports/runs/interactive/{step}/default")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    hold(run)
+    for old in ("result.json", "progress.json", "history.csv"):
+        run.path(old).unlink(missing_ok=True)
+    for old in ("figures", "tables"):
+        shutil.rmtree(run.path(old), ignore_errors=True)
+    write_json(run.path("config.json"), dataclasses.asdict(config))
+    write_json(run.path("provenance.json"), provenance(upstream))
+    return run
+
+
+held = {}       # folder: the lock of a run that this process works on; the system releases it when the process ends
+
+
+def hold(run):
+    """Keep other processes from the run's folder until it is finished. InputError, naming the process that has it."""
+    if run.folder in held:                                  # its notebook is run again in the same kernel
+        return
+    lock, owner = FileLock(str(run.path(".lock"))), run.path(".owner")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        words = owner.read_text() if owner.exists() else "another process"
+        raise InputError(f"run {run.name!r}: {words} works on it: wait for its end, or stop it (in JupyterLab: shut "
+                         "down its kernel)") from None
+    owner.write_text(f"process {os.getpid()} on {platform.node()}")
+    held[run.folder] = lock
+
+
+def config_hash(config):
+    """Twelve letters that stand for the parameters that can change a result (not for the place where it is kept)."""
+    values = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("run_dir", "device")}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def provenance(upstream=()):
+    """Where and with what a run is made: commit, versions, device, threads, start, files of the upstream runs."""
+    import torch
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})"
+    return {
+        "start": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": git("rev-parse", "--short=12", "HEAD") or "none",
+        "uncommitted_changes": bool(git("status", "--porcelain", "--", "lib", "notebooks", "reports")),
+        "python": platform.python_version(),
+        "versions": {p: importlib.metadata.version(p) for p in PACKAGES if found(p)},
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "upstream": {run.name: run.provenance["files"] for run in upstream},
+    }
+
+
+def git(*words):
+    try:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def found(package):
+    try:
+        return bool(importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def run_at(run_dir):
+    """The run in the folder `run_dir`, relative to the repository, finished or not."""
+    return Run(ROOT / run_dir)
+
+
+def load(run_dir):
+    """The finished run in `run_dir`; InputError where there is none or where one of its files was changed."""
+    run = run_at(run_dir)
+    if not run.finished:
+        raise InputError(f"run {run.name!r}: expected a finished run, but its folder has no result.json")
+    for file, digest in run.provenance.get("files", {}).items():
+        if not run.path(file).exists() or sha256(run.path(file)) != digest:
+            raise DamagedError(f"run {run.name!r}: {file} is missing or damaged (its sha256 differs from the one that "
+                             "the run wrote); delete the run's result.json and make it again")
+    return run

@@ -1,0 +1,271 @@
+"""The study: arms that differ in their training images and in nothing else.
+
+Every arm takes the same number of steps at the same batch size, from the same weights and in the same order of images
+(one arm, named so, takes the seed paper's fewer). What is chosen, is chosen on validation images; the test is sealed,
+and each arm opens it once.
+"""
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lib import InputError
+from lib.data import augmentations
+from lib.data.images import Images, join, select, to_float, to_uint8
+from lib.diffusion import devices
+from lib.study import classifiers, quality, statistics
+
+WATCHED = 2000      # validation images that a curve is drawn from
+
+
+class SealedTest:
+    """The test images of a study. Only `open` sees them, once for each arm: after its last choice."""
+
+    def __init__(self, images):
+        self._images, self.opened = images, []
+        self.labels = images.labels.numpy()
+
+    def __len__(self):
+        return len(self._images)
+
+    def open(self, arm, models):
+        """Predicted labels of the test images by the networks of the arm called `arm`: (variants, members, N).
+
+        InputError if that arm was opened before: a second look is a choice made on the test.
+        """
+        if arm in self.opened:
+            raise InputError(f"arm {arm!r} has opened the test already: expected once; choose on validation images")
+        self.opened.append(arm)
+        return np.stack([classifiers.predict(model, self._images.images).numpy() for model in models])
+
+
+# ---------------------------------------------------------------- generators
+CHANCE = ("seed", "run_dir", "train_run", "device")     # in these a repeat of a generator may differ
+
+
+def settings(generators):
+    """Which generator runs are repeats of each other, with other seeds: {words for what sets them apart: [positions]}.
+
+    generators: [(config of the training, config of the generation)]. InputError unless all learned from the same data.
+    """
+    # both have a batch: the training's counts, that of the sampling changes no image
+    told = [{k: str(v) for k, v in (sampling | train).items() if k not in CHANCE} for train, sampling in generators]
+    differ = [k for k in told[0] if len({t.get(k) for t in told}) > 1]
+    for name in ("dataset", "data_dir", "size", "canvas", "per_class", "data_seed"):
+        if name in differ:
+            raise InputError(f"generate_runs: {name} is {' and '.join(sorted({t[name] for t in told}))}: "
+                             "expected generators that learned from the same images")
+    groups = {}
+    for i, t in enumerate(told):
+        groups.setdefault(", ".join(f"{k} {t[k]}" for k in differ) or "the only one", []).append(i)
+    if len({len(g) for g in groups.values()}) > 1:
+        raise InputError("generate_runs: " + "; ".join(f"{w}: {len(g)}" for w, g in groups.items())
+                         + ": expected as many repeats of each setting")
+    return groups
+
+
+# ---------------------------------------------------------------- what an arm is
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """What a classifier learns from. variants: (images, extra or None), one pair of `Images` for each generator,
+    or a single one where no generator has a part; `extra` takes its share of each batch. augment: a name in
+    `augmentations`, or "" for none. steps: 0 means all."""
+
+    variants: tuple
+    augment: str = ""
+    steps: int = 0
+
+
+def real_arm(train, **options):
+    return Arm(((train, None),), **options)
+
+
+def mixed_arm(train, generated, **options):
+    """Real images with those of each generator."""
+    return Arm(tuple((train, images) for images in generated), **options)
+
+
+def build_arms(train, generated, steps, seed=0):
+    """{name: Arm} of the whole study, but for the filter's. train: the real images; generated: tuple of `Images`,
+    one for each generator."""
+    generator = torch.Generator().manual_seed(seed)
+    n = len(train)
+    noisy = Images(to_uint8(augmentations.noise(to_float(train.images), generator)), train.labels,
+                        train.classes)
+    nearest = [select(train, quality.nearest_distance(g.images, train.images)[1]) for g in generated]
+    shuffled = [Images(g.images, g.labels[torch.randperm(len(g), generator=generator)], g.classes)
+                for g in generated]
+    return {
+        "real": real_arm(train),
+        "real twice": real_arm(join(train, train)),
+        "real + flip": real_arm(train, augment="flip"),
+        "real + shift": real_arm(train, augment="shift"),
+        "real + flip and shift": real_arm(train, augment="flip and shift"),
+        "real + noise": mixed_arm(train, [noisy]),
+        "real + retrieval": mixed_arm(train, nearest),
+        "real + synthetic": mixed_arm(train, generated),
+        "real + shift + synthetic": mixed_arm(train, generated, augment="shift"),
+        "synthetic only": Arm(tuple((g, None) for g in generated)),
+        "shuffled labels": Arm(tuple((g, None) for g in shuffled)),
+        "real, equal epochs": real_arm(train, steps=max(1, round(steps * n / (n + len(generated[0]))))),
+    }
+
+
+def best_share(images, scores, share):
+    """Of each class the `share` (0 to 1) of images with the highest score, at least one. scores (N,)"""
+    kept = [k[torch.as_tensor(scores)[k].argsort(descending=True, stable=True)[:max(1, round(share * len(k)))]]
+            for k in of_classes(images)]
+    return select(images, torch.cat(kept))
+
+
+def random_share(images, share, seed=0):
+    """Of each class a `share` (0 to 1) of the images, at least one, drawn by `seed`; a larger share holds a smaller."""
+    generator = torch.Generator().manual_seed(seed)
+    kept = [k[torch.randperm(len(k), generator=generator)[:max(1, round(share * len(k)))]] for k in of_classes(images)]
+    return select(images, torch.cat(kept))
+
+
+def first_of_each_class(images, count):
+    """The first `count` images of each class, or a share of each class (a float, at least one image)."""
+    kept = [k[:count if isinstance(count, int) else max(1, round(count * len(k)))] for k in of_classes(images)]
+    return select(images, torch.cat(kept))
+
+
+def of_classes(images):
+    """The positions of each class's images, for the classes that have any."""
+    return [k for c in range(len(images.classes)) if len(k := (images.labels == c).nonzero().flatten())]
+
+
+# ---------------------------------------------------------------- training an arm
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How every arm is trained; the fields are those of notebook 40's parameters."""
+
+    classifier: str
+    widths: list
+    steps: int
+    batch: int
+    lr: float
+    weight_decay: float
+    optimizer: str
+    synthetic_fraction: float
+    seeds: int
+    seed: int
+    device: torch.device
+
+
+class Fit(NamedTuple):
+    """A trained arm. models: one for each variant, with a member for each seed; curve: [(step, (variants * seeds,)
+    validation accuracies in percent)], of at most WATCHED images; validation: the same at the end, of all images."""
+
+    models: list
+    curve: list
+    validation: np.ndarray
+
+
+def begin(images, extra, recipe, *, augment="", steps=0):
+    """New networks (a member for each seed) and the records of their training on `images`, with `extra` or None as in
+    `Arm`. steps: 0 means the recipe's."""
+    steps = steps or recipe.steps
+    model = classifiers.CLASSIFIERS[recipe.classifier](
+        tuple(images.images.shape[1:]), len(images.classes), recipe.widths, recipe.seeds, recipe.seed)
+    devices.limit_threads(model.to(recipe.device))
+    return model, classifiers.train_classifier(
+        model, images.images, images.labels, steps=steps, batch=recipe.batch, lr=recipe.lr,
+        weight_decay=recipe.weight_decay, optimizer=recipe.optimizer, seed=recipe.seed,
+        synthetic=None if extra is None else (extra.images, extra.labels), synthetic_fraction=recipe.synthetic_fraction,
+        augment=augmentations.augmentation(augment) if augment else None, log_every=max(1, steps // 20))
+
+
+def watched(validation):
+    """The validation images that a curve is drawn from."""
+    return select(validation, slice(0, WATCHED))
+
+
+def fit(arm, recipe, validation, track=lambda records, total: records):
+    """Train the networks of an arm. `track` shows the progress: it passes the records of each training on."""
+    steps, models, curves = arm.steps or recipe.steps, [], []
+    some = watched(validation)
+    for images, extra in arm.variants:
+        model, records = begin(images, extra, recipe, augment=arm.augment, steps=steps)
+        curves.append([(record["done"], accuracies(model, some)) for record in track(records, total=steps)])
+        models.append(model)
+    curve = [(points[0][0], np.concatenate([a for _, a in points])) for points in zip(*curves, strict=True)]
+    return Fit(models, curve, np.concatenate([accuracies(model, validation) for model in models]))
+
+
+def accuracies(model, images):
+    """Accuracy of each member in percent. (members,)"""
+    return statistics.accuracy(classifiers.predict(model, images.images).numpy(), images.labels.numpy())
+
+
+def choose(candidates, validation, track=lambda records, total: records):
+    """The candidate whose networks are the best on validation images. candidates: {name: (Arm, Recipe)}.
+
+    Returns its name (the first of equals), {name: Fit} and {name: mean validation accuracy in percent}.
+    """
+    fits = {name: fit(arm, recipe, validation, track) for name, (arm, recipe) in candidates.items()}
+    scores = {name: float(f.validation.mean()) for name, f in fits.items()}
+    name = max(scores, key=scores.get)
+    return name, fits, scores
+
+
+# ---------------------------------------------------------------- what came out
+def compare(predictions, labels, against="real"):
+    """The table of arms: accuracy, its spread, the difference to the arm `against`, its interval, p after Holm.
+
+    predictions: {arm: (variants, seeds, N)}; labels (N,). Returns a DataFrame with a row for each arm: accuracy, sd
+    (over all networks), n (networks), difference, low, high (points; bootstrap over generators, seeds and test images)
+    and p (exact McNemar test of each pair of networks, twice the median, Holm's correction over the arms).
+    """
+    right = {arm: p == labels for arm, p in predictions.items()}
+    rows, p_values = {}, {}
+    for arm, r in right.items():
+        values = 100 * r.mean(-1).ravel()
+        rows[arm] = {"accuracy": values.mean(), "sd": values.std(ddof=1), "n": len(values)}
+        if arm != against:
+            a, b = np.broadcast_arrays(right[against], r)
+            rows[arm] |= dict(zip(("difference", "low", "high"), statistics.bootstrap_difference(a, b), strict=True))
+            p_values[arm] = statistics.combined(statistics.mcnemar(*pairs(right[against], r))[0])
+    holm = dict(zip(p_values, statistics.holm(list(p_values.values())), strict=True))
+    return pd.DataFrame.from_dict(rows, orient="index").assign(p=pd.Series(holm, dtype=float))
+
+
+def pairs(a, b):
+    """Each network of arm a beside the one of arm b of the same seed. a, b: (variants, seeds, N), one of them may have
+    a single variant -> two (variants * seeds, N)."""
+    return [x.reshape(-1, x.shape[-1]) for x in np.broadcast_arrays(a, b)]
+
+
+def verdict(row):
+    """What a row of `compare` allows to say of its arm: 'raise', 'lower' or 'do not clearly change' the accuracy."""
+    if row["p"] < 0.05 and row["low"] > 0:
+        return "raise"
+    return "lower" if row["p"] < 0.05 and row["high"] < 0 else "do not clearly change"
+
+
+def real_images_equal_to(accuracy, counts, accuracies):
+    """How many real images alone reach `accuracy`: read off the curve of (counts, accuracies), straight in log count.
+
+    The curve is first made monotone (running maximum). None above its last point: no number of images that was tried
+    is enough. counts rise.
+    """
+    best = np.maximum.accumulate(accuracies)
+    if accuracy > best[-1]:
+        return None
+    if accuracy <= best[0]:
+        return float(counts[0])
+    k = int(np.searchsorted(best, accuracy))
+    part = (accuracy - best[k - 1]) / (best[k] - best[k - 1])
+    return float(counts[k - 1] * (counts[k] / counts[k - 1]) ** part)
+
+
+def words(table, steps):
+    """The table of `compare` as one reads it: rounded, intervals in brackets. steps: {arm: optimiser steps}."""
+    rows = [{"arm": arm, "steps": f"{steps[arm]:,}", "accuracy, %": f"{row['accuracy']:.2f}", "sd": f"{row['sd']:.2f}",
+             "n": f"{row['n']:.0f}"}
+            | ({"against real (95 % interval)": f"{row['difference']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})",
+                "p after Holm": f"{row['p']:.2g}"} if np.isfinite(row["p"]) else {}) for arm, row in table.iterrows()]
+    return pd.DataFrame(rows).fillna("")

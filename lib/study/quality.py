@@ -1,0 +1,264 @@
+"""How good, how varied and how new are generated images? Measures that download nothing.
+
+Images are uint8 (N, C, H, W), features float (N, D). Every measure comes with what a perfect generator would get at the
+same numbers of images, because all of them depend on these numbers: show the two side by side.
+"""
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import stats
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+from sklearn.metrics import pairwise_distances_argmin_min as nearest
+from torch import nn
+
+from lib import InputError
+from lib.data.images import to_float
+from lib.study.classifiers import CNN, train_classifier
+
+COPY = 1.0      # rms distance, grey levels of 0..255: two images at most this far apart are the same picture
+ALARM = 0.01    # p-value under which the gate speaks: about one in a hundred sets of new real images
+
+
+class LeakedTest(RuntimeError):
+    """Images that should be new are test images."""
+
+
+# ---------------------------------------------------------------- encoder
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A frozen network that turns images into features; its name says how it came to be and ends with a hash.
+
+    It must never be the classifier under test: images would be judged by what that very network happens to look at.
+    Compare features only of images that it was not trained on: those of its own training images lie elsewhere.
+    """
+
+    name: str
+    net: nn.Sequential
+
+    @torch.no_grad()
+    def _run(self, layers, images):
+        device = next(self.net.parameters()).device
+        return torch.cat([layers(to_float(part).to(device)).double().cpu() for part in images.split(1000)])
+
+    def features(self, images):
+        """What the linear layer gets: the last convolution's averages. (N, C, H, W) uint8 -> (N, D) float64"""
+        return self._run(self.net[:-1], images).numpy()
+
+    def probabilities(self, images):
+        """Of each class (softmax), so that the encoder can be a judge too. (N, C, H, W) uint8 -> (N, K) float64"""
+        return self._run(self.net, images).softmax(1).numpy()
+
+
+def train_encoder(train, *, widths, steps, batch, lr, seed, device="cpu"):
+    """Train a `lib.classifiers.CNN` on `train`, real training images only, and freeze it. Returns an Encoder.
+
+    seed: another than those of the classifiers under test. Same images, seed, versions and device: same weights.
+    """
+    model = CNN(tuple(train.images.shape[1:]), len(train.classes), widths=widths, seed=seed).to(device)
+    for _ in train_classifier(model, train.images, train.labels, steps=steps, batch=batch, lr=lr, seed=seed):
+        pass
+    net, digest = model.nets[0].requires_grad_(False).eval(), hashlib.sha256()
+    for tensor in net.state_dict().values():
+        digest.update(tensor.cpu().contiguous().numpy())
+    shape = "-".join(map(str, widths))
+    return Encoder(f"CNN {shape}, {steps} steps on {len(train)} real images, {digest.hexdigest()[:8]}", net)
+
+
+# ---------------------------------------------------------------- quality: Frechet distance
+def frechet_distance(a, b):
+    """Squared Frechet distance of two Gaussians with the moments of the features a (N, D) and b (M, D); N, M >= 2.
+
+    |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) (Dowson & Landau 1982). It falls as N and M grow, even between
+    equal distributions, and compares only within one encoder. The trace of the root is the sum of the singular values
+    of R_a R_b^T with S = R^T R from a QR decomposition: no root of a nearly singular matrix is taken.
+    """
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    if len(a) < 2 or len(b) < 2 or a.shape[1:] != b.shape[1:]:
+        raise InputError(f"features of shape {a.shape} and {b.shape}: expected (N, D) and (M, D), N and M at least 2")
+    roots = [np.linalg.qr(x - x.mean(0), mode="r") / (len(x) - 1) ** 0.5 for x in (a, b)]
+    shift = np.square(a.mean(0) - b.mean(0)).sum()
+    both = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
+    return max(0.0, float(shift + sum(np.square(r).sum() for r in roots) - 2 * both))
+
+
+def frechet_floor(real, n, *, draws=5, seed=0):
+    """Frechet distance of n real features to n others: (mean, sd) over random draws. What no generator can get below.
+
+    InputError for fewer than 2n features.
+    """
+    if len(real) < 2 * n:
+        raise InputError(f"n={n}: expected at most {len(real) // 2}, half of the {len(real)} real features")
+    rng, distances = np.random.default_rng(seed), []
+    for _ in range(draws):
+        order = rng.permutation(len(real))
+        distances.append(frechet_distance(real[order[:n]], real[order[n:2 * n]]))
+    return float(np.mean(distances)), float(np.std(distances, ddof=1))
+
+
+def frechet_with_floor(real, synthetic, *, draws=5, seed=0):
+    """{distance, floor, floor_sd, n}: Frechet distance of synthetic to real features beside real to real, all at one n.
+
+    n: half of the real features or all synthetic ones, whichever is less; means over `draws` random subsets of n.
+    real: of images that the encoder was not trained on.
+    """
+    n, rng = min(len(real) // 2, len(synthetic)), np.random.default_rng((seed, 1))
+    floor, floor_sd = frechet_floor(real, n, draws=draws, seed=seed)
+    distances = [frechet_distance(*(x[rng.permutation(len(x))[:n]] for x in (real, synthetic))) for _ in range(draws)]
+    return {"distance": float(np.mean(distances)), "floor": floor, "floor_sd": floor_sd, "n": n}
+
+
+# ---------------------------------------------------------------- variety: density and coverage
+def density_and_coverage(real, synthetic, k=5):
+    """How densely the synthetic features lie where real ones are, and which share of the real ones they reach.
+
+    Naeem et al. 2020 (arXiv:2002.09797), with a ball around each real feature that reaches to its k-th neighbour:
+    density is the mean number of balls that a synthetic feature is in, divided by k (1 for a perfect generator; more
+    where it crowds); coverage the share (0..1) of balls that hold any. Coverage depends on the numbers of both: compare
+    at equal numbers, or with `expected_coverage`. InputError for k or fewer real features.
+    """
+    real, synthetic = np.asarray(real, float), np.asarray(synthetic, float)
+    if len(real) <= k:
+        raise InputError(f"{len(real)} real features: expected more than k={k}")
+    inside = []                                                             # synthetic ones in each real one's ball
+    for part in np.array_split(real, len(real) // 1000 + 1):
+        radius = np.partition(cdist(part, real), k, axis=1)[:, k:k + 1]     # of the k + 1 nearest one is itself
+        inside.append((cdist(part, synthetic) < radius).sum(1))
+    inside = np.concatenate(inside)
+    return float(inside.sum() / (k * len(synthetic))), float((inside > 0).mean())
+
+
+def expected_coverage(n, m, k=5):
+    """Mean coverage of n real by m synthetic images of the same distribution, whatever it is (Naeem et al. 2020).
+
+    1 - (n-1)...(n-k) / ((n+m-1)...(n+m-k)): of a real one's k nearest among all others, at least one is synthetic.
+    """
+    i = np.arange(1, k + 1)
+    return float(1 - np.prod((n - i) / (n + m - i)))
+
+
+def coverage_by_class(real, real_labels, synthetic, synthetic_labels, num_classes, k=5):
+    """(coverage, density, expected coverage), each (K,), of each class's features among themselves.
+
+    For a row of real images to compare with, pass held-out ones as `synthetic`. Errors as `density_and_coverage`.
+    """
+    rows = []
+    for c in range(num_classes):
+        a, b = real[np.asarray(real_labels) == c], synthetic[np.asarray(synthetic_labels) == c]
+        density, coverage = density_and_coverage(a, b, k) if len(b) else (np.nan, 0.0)
+        rows.append((coverage, density, expected_coverage(len(a), len(b), k)))
+    return tuple(np.array(rows).T)
+
+
+# ---------------------------------------------------------------- rightness and nearness
+def class_agreement(judged, labels, num_classes):
+    """Percent of each class's images that the judge gives the label they were made for. (K,)"""
+    judged, labels = np.asarray(judged), np.asarray(labels)
+    return np.array([100 * (judged[labels == k] == k).mean() for k in range(num_classes)])
+
+
+def nearest_distance(images, reference):
+    """Root mean squared pixel difference (0..255) of each image to the nearest of `reference`; and which. (N,), (N,)
+
+    A copy of a training image has distance near 0: compare with how far held-out real images are.
+    """
+    a, b = (np.asarray(x).reshape(len(x), -1).astype(np.float32) for x in (images, reference))
+    index, distance = nearest(a, b)
+    return distance / np.sqrt(a.shape[1]), index
+# ---------------------------------------------------------------- newness: copies of training images
+def memorised(synthetic, train, held_out, *, level=0.01):
+    """Are synthetic images closer to training images than new real ones are? By rms pixel distance (0..255).
+
+    threshold: the distance that about `level` of the held-out real images lie under (the j-th smallest). share: percent
+    of the synthetic images under it; expected: its exact mean if they are like the held-out ones, 100 j / (held-out +
+    1); p: one-sided, that the share is no more than that; copies: number at most COPY from a training image.
+    The threshold is itself a random draw, so a binomial test would alarm too often; p is exact (Fisher's test with
+    j - 1 held-out images under the threshold, which is the precedence test: Nelson 1963) and needs nothing but images
+    drawn alike, with the same mix of classes. Smooth images are close to everything in this distance: see `verdict`.
+    """
+    distance, new = nearest_distance(synthetic, train)[0], nearest_distance(held_out, train)[0]
+    n, m = len(distance), len(new)
+    j = max(1, round(level * (m + 1)))
+    threshold = np.sort(new)[j - 1]
+    under = int((distance < threshold).sum())
+    p = stats.fisher_exact([[under, j - 1], [n - under, m - j + 1]], alternative="greater").pvalue
+    return {"share": 100 * under / n, "expected": 100 * j / (m + 1), "threshold": float(threshold), "p": float(p),
+            "copies": int((distance <= COPY).sum())}
+
+
+def verdict(gate, control):
+    """The gate in words. gate: memorised(synthetic, train, held_out); control: memorised(synthetic, held_out, train).
+
+    The control swaps the roles: no generator can have copied images that it never saw.
+    "copies": some images are training images. "too close": to training images only (p < ALARM). "undecided": too close
+    to images never seen as well, as smooth ones are: look at `nearest_pairs`. "none found" otherwise.
+    """
+    if gate["copies"]:
+        return "copies"
+    if gate["p"] >= ALARM:
+        return "none found"
+    return "undecided" if control["p"] < ALARM else "too close"
+
+
+def nearest_pairs(synthetic, train, held_out, rows=8):
+    """The `rows` synthetic images closest to a training image, closest first, for a picture beside their neighbours.
+
+    Returns {synthetic, train, held_out: positions of the image and its nearest, (rows,); to_train, to_held_out: rms
+    distances}. A copy is near one training image and far from every held-out one; a smooth image is near both.
+    """
+    to_train, index = nearest_distance(synthetic, train)
+    chosen = np.argsort(to_train, kind="stable")[:rows]
+    to_held_out, other = nearest_distance(synthetic[chosen], held_out)
+    return {"synthetic": chosen, "train": index[chosen], "held_out": other,
+            "to_train": to_train[chosen], "to_held_out": to_held_out}
+
+
+# ---------------------------------------------------------------- newness: test images
+def check_no_leak(images, test, *, what):
+    """Raise LeakedTest if an image is at most COPY (rms, grey levels) from a test image. what: the images' name.
+
+    Exact: the weighted rms distance of block means is never more than that of the pixels (Jensen), so only pairs whose
+    means are that close are compared pixel by pixel.
+    """
+    tree = cKDTree(_block_means(test))
+    near = tree.query_ball_point(_block_means(images), COPY * (1 + 1e-9))          # rounding must not lose a pair
+    found = {}
+    for i in np.flatnonzero([len(others) for others in near]):
+        difference = images[i].double() - test[near[i]].double()
+        closest = difference.square().flatten(1).mean(1).min(0)
+        if closest.values <= COPY**2:
+            found[i] = near[i][int(closest.indices)]
+    if found:
+        i, j = next(iter(found.items()))
+        raise LeakedTest(f"{len(found)} of {len(images)} images of {what} are test images (at most {COPY:g} grey level "
+                         f"apart), the first is image {i}, test image {j}")
+
+
+def _block_means(images, blocks=4):
+    """Means of blocks x blocks parts of each channel, times the root of the part's share of the pixels. (N, D)"""
+    x = images.cpu().numpy()
+    pixels = np.ones(x.shape[1:])[None]
+    for axis in (2, 3):
+        starts = np.linspace(0, x.shape[axis], blocks, endpoint=False).astype(int)
+        x, pixels = (np.add.reduceat(part, starts, axis, dtype=np.float64) for part in (x, pixels))
+    return (x / np.sqrt(pixels * images[0].numel())).reshape(len(images), -1)
+
+
+# ---------------------------------------------------------------- FID proper
+def fid(real, synthetic):
+    """FID of uint8 images by torch-fidelity (Inception 2015 features); downloads weights, so only when asked for.
+
+    Grey images are repeated as RGB. InputError where torch-fidelity is not installed.
+    """
+    try:
+        import torch_fidelity
+    except ImportError:
+        raise InputError("FID needs the package torch-fidelity: pip install torch-fidelity "
+                         "(it downloads Inception weights)") from None
+    rgb = [x.cpu().expand(-1, 3, -1, -1) for x in (real, synthetic)]
+    a, b = (torch.utils.data.Subset(x, range(len(x))) for x in rgb)        # a Dataset of tensors, as it expects
+    scores = torch_fidelity.calculate_metrics(input1=a, input2=b, fid=True, cuda=torch.cuda.is_available(),
+                                              save_cpu_ram=True, verbose=False)
+    return float(scores["frechet_inception_distance"])

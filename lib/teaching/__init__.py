@@ -1,0 +1,1 @@
+"""What is learned with: explorers in the notebooks, handouts and their grading."""

@@ -1,0 +1,175 @@
+"""Parts of the explorers: a picture, work that takes a while and can be stopped, the panel of a schedule."""
+import asyncio
+import base64
+import html
+import io
+
+import ipywidgets
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from lib.data.images import to_float, to_uint8
+from lib.diffusion.process import q_sample
+from lib.diffusion.schedules import SCHEDULES, cosine_betas, from_betas, log_snr, make_schedule, noise_gain
+from lib.report import figures
+from lib.report.runs import progress, progress_line
+
+
+class Picture(ipywidgets.HTML):
+    """A PNG with its alt text.
+
+    Not an Output widget: nbclient answers that one's messages on the channel on which it awaits the kernel's reply, and
+    then sometimes never sees the reply (its socket wakes up for new messages only): a notebook run that hangs.
+    """
+
+    def show(self, png, alt):
+        data = base64.b64encode(png).decode()
+        self.value = (f'<img decoding="sync" style="max-width:100%" alt="{html.escape(alt)}" '      # sync: no flicker
+                      f'src="data:image/png;base64,{data}">')
+
+
+class Work(ipywidgets.HBox):
+    """Start and Stop, and a line that says how far the work is and how long it takes.
+
+    begin() -> (records, total, unit); the records have a key `done`. Between two records the kernel hears the controls,
+    so the work runs in the kernel's own loop and needs no thread. A new start ends what runs; what was shown stays.
+    """
+
+    def __init__(self, begin, start="Start"):
+        self.begin, self.task = begin, None
+        self.start_button = ipywidgets.Button(description=start, button_style="primary", icon="play")
+        self.stop_button = ipywidgets.Button(description="Stop", icon="stop", disabled=True)
+        self.line = ipywidgets.Label()
+        self.start_button.on_click(self.start)
+        self.stop_button.on_click(self.stop)
+        super().__init__([self.start_button, self.stop_button, self.line])
+
+    def start(self, _=None):
+        self.stop()
+        self.task = asyncio.get_running_loop().create_task(self.work())
+
+    def stop(self, _=None):
+        if self.task is not None:
+            self.task.cancel()
+
+    async def work(self):
+        def tell(state):
+            self.line.value = progress_line(state)
+
+        mine = asyncio.current_task()
+        self.stop_button.disabled, self.line.value = False, "starting"
+        try:
+            records, total, unit = self.begin()
+            state = {"done": 0, "total": total, "unit": unit}
+            for record in progress(records, total, unit, tell):
+                state = {"done": record["done"], "total": total, "unit": unit}
+                await asyncio.sleep(0.001)                  # 0 would not let the kernel look for messages
+            self.line.value = f"done: {state['done']:,} {unit}"
+        except asyncio.CancelledError:
+            if self.task is mine:
+                self.line.value = f"stopped at {progress_line(state)}: what was made stays"
+        except Exception as error:                          # a task's exception would show nowhere
+            self.line.value = f"failed: {error}"
+        finally:
+            if self.task is mine:
+                self.stop_button.disabled = True
+
+
+# ---------------------------------------------------------------- a schedule
+def noised(schedule, images, t, eps):
+    """(N, C, H, W) uint8 images at step t with the noise eps, as uint8 (values outside [-1, 1] are cut)."""
+    x0 = to_float(images)
+    return to_uint8(q_sample(schedule, x0, torch.full((len(x0),), t), eps))
+
+
+class SchedulePanel:
+    """One figure of one place t in one schedule: noised images, alphas_cumprod, log-SNR and noise gain.
+
+    The axes have fixed limits and are drawn once; each further picture draws only what moves.
+    Faint lines: every schedule of lib.schedules at the same T.
+    """
+
+    def __init__(self, images, seed=0):
+        """images: (N, C, H, W) uint8, one row of them; seed: of their noise, the same at every t."""
+        self.images, self.colour = images, figures.colours(list(SCHEDULES))
+        self.eps = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
+        self.figure = Figure(figsize=(9.6, 4.5))
+        self.T = self.axes_drawn = self.behind = None        # pixels of the axes, and of the axes with the faint lines
+        FigureCanvasAgg(self.figure)
+        axes = self.figure.subplot_mosaic([["images"] * 3, ["ac", "snr", "gain"]], height_ratios=[1, 2])
+        figures.show_sheet(axes["images"], noised(make_schedule("linear", 2), images, 0, self.eps)[None])
+        axes["ac"].set(ylim=(-0.04, 1.04), title=r"share of signal $\bar\alpha_t$")
+        axes["snr"].set(ylim=(-24, 16), title=r"log-SNR $\lambda_t$")
+        axes["gain"].set(ylim=(1e-4, 1e2), yscale="log", title="noise gain of a plain reverse step")
+        axes["snr"].axhline(0, color="black", lw=0.8, ls=":")
+        self.others, self.chosen, self.dots, self.places = {}, [], [], []
+        curves = [axes["ac"], axes["snr"], axes["gain"]]
+        for ax in curves:
+            ax.set(xlim=(-0.02, 1.02), xlabel="$t/T$")
+            self.places.append(ax.axvline(0, color="black", lw=0.8, ls="--"))
+            self.chosen += ax.plot([], [], lw=2.5, zorder=3)
+            self.dots += ax.plot([], [], "o", ms=9, mec="white", zorder=4)
+        for name in reversed(SCHEDULES):                     # linear over linear-unscaled: one line at T=1000
+            self.others[name] = [ax.plot([], [], color=self.colour[name], lw=1, alpha=0.5)[0] for ax in curves]
+        handles = [Line2D([], [], color=self.colour[name], lw=2) for name in SCHEDULES]
+        axes["ac"].legend(handles, list(SCHEDULES), fontsize=8, loc="lower left", handlelength=1.2)
+        self.sheet, self.title = axes["images"].images[0], axes["images"].set_title(" ")
+        self.moving = [self.sheet, self.title, *self.places, *self.chosen, *self.dots]
+        self.faint = sum(self.others.values(), [])
+        for artist in self.moving + self.faint:
+            artist.set_animated(True)                        # canvas.draw leaves it out, savefig does not
+
+    def draw(self, name, T, t, s=0.008):
+        """Move everything to step t of the schedule `name` with T steps (s: cosine's offset). Returns the figure."""
+        schedule = from_betas(name, cosine_betas(T, s)) if name == "cosine" else make_schedule(name, T)
+        if T != self.T:
+            self.T, self.behind = T, None
+            for other, lines in self.others.items():
+                set_curves(lines, make_schedule(other, T))
+        values = set_curves(self.chosen, schedule)
+        for line, dot, place, value in zip(self.chosen, self.dots, self.places, values, strict=True):
+            line.set_color(self.colour[name])
+            dot.set_markerfacecolor(self.colour[name])
+            dot.set_data([(t + 1) / T], [value[t]])
+            place.set_xdata([(t + 1) / T] * 2)
+        rows = noised(schedule, self.images, t, self.eps)[None]
+        self.sheet.set_data(figures.tile(rows, max(1, round(rows.shape[-2] / 16))))
+        ac, snr, gain = (value[t].item() for value in values)
+        offset = f", s = {s:.3f}" if name == "cosine" else ""
+        self.title.set_text(f"{name}{offset}, step t = {t} of T = {T}: {100 * ac:.3g} % of the signal left, "
+                            f"log-SNR {snr:.2f}, noise gain {gain:.3g}")
+        self.alt = (f"The {name} schedule at step {t} of {T}: a row of images with that much noise above three charts "
+                    f"with the place marked: signal left {100 * ac:.3g} %, log-SNR {snr:.2f}, noise gain {gain:.3g}.")
+        return self.figure
+
+    def png(self):
+        """The figure as it stands, as PNG bytes."""
+        canvas = self.figure.canvas
+        if self.axes_drawn is None:
+            self.figure.set_dpi(140)
+            canvas.draw()                                    # lays the axes out, once
+            self.figure.set_layout_engine("none")
+            self.axes_drawn = canvas.copy_from_bbox(self.figure.bbox)
+        if self.behind is None:
+            canvas.restore_region(self.axes_drawn)
+            for line in self.faint:
+                line.axes.draw_artist(line)
+            self.behind = canvas.copy_from_bbox(self.figure.bbox)
+        canvas.restore_region(self.behind)
+        for artist in self.moving:
+            artist.axes.draw_artist(artist)
+        file, image = io.BytesIO(), Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        image.save(file, "PNG", compress_level=1, compress_type=3)      # 3: runs of equal pixels only, fast
+        return file.getvalue()
+
+
+def set_curves(lines, schedule):
+    """Give three lines a schedule's alphas_cumprod, log-SNR and noise gain over t/T, and return these three."""
+    values = schedule.alphas_cumprod, log_snr(schedule), noise_gain(schedule)
+    for line, value in zip(lines, values, strict=True):
+        line.set_data((np.arange(schedule.T) + 1) / schedule.T, value.numpy())
+    return values

@@ -1,0 +1,229 @@
+"""What a stopped, killed or damaged training loses: nothing that is promised."""
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+import torch
+
+from lib import InputError
+from lib.diffusion import checkpoints
+from lib.diffusion.checkpoints import State, load_model, load_tensors, save_model, save_tensors
+from lib.diffusion.schedules import make_schedule
+from lib.diffusion.training import train_ddpm
+from lib.diffusion.unet import UNet
+
+S = make_schedule("cosine", 100)
+STEPS = 60
+
+
+def net(seed=0):
+    """In the memory format of notebook 20, which a state must keep: fused Adam reads its moments as they lie."""
+    torch.manual_seed(seed)
+    model = UNet(image_channels=1, image_size=8, num_classes=2, channels=8, channel_mult=(1, 2), num_res_blocks=1,
+                 attn_resolutions=(), dropout=0.1)
+    return model.to(memory_format=torch.channels_last)
+
+
+def training(model, **more):
+    g = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (40, 1, 8, 8), generator=g).to(torch.uint8)
+    options = {"steps": STEPS, "batch": 16, "lr": 2e-3, "warmup_steps": 5, "log_every": 5} | more
+    return train_ddpm(model, S, images, torch.arange(40) % 2, **options)
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.fixture(scope="module")
+def straight():
+    """The records and weights of a training that nothing disturbs."""
+    model = net()
+    return list(training(model)), weights(model)
+
+
+def resumed(path):
+    model = net(seed=99)                                # other initial weights: all must come from the file
+    return list(training(model, checkpoint=path)), weights(model)
+
+
+def assert_same(a, b):
+    times = ("seconds", "images_per_second")
+    for first, second in zip(a[0], b[0], strict=True):
+        assert {k: v for k, v in first.items() if k not in times} == {k: v for k, v in second.items() if k not in times}
+    assert torch.equal(a[1], b[1])
+
+
+# ---------------------------------------------------------------- stopped
+@pytest.mark.parametrize("often", [{"checkpoint_seconds": 0}, {"checkpoint_images": 7 * 16}, {}])
+def test_a_training_that_is_left_goes_on_to_the_same_bits(tmp_path, straight, often):
+    for record in training(net(), checkpoint=tmp_path / "state.safetensors", **often):
+        if record["done"] == 20:
+            break
+    assert_same(resumed(tmp_path / "state.safetensors"), straight)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_training_between_two_steps_and_nothing_is_lost(tmp_path, straight, number):
+    seen = []
+    with pytest.raises(KeyboardInterrupt, match="training stopped after step 20 of 60"):
+        for record in training(net(), checkpoint=tmp_path / "state.safetensors"):
+            seen.append(record)
+            if record["done"] == 20:
+                os.kill(os.getpid(), number)
+    assert load_tensors(tmp_path / "state.safetensors")[1]["done"] == "20"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler       # as it was before
+    assert_same(resumed(tmp_path / "state.safetensors"), straight)
+
+
+def test_a_diverged_training_keeps_its_last_sound_state(tmp_path):
+    path = tmp_path / "state.safetensors"
+    for record in training(net(), checkpoint=path, checkpoint_seconds=0):
+        if record["done"] == 10:
+            break
+    sound = path.read_bytes()
+    with pytest.raises(RuntimeError, match=r"not finite by step \d+ \(lr 1e\+30\); the state of step 10 is kept"):
+        list(training(net(), checkpoint=path, lr=1e30, log_every=50))
+    assert path.read_bytes() == sound
+
+
+# ---------------------------------------------------------------- killed
+def start(path, save=None):
+    """A training in a process of its own, which writes its state after each step; its number. save: instead of
+    safetensors' own function."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        checkpoints.save_file = save or checkpoints.save_file
+        for _ in training(net(), checkpoint=path, checkpoint_seconds=0):
+            pass
+    finally:
+        os._exit(0)
+
+
+def kill(child):
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def wait_for(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@needs_fork
+def test_after_twelve_kills_the_weights_are_those_of_a_straight_training(tmp_path, straight):
+    path, chance, reached = tmp_path / "state.safetensors", random.Random(0), [0]
+    state = State(path)
+    for number in range(12):
+        before, child = path.stat().st_mtime_ns if path.exists() else 0, start(path)
+        if reached[-1] < STEPS - 1:                                             # at the last step none is written
+            wait_for(lambda before=before: path.exists() and path.stat().st_mtime_ns != before)
+        time.sleep(chance.uniform(0, 0.1))
+        kill(child)
+        reached.append(int(load_tensors(path if path.exists() else state.previous)[1]["done"]))
+        assert reached[-1] >= reached[-2]                                       # it never falls back
+        if number == 3 and path.exists():                                       # and damage on top of a kill
+            path.write_bytes(path.read_bytes()[:-1] + b"?")
+            reached.append(int(load_tensors(state.previous)[1]["done"]))
+    assert 0 < reached[1] < STEPS - 1                                           # in the middle of it
+    assert_same(resumed(path), straight)
+
+
+@needs_fork
+def test_a_kill_in_the_middle_of_writing_leaves_the_state_before(tmp_path, straight):
+    path, whole = tmp_path / "state.safetensors", checkpoints.save_file
+
+    def slow(tensors, file, meta):                      # stays in the middle of writing until the killer comes
+        whole(tensors, file, meta)
+        if int(json.loads(meta["about"])["done"]) > 8:
+            file.write_bytes(file.read_bytes()[:1000])
+            (tmp_path / "writing").touch()
+            time.sleep(60)
+
+    child = start(path, slow)
+    wait_for((tmp_path / "writing").exists)
+    kill(child)
+    assert load_tensors(path)[1]["done"] == "8"
+    assert_same(resumed(path), straight)
+
+
+# ---------------------------------------------------------------- damaged
+def test_a_damaged_state_is_set_aside_and_the_one_before_is_used(tmp_path, straight):
+    path = tmp_path / "state.safetensors"
+    for record in training(net(), checkpoint=path, checkpoint_seconds=0):
+        if record["done"] == 20:
+            break
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.warns(UserWarning, match=r"state.safetensors: damaged .* it is state.safetensors.damaged now"):
+        again = resumed(path)
+    assert_same(again, straight)
+    assert (tmp_path / "state.safetensors.damaged").exists()
+
+
+def test_tensors_come_back_from_their_file_and_no_temporary_file_stays(tmp_path):
+    save_tensors(tmp_path / "a.safetensors", {"w": torch.arange(3.0), "n": torch.tensor(2)}, {"name": "ä", "T": 100})
+    tensors, meta = load_tensors(tmp_path / "a.safetensors")
+    assert torch.equal(tensors["w"], torch.arange(3.0)) and meta == {"name": "ä", "T": "100"}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+    (tmp_path / "other").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode      # others may read it
+
+
+def test_every_flipped_bit_and_every_cut_is_noticed(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_tensors(path, {"w": torch.arange(30.0)}, {"done": 7})
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1:])
+        with pytest.raises(InputError, match="a.safetensors"):
+            load_tensors(path)
+    for length in (0, 4, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="expected a whole safetensors file"):
+            load_tensors(path)
+
+
+def test_a_pickle_is_never_opened(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "trace"),)
+
+    torch.save({"w": Evil()}, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="expected a whole safetensors file"):
+        load_model(tmp_path / "model.safetensors")
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_disk_that_fills_leaves_the_file_that_was_there(tmp_path, monkeypatch):
+    save_tensors(tmp_path / "a.safetensors", {"w": torch.zeros(3)}, {})
+
+    def full(tensors, file, meta):
+        file.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_tensors(tmp_path / "a.safetensors", {"w": torch.ones(3)}, {})
+    assert torch.equal(load_tensors(tmp_path / "a.safetensors")[0]["w"], torch.zeros(3))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_published_network_in_bfloat16_is_half_as_large_and_nearly_the_same(tmp_path):
+    model = net()
+    list(training(model, steps=20))
+    for dtype in (torch.float32, torch.bfloat16):
+        save_model(tmp_path / f"{dtype}", model, dtype)
+    half, schedule, target = load_model(tmp_path / "torch.bfloat16")
+    assert (tmp_path / "torch.bfloat16").stat().st_size < 0.62 * (tmp_path / "torch.float32").stat().st_size
+    assert torch.equal(schedule.betas, S.betas) and next(half.parameters()).dtype == torch.float32
+    torch.testing.assert_close(weights(half), weights(model), rtol=2**-8, atol=0)

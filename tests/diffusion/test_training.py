@@ -1,0 +1,198 @@
+import pytest
+import torch
+
+from lib import InputError
+from lib.diffusion.checkpoints import load_model, save_model
+from lib.diffusion.samplers import ImageNoise, sample
+from lib.diffusion.schedules import from_betas, make_schedule
+from lib.diffusion.training import Diverged, ema_decay, train_ddpm, warmup_cosine
+from lib.diffusion.unet import UNet
+from lib.seeding import PassOrder
+
+S = make_schedule("cosine", 100)
+
+
+def toy(n=40):
+    """Two classes of 8x8 images that differ in brightness."""
+    g = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) % 2
+    images = (torch.randint(0, 100, (n, 1, 8, 8), generator=g) + 150 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
+    return images, labels
+
+
+def net(seed=0, dropout=0.1):
+    torch.manual_seed(seed)
+    return UNet(image_channels=1, image_size=8, num_classes=2, channels=8, channel_mult=(1, 2), num_res_blocks=1,
+                attn_resolutions=(), dropout=dropout)
+
+
+def train(model, steps=30, stop=None, **more):
+    images, labels = toy()
+    records = []
+    for record in train_ddpm(model, S, images, labels, steps=steps, batch=16, lr=2e-3, warmup_steps=5, log_every=5,
+                             **more):
+        records.append(record)
+        if record["done"] == stop:
+            break
+    return records
+
+
+def test_training_lowers_the_loss_from_1():
+    records = train(net(), steps=120)
+    assert records[0]["loss"] < 1.2
+    assert records[-1]["loss"] < 0.6 * records[0]["loss"]
+    assert records[-1]["images"] == 120 * 16
+
+
+def test_the_averaged_weights_are_what_training_leaves():
+    model = net()
+    raw = {}
+    images, labels = toy()
+    for _ in train_ddpm(model, S, images, labels, steps=10, batch=16, lr=1e-2, warmup_steps=1, log_every=1):
+        raw = {n: p.detach().clone() for n, p in model.named_parameters()}
+    assert any(not torch.equal(raw[n], p) for n, p in model.named_parameters())
+    assert not model.training
+
+
+def test_ema_halves_in_its_halflife_of_images():
+    assert ema_decay(10**6, 32, 3200) ** 100 == pytest.approx(0.5)
+    assert ema_decay(0, 32, 3200) == 0.1                       # early on, the average is short
+
+
+def test_learning_rate_rises_in_a_line_and_falls_to_0():
+    assert warmup_cosine(0, 1000, 10) == pytest.approx(0.1)
+    assert warmup_cosine(500, 1000, 10) == pytest.approx(0.5)
+    assert warmup_cosine(999, 1000, 10) < 1e-5
+
+
+@pytest.mark.parametrize("target", ["x0", "v"])
+@pytest.mark.parametrize("loss_weight", ["simple", "min-snr", "vlb"])
+def test_every_target_and_weight_can_be_learned(target, loss_weight):
+    records = train(net(), steps=120, target=target, loss_weight=loss_weight)
+    assert records[-1]["loss"] < 0.85 * records[0]["loss"]
+
+
+def test_the_history_tells_the_unweighted_error_of_each_part_of_the_schedule():
+    records = train(net(), steps=60, loss_weight="min-snr")
+    parts = [[r[f"error_{k}"] for k in range(10)] for r in records]
+    # 5 steps of 16 stratified draws: each tenth got at least one. Little noise is hard to see, much noise easy.
+    assert all(e is not None for row in parts for e in row)
+    assert parts[-1][0] > parts[-1][9]
+    plain = train(net(), steps=5)[0]
+    assert sum(plain[f"error_{k}"] for k in range(10)) / 10 == pytest.approx(plain["loss"], rel=0.15)
+
+
+def test_a_checkpoint_carries_schedule_and_target_and_a_sampler_refuses_others(tmp_path):
+    model, own = net(), from_betas("my own", torch.linspace(0.01, 0.2, 30))
+    images, labels = toy()
+    list(train_ddpm(model, own, images, labels, steps=3, batch=4, lr=1e-3, target="v"))
+    save_model(tmp_path / "model.safetensors", model)
+    loaded, schedule, target = load_model(tmp_path / "model.safetensors")
+    assert (schedule.name, target) == ("my own", "v") and torch.equal(schedule.betas, own.betas)
+    noise = ImageNoise(0, range(2), (1, 8, 8))
+    sample(loaded, schedule, torch.tensor([0, 1]), noise, target=target, steps=3)
+    for other, told in ((S, "v"), (own, "eps")):
+        with pytest.raises(InputError, match="the network was trained with schedule 'my own', T=30 and target 'v'"):
+            sample(loaded, other, torch.tensor([0, 1]), noise, target=told, steps=3)
+
+
+@pytest.mark.parametrize("options, words", [
+    ({"target": "noise"}, "target='noise': expected one of 'eps', 'x0', 'v'"),
+    ({"loss_weight": "snr"}, "loss_weight='snr': expected one of 'simple', 'min-snr', 'vlb'")])
+def test_unknown_names_are_refused_before_any_step(options, words):
+    with pytest.raises(InputError, match=words):
+        train(net(), **options)
+
+
+@pytest.mark.parametrize("bad", [-1, 2])
+def test_a_label_outside_the_classes_is_refused(bad):
+    images, labels = toy()
+    labels[3] = bad
+    with pytest.raises(InputError, match="expected 0 to 1"):
+        next(train_ddpm(net(), S, images, labels, steps=3, batch=4, lr=1e-3))
+
+
+def test_every_image_is_seen_once_in_a_pass_and_any_step_can_be_asked_first():
+    order = PassOrder(10, 4, seed=3)
+    batches = torch.cat([order(step) for step in range(10)])
+    assert sorted(batches[:10].tolist()) == sorted(batches[10:20].tolist()) == list(range(10))
+    assert batches[:10].tolist() != batches[10:20].tolist()
+    assert torch.equal(PassOrder(10, 4, seed=3)(7), batches[28:32])
+
+
+def test_a_batch_may_be_larger_than_the_data():
+    drawn = PassOrder(3, 7, seed=0)(0).tolist()
+    assert sorted(drawn[:3]) == sorted(drawn[3:6]) == [0, 1, 2] and len(drawn) == 7
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_learning_rate():
+    with pytest.raises(Diverged, match=r"not finite by step \d+ \(lr 1e\+30\)"):
+        train_images, labels = toy()
+        list(train_ddpm(net(), S, train_images, labels, steps=30, batch=16, lr=1e30, warmup_steps=0, log_every=1))
+
+
+# ---------------------------------------------------------------- how it is computed does not change what is learned
+def weights_after(steps=10, model=None, **more):
+    model = model or net(dropout=0.0)
+    records = train(model, steps=steps, **more)
+    return torch.cat([p.detach().flatten() for p in model.parameters()]), records
+
+
+@pytest.mark.parametrize("micro_batch", [8, 5])
+def test_a_batch_in_parts_gives_the_same_weights(micro_batch):
+    whole, parts = weights_after()[0], weights_after(micro_batch=micro_batch)[0]
+    torch.testing.assert_close(parts, whole, rtol=0, atol=2e-5)      # float32 sums in another order; lr is 2e-3
+    assert not torch.equal(parts, whole)                             # the parts were really made
+
+
+def test_where_memory_is_too_small_the_batch_is_halved_and_nothing_else_changes():
+    class Small(UNet):
+        def forward(self, x, t, y):
+            if len(x) > 6:
+                raise torch.OutOfMemoryError("no memory for more than 6 images")
+            return super().forward(x, t, y)
+
+    small = net(dropout=0.0)
+    small.__class__ = Small
+    with pytest.warns(UserWarning, match="4 images at once from here on"):
+        halved = weights_after(model=small)[0]
+    torch.testing.assert_close(halved, weights_after()[0], rtol=0, atol=2e-5)
+
+
+def test_one_image_that_does_not_fit_is_an_error():
+    class Tiny(UNet):
+        def forward(self, x, t, y):
+            raise torch.OutOfMemoryError("no memory")
+
+    model = net()
+    model.__class__ = Tiny
+    with pytest.warns(UserWarning), pytest.raises(torch.OutOfMemoryError):
+        train(model, steps=1)
+
+
+def test_bfloat16_learns_what_float32_learns():
+    exact, rough = (weights_after(steps=40, precision=p)[1][-1]["loss"] for p in ("fp32", "bf16"))
+    assert rough != exact and rough == pytest.approx(exact, rel=0.02)       # bf16 has 8 bits: 0.4 % a number
+
+
+def test_a_flipped_training_sees_the_images_and_their_mirror_images(monkeypatch):
+    from lib.diffusion import training
+    images, labels = toy()
+    draws = training.Draws(images, labels, 100, net(), 16, 0, 0.1, flip=True)
+    plain = training.Draws(images, labels, 100, net(), 16, 0, 0.1, flip=False)
+    mirrored = 0
+    for step in range(20):
+        a, b = draws(step), plain(step)
+        assert torch.equal(a.eps, b.eps) and torch.equal(a.t, b.t) and torch.equal(a.y, b.y)
+        same = (a.x0 == b.x0).flatten(1).all(1)
+        assert torch.equal(a.x0[~same], b.x0[~same].flip(3))
+        mirrored += int((~same).sum())
+    assert 120 < mirrored < 200                                             # of 320; 3.9 standard deviations are 35
+
+
+@pytest.mark.parametrize("options, words", [
+    ({"precision": "fp16"}, "precision='fp16': expected one of 'auto', 'fp32', 'bf16'"),
+    ({"compiled": "yes"}, "compiled='yes': expected one of 'auto', 'off', 'default'")])
+def test_unknown_ways_to_compute_are_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        train(net(), **options)

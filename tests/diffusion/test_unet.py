@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from lib import InputError
+from lib.diffusion.unet import UNet, count_parameters
+
+
+def small(size, channels=1, mult=(1, 2), **more):
+    return UNet(image_channels=channels, image_size=size, num_classes=10, channels=16, channel_mult=mult,
+                num_res_blocks=1, **more)
+
+
+@pytest.mark.parametrize("mult", [[1, 2], [1, 2, 3, 4], [1, 2, 2, 2], [1, 1, 2, 2, 4, 4]])
+@pytest.mark.parametrize("size, channels", [(8, 1), (12, 1), (13, 3), (28, 1), (32, 3), (64, 3)])
+def test_any_size_and_any_multiplier_gives_back_the_shape(size, channels, mult):
+    net = small(size, channels, mult, attn_resolutions=[8])
+    x = torch.randn(2, channels, size, size)
+    assert net(x, torch.tensor([0, 999]), torch.tensor([0, 10])).shape == x.shape
+
+
+@pytest.mark.parametrize("channels", range(8, 161, 8))
+def test_any_multiple_of_8_channels_can_be_normalised(channels):
+    net = UNet(image_channels=1, image_size=8, num_classes=2, channels=channels, channel_mult=(1, 2, 3), num_res_blocks=1)
+    assert net(torch.randn(1, 1, 8, 8), torch.tensor([1]), torch.tensor([0])).shape == (1, 1, 8, 8)
+
+
+def test_images_need_not_be_square():
+    x = torch.randn(1, 3, 16, 24)
+    assert small((16, 24), 3)(x, torch.tensor([3]), torch.tensor([1])).shape == x.shape
+
+
+def test_an_untrained_network_predicts_no_noise():
+    assert small(8)(torch.randn(2, 1, 8, 8), torch.tensor([1, 2]), torch.tensor([0, 1])).abs().max() == 0
+
+
+def test_time_label_and_every_weight_take_part():
+    torch.manual_seed(0)
+    net = small(8, attn_resolutions=[4])
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    x = torch.randn(1, 1, 8, 8)
+    base = net(x, torch.tensor([5]), torch.tensor([1]))
+    assert not torch.allclose(base, net(x, torch.tensor([6]), torch.tensor([1])))
+    assert not torch.allclose(base, net(x, torch.tensor([5]), torch.tensor([10])))
+    base.square().sum().backward()
+    still = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum()]
+    assert still == []
+
+
+def test_the_seed_papers_multipliers_differ_threefold_in_size():
+    millions = [
+        count_parameters(UNet(image_channels=3, image_size=32, num_classes=10, channels=128, channel_mult=m)) / 1e6
+        for m in ([1, 2, 2, 2], [1, 2, 3, 4], [1, 1, 2, 2, 4, 4])]
+    # Ho et al.'s 35.7 million for [1,2,2,2], plus the scale half of scale-shift conditioning
+    assert 35.7 < millions[0] < 39
+    assert millions[1] / millions[0] > 2 and millions[2] / millions[0] > 2.8
+
+
+def test_channels_that_group_norm_cannot_divide_are_refused():
+    with pytest.raises(InputError, match="channels=20: expected a multiple of 8"):
+        UNet(image_channels=1, image_size=8, num_classes=2, channels=20)

@@ -1,0 +1,387 @@
+"""The commands: what they refuse, what runs again after which change, and how they take failures, kills and Ctrl-C."""
+import ast
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from commands import processes, python
+from test_plans import JOBS, LINEAR, PLAN, REPORT, ROOT, cell, change, make_project
+
+import lib.__main__ as front_door
+from lib import InputError
+
+
+def report(project, *words):
+    return python(project, "-m", "lib", "report", *words)
+
+
+# ---------------------------------------------------------------- without a plan
+@pytest.mark.parametrize("file", ["lib/__main__.py", "lib/__init__.py"])
+def test_an_old_python_can_read_the_front_door(file):
+    ast.parse((ROOT / file).read_text(), feature_version=(3, 6))
+
+
+def test_an_old_python_is_told_what_is_needed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2))
+    assert front_door.main(["report"]) == 2
+    assert capsys.readouterr().err == "Python 3.11 or newer is needed, and this is 3.9\n"
+
+
+def test_help_names_every_command_and_needs_no_environment():
+    bare = "import runpy, sys; sys.path.insert(0, '.'); sys.argv += ['-h']; runpy.run_module('lib', None, '__main__')"
+    done = python(ROOT, "-I", "-S", "-c", bare)
+    assert done.returncode == 0 and done.stderr == ""
+    assert all(f"\n  {command}" in done.stdout for command in ("report", "test", "lab", "run", "bench", "handout", "grade"))
+
+
+@pytest.mark.parametrize("words, sentence", [
+    (["reprot"], "invalid choice: 'reprot'"),
+    (["report", "a", "b"], "unknown words: b"),
+    (["report", "--gpu"], "unknown words: --gpu"),
+    (["report", "nothing"], "plan 'nothing': expected one of"),
+    (["run", "60_more"], "notebook '60_more': expected one of schedules, 10_schedules, train"),
+    (["run", "train", "steps"], "'steps': expected NAME=VALUE"),
+    (["run", "train", "stepz=3"], "unknown parameter 'stepz', perhaps 'steps'"),
+    (["run", "train", "steps=no"], "steps='no' is str, expected a number (int)"),
+    (["run", "train", "lr=[1"], "'[1' is no YAML value"),
+    (["run", "train", "x; import os=2"], "unknown parameter 'x; import os'"),
+    (["run", "train", "schedule=__import__('os').mkdir('trace')"], "schedule=\"__import__('os').mkdir('trace')\": expected one of"),
+    (["bench", "--only", "trian"], "--only trian: expected one of train-32x32, train-8x8, sample-32x32"),
+    (["bench", "--rounds", "0"], "--rounds 0: expected 1 or more"),
+    (["handout", "nothing"], "notebook 'nothing': expected one of ddpm_by_hand, or the path of a notebook"),
+    (["grade"], "the following arguments are required: FILE"),
+    (["grade", "README.md"], "README.md: expected a notebook"),
+    (["grade", "--handout", "nothing", "README.md"], "notebook 'nothing': expected one of ddpm_by_hand"),
+])
+def test_a_wrong_word_ends_with_2_and_a_sentence(words, sentence, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    try:
+        assert front_door.main(words) == 2
+    except SystemExit as stop:
+        assert stop.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_elsewhere_than_the_root_one_sentence_says_where_to_go(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert front_door.main(["report"]) == 2
+    assert capsys.readouterr().err == f"call this from the repository's root: cd {ROOT}\n"
+
+
+@pytest.mark.parametrize("file", ["lib", "lib/__main__.py"])
+def test_called_as_a_file_one_sentence_says_how_to_call_it(file, tmp_path):
+    done = subprocess.run([sys.executable, ROOT / file, "report"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr == "call this as `python3 -m lib`, from the repository's root\n"
+
+
+def test_a_data_dir_is_made_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DREAMING_DATA_DIR", "before")
+    with pytest.raises(InputError):
+        front_door.report(front_door.read_arguments(["report", "nothing", "--data-dir", "sets"]))
+    assert os.environ["DREAMING_DATA_DIR"] == str(tmp_path / "sets")
+
+
+# ---------------------------------------------------------------- the environment
+@pytest.mark.parametrize("text, lines", [
+    ("dependencies:\n  - python\n  - pip\n  - pip:\n      - -e .[test]\n", ["-e .[test]"]),
+    ("dependencies:\n- pip:  # comment\n  # one\n  - 'numpy>=1'\n\n  - scipy  # two\n- other\n", ["numpy>=1", "scipy"]),
+    ("dependencies:\n  - python\n  - pip\n", []),
+])
+def test_the_pip_section_is_read_without_a_library(text, lines):
+    assert front_door.pip_section(text) == lines
+
+
+def test_our_environment_file_installs_the_project_itself():
+    assert front_door.pip_section((ROOT / "environment.yml").read_text()) == ["-e .[test]"]
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    """A repository without an environment, whose packages are none."""
+    (tmp_path / "environment.yml").write_text("dependencies:\n  - pip:\n      - -r nothing.txt\n")
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = []\noptional-dependencies = {test = []}\n')
+    (tmp_path / "nothing.txt").write_text("")
+    monkeypatch.setattr(front_door, "ROOT", tmp_path)
+    monkeypatch.setattr(front_door, "ENV", tmp_path / ".venv")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_environment_is_made_once_and_an_interrupted_set_up_goes_on(bare, monkeypatch, capsys):
+    (bare / "nothing.txt").write_text("./missing\n")
+    with pytest.raises(InputError, match="pip could not install the packages"):
+        front_door.make_environment()
+    assert not (bare / ".venv/stamp").exists()
+    (bare / "nothing.txt").write_text("")
+    python = front_door.make_environment()
+    prefix = subprocess.check_output([python, "-c", "import sys; print(sys.prefix)"], text=True)
+    assert prefix.strip() == str(bare / ".venv")
+    monkeypatch.setattr(subprocess, "Popen", None)              # pip is not asked again
+    assert front_door.make_environment() == python
+    said = capsys.readouterr().out
+    assert said.count("Making the environment") == said.count("Bringing the environment .venv up to date") == 1
+    (bare / "pyproject.toml").write_text('[project]\ndependencies = ["x"]\noptional-dependencies = {}\n')
+    with pytest.raises(TypeError):                              # other packages: pip is asked
+        front_door.make_environment()
+
+
+def test_a_full_disk_is_told_before_anything_is_made(bare, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**10, 10**10, 3 * 10**9))
+    with pytest.raises(InputError, match=r"^3\.0 GB are free .* 8 GB are expected$"):
+        front_door.make_environment()
+    assert not (bare / ".venv").exists()
+
+
+def test_a_python_without_ensurepip_is_told_the_package(bare, monkeypatch):
+    monkeypatch.setattr(front_door.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="install the package python3-venv"):
+        front_door.make_environment()
+    assert not (bare / ".venv").exists()
+
+
+def test_an_active_environment_without_the_packages_is_told_the_cure(bare, monkeypatch):
+    monkeypatch.setattr(front_door, "STACK", ("json", "no_such_package"))
+    monkeypatch.setattr(sys, "prefix", "/somewhere")
+    with pytest.raises(InputError, match="environment /somewhere lacks no_such_package: run `python -m pip install -r"):
+        front_door.enter_environment([])
+
+
+@pytest.mark.parametrize("conda, name, inside", [("", "", False), ("/conda", "base", False), ("/conda", "mine", True),
+                                                 ("/other", "mine", False)])
+def test_an_active_conda_environment_is_used_unless_it_is_base(monkeypatch, conda, name, inside):
+    monkeypatch.setattr(sys, "prefix", "/conda")
+    monkeypatch.setattr(sys, "base_prefix", "/conda")
+    monkeypatch.setenv("CONDA_PREFIX", conda)
+    monkeypatch.setenv("CONDA_DEFAULT_ENV", name)
+    assert front_door.in_environment() is inside
+
+
+# ---------------------------------------------------------------- a finished plan, and what a change makes again
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A small project whose plan was reported on once."""
+    project = make_project(tmp_path_factory.mktemp("project") / "p")
+    done = report(project, "tiny")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    (project / "said").write_text(done.stdout)
+    return project
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+@pytest.mark.slow
+def test_a_report_tells_of_every_run_and_where_it_lies(finished):
+    said = (finished / "said").read_text()
+    lines = said.splitlines()
+    assert lines[0] == "plan tiny (A tiny plan): 9 runs, minutes: 1"
+    assert sorted(re.findall(r"\] (\S+) done in \d+ s$", said, re.M)) == sorted(JOBS)
+    assert {line.split("]")[0] for line in lines if line.startswith("[")} == {f"[{i}/9" for i in range(1, 10)}
+    assert re.fullmatch(r"done in \d+ s: .*report/default \d+ s", lines[-3])
+    assert lines[-2:] == ["  reports/build/tiny/report.html", "  reports/build/tiny/report.pdf"]
+    html = (finished / "reports/build/tiny/report.html").read_text()
+    assert html.startswith("A tiny plan") and "90_report" in html and "10_schedules" in html
+    assert json.loads((finished / "reports/runs/tiny/report/default/seen.json").read_text()) == [True] * 8
+
+
+@pytest.mark.slow
+def test_a_second_call_says_that_all_is_up_to_date(finished):
+    start = time.monotonic()
+    done = report(finished, "tiny")
+    assert (done.returncode, done.stderr) == (0, "") and time.monotonic() - start < 15
+    assert done.stdout.splitlines() == ["plan tiny: everything is up to date", "  reports/build/tiny/report.html",
+                                        "  reports/build/tiny/report.pdf"]
+
+
+COSINE = {job.replace("linear", "cosine") for job in LINEAR}
+
+
+def in_plan(old, new):
+    return lambda project: change(project / "reports/plans/tiny.yml", old, new)
+
+
+CHANGES = {  # T1, T6, T7: what is done to the finished project -> the runs that are made again
+    "schedule": (in_plan("schedule: linear, lr", "schedule: cosine, lr"), LINEAR),
+    "lr": (in_plan("lr: 1e-4", "lr: 2e-4"), LINEAR),
+    "the same lr": (in_plan("lr: 1e-4", "lr: 0.0001"), set()),
+    "steps": (in_plan("steps: 20", "steps: 21"), COSINE),
+    "seed": (in_plan("seed: 7", "seed: 8"), set(JOBS) - {"schedules/default"}),
+    "images": (in_plan("images: 6", "images: 7"), COSINE - {"train/cosine"}),
+    "train_run": (in_plan("cosine: {train_run: cosine,", "cosine: {train_run: linear,"), COSINE - {"train/cosine"}),
+    "widths": (in_plan("[8, 8]", "[8, 9]"), {"augment/cosine"} | REPORT),
+    "T": (in_plan("train:\n", "schedules: {default: {T: 200}}\ntrain:\n"), {"schedules/default", "report/default"}),
+    "title": (in_plan("A tiny plan", "A small plan"), {"report/default"}),
+    "a new run": (in_plan("augment:\n", "augment:\n  wide: {generate_runs: [linear]}\n"), {"augment/wide"} | REPORT),
+    "a run less": (in_plan("  cosine: {generate_runs: [cosine], widths: [8, 8]}\n", ""), REPORT),
+    "code of one notebook": (lambda p: cell(p, "40_augment", 3, "from lib.maths import twice\nx = twice(3)"),
+                             {"augment/linear", "augment/cosine"} | REPORT),
+    "a module of two notebooks": (lambda p: change(p / "lib/maths.py", "2 * x", "x + x"),
+                                  set(JOBS) - {"schedules/default"}),
+    "a module of none, a comment, words, outputs": (lambda p: (
+        change(p / "lib/unused.py", "1", "2"), change(p / "lib/maths.py", "2 * x", "2 * x  # twice"),
+        cell(p, "20_train_ddpm", 1, "Other words."), os.utime(p / "notebooks/30_generate.ipynb")), set()),
+    "a deleted PDF": (lambda p: (p / "reports/build/tiny/report.pdf").unlink(), {"report/default"}),
+}
+
+
+DRY_RUNS = """
+import os, sys
+sys.path.remove("")
+sys.modules["rfc3987_syntax"] = None
+from snakemake.cli import main
+words = ["--snakefile", "reports/Snakefile", "--profile", "reports/profiles/cpu", "--config", "plan=tiny", "-n"]
+try:
+    main(words)  # it imports much only now
+except SystemExit:
+    for name in [name for name in sys.modules if name.split(".")[0] == "lib"]:
+        del sys.modules[name]
+for folder in sys.argv[1:]:
+    if os.fork() == 0:
+        os.chdir(folder)
+        answer = os.open("answer", os.O_CREAT | os.O_WRONLY)
+        os.dup2(answer, 1), os.dup2(answer, 2)
+        try:
+            main(words)
+        finally:
+            sys.stdout.flush(), sys.stderr.flush(), os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def dry_runs(finished, tmp_path_factory):
+    """{change: what Snakemake answers}. One process imports it and forks for each change: 0.5 s instead of 2.5."""
+    folders = [Path(shutil.copytree(finished, tmp_path_factory.mktemp("change") / "p")) for _ in CHANGES]
+    for folder, (act, _) in zip(folders, CHANGES.values(), strict=True):
+        act(folder)
+    done = python(finished, "-c", DRY_RUNS, *folders)
+    assert done.returncode == 0, done.stderr
+    return {what: (folder / "answer").read_text() for what, folder in zip(CHANGES, folders, strict=True)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_makes_again_what_it_concerns_and_no_more(dry_runs, what):
+    assert set(front_door.planned(dry_runs[what])) == CHANGES[what][1], dry_runs[what]
+    assert bool(CHANGES[what][1]) != ("Nothing to be done" in dry_runs[what])
+
+
+# ---------------------------------------------------------------- when something goes wrong
+@pytest.mark.slow
+def test_a_failed_run_is_named_the_others_go_on_and_the_report_shows_the_hole(copy):
+    change(copy / "reports/plans/tiny.yml", "lr: 1e-4", "lr: 1e-4, trouble: error")
+    change(copy / "reports/plans/tiny.yml", "images: 6", "images: 7")
+    done = report(copy, "tiny")
+    runs = copy / "reports/runs/tiny"
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+    assert done.stderr.splitlines()[-4:] == [
+        "failed: train/linear: ZeroDivisionError: division by zero (see reports/runs/tiny/train/linear/notebook.ipynb)",
+        "not made: generate/linear: it reads train/linear",
+        "not made: augment/linear: it reads generate/linear",
+        "The report shows these runs as missing:"]
+    assert done.stdout.splitlines()[-2:] == ["  reports/build/tiny/report.html", "  reports/build/tiny/report.pdf"]
+    assert re.findall(r"\] (\S+) done", done.stdout) == ["generate/cosine", "augment/cosine"]
+    events = [json.loads(line) for line in (runs / "jobs.jsonl").read_text().splitlines()]
+    assert [e["event"] for e in events if e["job"] == "train/linear"] == ["start", "failed"]    # T8: tried once
+    executed = json.loads((runs / "train/linear/notebook.ipynb").read_text())                   # T3: it is kept
+    assert executed["metadata"]["papermill"]["status"] == "failed"
+    config = json.loads((runs / "report/default/config.json").read_text())
+    stale = [f"reports/runs/tiny/{job}" for job in ("train/linear", "generate/linear", "augment/linear")]
+    assert config["missing"] == stale and not set(stale) & set(config["runs"])                  # T11
+    assert (runs / "augment/linear/result.json").exists()                                      # though it lies there
+    assert "reports/runs/tiny/ablation/default" in config["runs"]
+
+    change(copy / "reports/plans/tiny.yml", ", trouble: error", "")
+    *lines, summary = report(copy, "tiny", "--dry-run").stdout.splitlines()
+    why = dict(line.split(": ") for line in lines)
+    assert set(why) == LINEAR and summary == "5 of 9 runs would be made"
+    assert why["train/linear"] == "not finished"
+    assert why["generate/linear"] == "it reads train/linear"
+    assert why["report/default"].startswith("runs was ")
+
+
+def start_report(project, *words):
+    """Start a report on the plan `one`, whose training goes on while the file `slow` is there; wait until it works."""
+    (project / "reports/plans/one.yml").write_text("train: {one: {}}\nschedules: {}\nablation: {}\n")
+    (project / "slow").touch()
+    process = subprocess.Popen([sys.executable, "-m", "lib", "report", "one"], cwd=project, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for((project / "reports/runs/one/train/one/progress.json").exists, 60)
+    return process
+
+
+def wait_for(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s"
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_two_commands_a_stop_and_a_kill_leave_nothing_behind_and_the_next_call_goes_on(tmp_path):
+    project = make_project(tmp_path)
+    first = start_report(project)
+    assert len(processes(project)) >= 4
+    second = report(project, "one")
+    assert (second.returncode, second.stdout) == (2, "")
+    assert second.stderr == "another command works on the plan one: wait for its end, or stop it\n"
+
+    first.send_signal(signal.SIGTERM)                                        # T9
+    stdout, stderr = first.communicate(timeout=60)
+    assert first.returncode == 130 and stderr == "\nstopping; the next call goes on from here\n"
+    assert "[1/2] train/one starts" in stdout and "done" not in stdout
+    wait_for(lambda: not processes(project), 10)
+    executed = project / "reports/runs/one/train/one/notebook.ipynb"
+    assert json.loads(executed.read_text())["metadata"]["papermill"]["status"] == "interrupted"
+
+    (project / "reports/runs/one/train/one/progress.json").unlink()
+    killed = start_report(project)
+    killed.kill()
+    killed.communicate()
+    wait_for(lambda: not processes(project), 10)
+    assert list((project / "reports/runs/one/.snakemake/locks").iterdir())   # T5
+
+    (project / "slow").unlink()
+    done = report(project, "one")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert re.findall(r"\] (\S+) done", done.stdout) == ["train/one", "report/default"]         # T4
+
+
+@pytest.mark.slow
+def test_a_bad_plan_starts_nothing(tmp_path):
+    project = make_project(tmp_path)
+    change(project / "reports/plans/tiny.yml", "steps: 20", "steps: 2e1")    # T2
+    done = report(project, "tiny")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == ("reports/plans/tiny.yml: train.cosine: steps=20.0 is float, expected a number (int)\n")
+    (project / "reports/plans/tiny.yml").write_text(PLAN.replace("steps: 20", "dataset: none"))
+    done = report(project, "tiny")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "reports/plans/tiny.yml: train.cosine: dataset='none': expected toy\n"
+    assert not list(project.rglob("config.json"))
+
+
+@pytest.mark.slow
+def test_when_the_engine_itself_stops_its_last_words_are_shown(tmp_path):
+    project = make_project(tmp_path)
+    (project / "reports/Snakefile").write_text("raise OSError('no space left')\n")
+    done = report(project, "tiny")
+    assert done.returncode == 1 and "no space left" in done.stderr
+    assert done.stderr.startswith("Snakemake stopped; the last lines of reports/runs/tiny/snakemake.log:\n")
+
+
+@pytest.mark.slow
+def test_who_knows_snakemake_can_call_it(copy):
+    done = python(copy, "-m", "snakemake", "--snakefile", "reports/Snakefile", "--profile", "reports/profiles/cpu",
+                  "--config", "plan=tiny", "--dry-run")                      # T10: a target would stand before --config
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr

@@ -1,0 +1,70 @@
+import dataclasses
+
+import pytest
+
+from lib import ROOT, InputError
+from lib.engine import parameters
+from lib.engine.parameters import STEPS, build, defaults, read
+
+VALUES = {step: defaults(ROOT / "notebooks" / f"{s.notebook}.ipynb") for step, s in STEPS.items()}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_defaults_of_every_notebook_are_accepted(step):
+    assert dataclasses.asdict(build(STEPS[step].config, VALUES[step])) == VALUES[step]
+
+
+def bad_values():
+    """For every parameter of every notebook: values of a wrong type, and some out of range."""
+    for step, values in VALUES.items():
+        for name, value in values.items():
+            wrong = {"str": [3, None], "int": ["3", 1.5, True, None], "float": ["1e-4", True, None, float("nan")],
+                     "bool": ["false", 0, 1], "list": ["[1, 2]", (1, 2), None, [1, "x", 2.5]]}[type(value).__name__]
+            for bad in wrong:
+                yield step, name, bad
+    yield from [
+        ("train", "dataset", "cifar"), ("train", "schedule", "cosin"), ("train", "T", 0), ("train", "T", 1),
+        ("train", "lr", 0), ("train", "lr", -1e-3), ("train", "lr", float("inf")), ("train", "channel_mult", []),
+        ("train", "channel_mult", [1, 0]), ("train", "channels", 20), ("train", "batch", 0), ("train", "steps", 0),
+        ("train", "size", 7), ("train", "size", 65), ("train", "canvas", 40), ("train", "label_drop", 1.0),
+        ("train", "grad_clip", 0.0), ("train", "seed", -1), ("train", "device", "gpu"), ("train", "per_class", -1),
+        ("generate", "sampler", "ddmp"), ("generate", "guidance", -1.0), ("generate", "images_per_class", 0),
+        ("augment", "classifier", "svm"), ("augment", "seeds", 1), ("augment", "synthetic_fraction", 0.0),
+        ("augment", "synthetic_fraction", 1.0), ("augment", "widths", []), ("schedules", "schedules", ["sigmoidal"]),
+    ]
+
+
+@pytest.mark.parametrize("step, name, value", list(bad_values()))
+def test_a_bad_value_is_refused_by_name_with_what_is_accepted(step, name, value):
+    with pytest.raises(InputError) as error:
+        build(STEPS[step].config, VALUES[step] | {name: value})
+    message = str(error.value)
+    assert message.startswith(f"{name}={value!r}") and "expected" in message and "\n" not in message
+
+
+def test_an_unknown_parameter_names_the_nearest_known_one():
+    with pytest.raises(InputError, match="unknown parameter 'chanels', perhaps 'channels'; accepted are dataset"):
+        build(parameters.TrainConfig, VALUES["train"] | {"chanels": 16})
+
+
+def test_a_parameter_without_a_value_is_named():
+    with pytest.raises(InputError, match="'T' has no value"):
+        build(parameters.TrainConfig, {k: v for k, v in VALUES["train"].items() if k != "T"})
+
+
+def test_an_int_passes_as_a_float_and_stays_what_it_was():
+    assert build(parameters.GenerateConfig, VALUES["generate"] | {"guidance": 2}).guidance == 2
+
+
+def test_what_bare_papermill_injects_is_checked_too():
+    namespace = VALUES["schedules"] | {"In": ["", "T = 5", "# Parameters\nseeds = 100\n"], "seeds": 100}
+    with pytest.raises(InputError, match="unknown parameter 'seeds', perhaps 'seed'"):
+        read(parameters.SchedulesConfig, namespace)
+    namespace = VALUES["schedules"] | {"In": ["", "# Parameters\nT = \"abc\"\n"], "T": "abc"}
+    with pytest.raises(InputError, match="T='abc' is str, expected a number"):
+        read(parameters.SchedulesConfig, namespace)
+
+
+def test_variables_that_are_not_parameters_are_left_alone():
+    namespace = VALUES["schedules"] | {"In": ["x = 1"], "x": 1}
+    assert read(parameters.SchedulesConfig, namespace).T == VALUES["schedules"]["T"]

@@ -1,0 +1,140 @@
+"""Classifiers: members that do not know of each other, and training that is what its parameters say."""
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lib.data.images import to_float
+from lib.engine.parameters import OPTIMIZERS as ACCEPTED
+from lib.seeding import PassOrder
+from lib.study.classifiers import CNN, MLP, OPTIMIZERS, StrongMLP, predict, train_classifier
+
+
+def toy(n=40):
+    """Two classes of 8x8 images that differ in brightness."""
+    g = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) % 2
+    images = (torch.randint(0, 100, (n, 1, 8, 8), generator=g) + 150 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
+    return images, labels
+
+
+def fit(model, steps=150, seed=0, **more):
+    images, labels = toy()
+    for _ in train_classifier(model, images, labels, steps=steps, batch=10, lr=3e-3, seed=seed, **more):
+        pass
+    return predict(model, images), labels
+
+
+@pytest.mark.parametrize("make", [lambda m: MLP((1, 8, 8), 2, (16,), m), lambda m: CNN((1, 8, 8), 2, (8, 8), m)])
+def test_a_classifier_learns_two_classes(make):
+    predictions, labels = fit(make(3))
+    assert predictions.shape == (3, 40)
+    assert (predictions == labels).float().mean() > 0.95
+
+
+def test_a_member_of_a_stack_is_the_network_trained_alone():
+    together = MLP((1, 8, 8), 2, (16,), members=3, seed=5)
+    alone = MLP((1, 8, 8), 2, (16,), members=1, seed=6)                     # member 1 of the three
+    assert torch.equal(together.weights[0][1], alone.weights[0][0])
+    fit(together, steps=40, seed=5)
+    fit(alone, steps=40, seed=6)
+    # the same arithmetic in another batched product: float32 rounding over 40 steps
+    torch.testing.assert_close(together.weights[0][1], alone.weights[0][0], rtol=1e-3, atol=1e-4)
+
+
+def test_the_synthetic_share_of_a_batch_is_what_was_asked():
+    seen = []
+
+    class Spy(MLP):
+        def forward(self, x):
+            seen.append((x == 1).flatten(2).all(-1).sum(1).tolist())
+            return super().forward(x)
+
+    white = (torch.full((6, 1, 8, 8), 255, dtype=torch.uint8), torch.zeros(6, dtype=torch.long))
+    fit(Spy((1, 8, 8), 2, (4,), members=2), steps=5, synthetic=white, synthetic_fraction=0.3)
+    assert seen[:5] == [[3, 3]] * 5
+
+
+def test_an_augmentation_changes_every_batch_and_each_step_otherwise():
+    seen = []
+
+    def spy(x, generator):
+        seen.append((tuple(x.shape), torch.rand(1, generator=generator).item()))
+        return x
+
+    plain, changed = MLP((1, 8, 8), 2, (4,), members=2), MLP((1, 8, 8), 2, (4,), members=2)
+    fit(plain, steps=5)
+    fit(changed, steps=5, augment=spy)
+    assert [shape for shape, _ in seen] == [(2, 10, 1, 8, 8)] * 5 and len({draw for _, draw in seen}) == 5
+    assert torch.equal(plain.weights[0], changed.weights[0])
+    fit(changed, steps=5, augment=lambda x, generator: -x)
+    assert not torch.equal(plain.weights[0], changed.weights[0])
+
+
+def test_initial_weights_do_not_depend_on_the_number_of_members():
+    a, b = CNN((3, 8, 8), 4, (8,), members=2, seed=1), CNN((3, 8, 8), 4, (8,), members=1, seed=2)
+    assert torch.equal(a.nets[1][0].weight, b.nets[0][0].weight)
+
+
+def test_the_accepted_optimisers_are_those_that_there_are():
+    assert set(OPTIMIZERS) == set(ACCEPTED)
+
+
+def test_sgd_is_the_textbook_loop_at_a_constant_rate():
+    images, labels = toy()
+    model, by_hand = MLP((1, 8, 8), 2, (16,), seed=3), MLP((1, 8, 8), 2, (16,), seed=3)
+    for _ in train_classifier(model, images, labels, steps=20, batch=10, lr=0.05, seed=3, optimizer="sgd"):
+        pass
+    order = PassOrder(len(images), 10, 3)
+    for step in range(20):
+        loss = F.cross_entropy(by_hand(to_float(images[order(step)])[None])[0], labels[order(step)])
+        for p, gradient in zip(by_hand.parameters(), torch.autograd.grad(loss, list(by_hand.parameters())), strict=True):
+            p.data -= 0.05 * gradient
+    torch.testing.assert_close(model.weights[0], by_hand.weights[0], rtol=1e-4, atol=1e-5)     # float32, fused
+
+
+def test_real_and_synthetic_images_of_one_number_do_not_go_through_the_batches_in_pairs():
+    """The same set as both parts: in one order every batch would hold each of its images twice."""
+    seen = []
+
+    class Spy(MLP):
+        def forward(self, x):
+            seen.extend(len({image.numpy().tobytes() for image in batch}) for batch in x.detach())
+            return super().forward(x)
+
+    images, labels = toy()
+    for _ in train_classifier(Spy((1, 8, 8), 2, (4,)), images, labels, steps=8, batch=10, lr=1e-3, synthetic=(images, labels)):
+        pass
+    assert len(images.unique(dim=0)) == 40 and sum(seen) / len(seen) > 8
+
+
+@pytest.mark.parametrize("make", [lambda: CNN((1, 8, 8), 2, (8, 8), 2), lambda: StrongMLP((1, 8, 8), 2, (16, 8), 2)])
+def test_looking_at_predictions_in_the_middle_of_a_training_changes_nothing(make):
+    images, labels = toy()
+    watched, left_alone = make(), make()
+    for model in (watched, left_alone):
+        for _ in train_classifier(model, images, labels, steps=30, batch=10, lr=3e-3, log_every=5):
+            if model is watched:
+                predict(model, 255 - images)
+                assert model.training
+    for name, value in watched.state_dict().items():
+        assert torch.equal(value, left_alone.state_dict()[name]), name
+
+
+def test_a_strong_mlp_normalises_each_member_over_its_own_batch():
+    model = StrongMLP((1, 8, 8), 2, (6,), members=2)
+    x = torch.randn(2, 50, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    x[1] = 3 * x[1] + 5
+    hidden = torch.baddbmm(model.biases[0], x.flatten(2), model.weights[0])
+    normal = (hidden - hidden.mean(1, keepdim=True)) / (hidden.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    model.dropout = 0.0
+    torch.testing.assert_close(model.between(hidden, 0), normal.relu(), rtol=1e-4, atol=1e-4)
+
+
+def test_dropout_is_a_function_of_the_seed():
+    images, labels = toy()
+    nets = [StrongMLP((1, 8, 8), 2, (16,)) for _ in range(3)]
+    for net, seed in zip(nets, (1, 1, 2), strict=True):
+        torch.manual_seed(hash(id(net)) % 1000)
+        for _ in train_classifier(net, images, labels, steps=10, batch=40, lr=3e-3, seed=seed):
+            pass
+    assert torch.equal(nets[0].weights[0], nets[1].weights[0]) and not torch.equal(nets[0].weights[0], nets[2].weights[0])

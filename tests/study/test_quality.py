@@ -1,0 +1,288 @@
+"""Tests of the measures: against closed forms and plain loops, silent on fresh real images, alarmed by planted copies."""
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.linalg import sqrtm
+
+from lib import InputError
+from lib.data.images import Images, select
+from lib.study import quality as q
+
+
+def toy(n=60, seed=0):
+    """Two classes of 9x9 images that differ in brightness."""
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 2
+    images = (torch.randint(0, 100, (n, 1, 9, 9), generator=g) + 150 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
+    return Images(images, labels, ("dark", "bright"))
+
+
+def encode(train, seed=7):
+    return q.train_encoder(train, widths=(4, 8), steps=20, batch=16, lr=1e-2, seed=seed)
+
+
+def with_moments(rng, n, mean, cov):
+    """n points whose sample mean and covariance are exactly these."""
+    x = rng.normal(size=(n, len(mean)))
+    x = (x - x.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(x.T)).T)
+    return mean + x @ np.linalg.cholesky(cov).T
+
+
+def pictures(rng, n, side=8, noise=40.0):
+    """Smooth random pictures under grey noise, uint8."""
+    coarse = rng.uniform(60, 195, (n, 1, side // 4, side // 4)).repeat(4, 2).repeat(4, 3)
+    return torch.from_numpy(np.clip(coarse + rng.normal(0, noise, (n, 1, side, side)), 0, 255).astype(np.uint8))
+
+
+def nudge(rng, images, sd):
+    return (images.double() + torch.from_numpy(rng.normal(0, sd, images.shape))).round().clamp(0, 255).to(torch.uint8)
+
+
+# ---------------------------------------------------------------- encoder
+def test_an_encoder_is_a_function_of_its_images_and_seed_and_leaves_chance_alone():
+    all_images = toy()
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = encode(select(all_images, slice(40)))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    again = encode(select(all_images, slice(40)))
+    assert again.name == first.name and first.name.startswith("CNN 4-8, 20 steps on 40 real images, ")
+    assert len(first.name.split(", ")[-1]) == 8
+    assert encode(select(all_images, slice(40)), seed=8).name != first.name
+    other = all_images.images.clone()
+    other[40:] = 255 - other[40:]                                    # images that it is not given
+    assert encode(select(Images(other, all_images.labels, all_images.classes), slice(40))).name == first.name
+    other[3, 0, 4, 4] ^= 128                                         # one pixel of one that it is given
+    assert encode(select(Images(other, all_images.labels, all_images.classes), slice(40))).name != first.name
+
+
+def test_an_encoder_is_frozen_and_each_image_has_features_of_its_own():
+    encoder, images = encode(toy()), toy(30, seed=3).images
+    state = {k: v.clone() for k, v in encoder.net.state_dict().items()}
+    features = encoder.features(images)
+    assert features.shape == (30, 8) and features.dtype == np.float64
+    np.testing.assert_array_equal(encoder.features(images), features)
+    np.testing.assert_allclose(encoder.features(images[:3]), features[:3], atol=1e-5)     # float32, other batch size
+    assert not encoder.net.training and not any(p.requires_grad for p in encoder.net.parameters())
+    assert all(torch.equal(v, state[k]) for k, v in encoder.net.state_dict().items())
+    with pytest.raises(AttributeError):
+        encoder.name = "another"
+
+
+def test_the_features_are_what_the_last_layer_turns_into_probabilities():
+    encoder, data = encode(toy()), toy(40, seed=3)
+    logits = encoder.features(data.images) @ encoder.net[-1].weight.double().numpy().T + encoder.net[-1].bias.double().numpy()
+    p = encoder.probabilities(data.images)
+    np.testing.assert_allclose(p, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), atol=1e-5)
+    assert (p.argmax(1) == data.labels.numpy()).mean() > 0.9         # a judge that has learned dark from bright
+
+
+# ---------------------------------------------------------------- Frechet distance
+def test_the_frechet_distance_of_commuting_gaussians_is_the_closed_form():
+    rng = np.random.default_rng(0)
+    a, b = np.array([1.0, 4, 9]), np.array([4.0, 4, 0.25])
+    x, y = with_moments(rng, 50, np.zeros(3), np.diag(a)), with_moments(rng, 80, np.array([1.0, 2, 2]), np.diag(b))
+    assert q.frechet_distance(x, y) == pytest.approx(9 + ((a**0.5 - b**0.5) ** 2).sum(), rel=1e-10)
+
+
+def test_the_frechet_distance_is_the_formula_with_scipys_matrix_root():
+    rng = np.random.default_rng(1)
+    x, y = (rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6)) + rng.normal(size=6) for _ in range(2))
+    a, b = np.cov(x.T), np.cov(y.T)
+    expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(a + b - 2 * sqrtm(a @ b).real)
+    assert q.frechet_distance(x, y) == pytest.approx(expected, rel=1e-9)
+    assert q.frechet_distance(y, x) == pytest.approx(expected, rel=1e-9)
+
+
+def test_equal_sets_are_at_distance_0_even_with_fewer_images_than_features():
+    rng = np.random.default_rng(2)
+    for n in (10, 100):
+        x = 1e3 * rng.normal(size=(n, 32))
+        assert q.frechet_distance(x, x[::-1]) < 1e-6                  # of traces of 3e7
+        assert q.frechet_distance(x, x + 2) == pytest.approx(4 * 32, rel=1e-6)
+    with pytest.raises(InputError, match="expected"):
+        q.frechet_distance(x, x[:, :3])
+
+
+def test_the_floor_falls_with_n_and_fresh_images_lie_on_it():
+    rng = np.random.default_rng(3)
+    real, fresh, shifted = rng.normal(size=(800, 10)), rng.normal(size=(300, 10)), rng.normal(0.3, 1, (300, 10))
+    floors = [q.frechet_floor(real, n)[0] for n in (50, 100, 200, 400)]
+    assert all(low < 0.7 * high for high, low in zip(floors, floors[1:], strict=False))       # about 1 / n
+    with pytest.raises(InputError, match="at most 400"):
+        q.frechet_floor(real, 401)
+    result = q.frechet_with_floor(real, fresh, draws=10)
+    assert result["n"] == 300 and abs(result["distance"] - result["floor"]) < 5 * result["floor_sd"]
+    worse = q.frechet_with_floor(real, shifted, draws=10)
+    assert worse["distance"] - worse["floor"] == pytest.approx(10 * 0.3**2, abs=0.25)
+    assert q.frechet_with_floor(real[:100], fresh)["n"] == 50
+    assert q.frechet_with_floor(real, fresh, draws=10) == result
+
+
+# ---------------------------------------------------------------- density and coverage
+def by_loops(real, synthetic, k):
+    radius = [sorted(np.linalg.norm(x - o) for j, o in enumerate(real) if j != i)[k - 1] for i, x in enumerate(real)]
+    inside = [[np.linalg.norm(x - y) < r for y in synthetic] for x, r in zip(real, radius, strict=True)]
+    return np.sum(inside) / (k * len(synthetic)), np.mean([any(row) for row in inside])
+
+
+@pytest.mark.parametrize("n, m, k", [(30, 20, 5), (12, 40, 3)])
+def test_density_and_coverage_are_their_definitions(n, m, k):
+    rng = np.random.default_rng(n)
+    real, synthetic = rng.normal(size=(n, 3)), rng.normal(0.5, 0.7, (m, 3))
+    assert q.density_and_coverage(real, synthetic, k) == pytest.approx(by_loops(real, synthetic, k), abs=1e-12)
+
+
+def test_density_and_coverage_of_points_on_a_line():
+    real = np.array([[0.0], [1], [2], [10]])                          # radii for k=1: 1, 1, 1, 8
+    assert q.density_and_coverage(real, np.array([[0.5]]), k=1) == (2, 0.5)                   # in the first two balls
+    assert q.density_and_coverage(real, np.array([[0.5], [9.0]]), k=1) == (1.5, 0.75)
+    assert q.density_and_coverage(real, np.array([[50.0]]), k=1) == (0, 0)
+    with pytest.raises(InputError, match="more than k=4"):
+        q.density_and_coverage(real, real, k=4)
+
+
+def test_more_real_images_than_fit_a_block_are_all_counted():
+    rng = np.random.default_rng(4)
+    real = rng.normal(size=(2500, 2))
+    real[:500] += 100
+    assert q.density_and_coverage(real, real[:500])[1] == 500 / 2500
+    assert q.density_and_coverage(real, real)[1] == 1
+
+
+def test_a_perfect_generator_has_density_1_and_the_expected_coverage():
+    rng = np.random.default_rng(5)
+    for n, m, k in ((60, 60, 5), (60, 20, 3)):
+        results = np.array([q.density_and_coverage(rng.normal(size=(n, 4)), rng.normal(size=(m, 4)), k) for _ in range(200)])
+        error = results.std(0) / 200**0.5
+        assert abs(results[:, 0].mean() - 1) < 4 * error[0]
+        assert abs(results[:, 1].mean() - q.expected_coverage(n, m, k)) < 4 * error[1]
+
+
+def test_coverage_sees_lost_modes_where_the_frechet_distance_sees_nothing():
+    """Eight spots on a circle; every second one lost leaves mean and covariance as they were."""
+    rng = np.random.default_rng(6)
+    spots = np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], 1)
+    real, complete, lost = (spots[rng.choice(modes, 400)] + rng.normal(0, 0.05, (400, 2))
+                            for modes in (np.arange(8), np.arange(8), np.arange(0, 8, 2)))
+    result = q.frechet_with_floor(real, lost, draws=20)
+    assert abs(result["distance"] - result["floor"]) < 2 * result["floor_sd"]
+    assert q.density_and_coverage(real, complete)[1] > 0.9
+    assert q.density_and_coverage(real, lost)[1] == pytest.approx(0.5, abs=0.06)
+
+
+def test_each_class_is_covered_by_its_own_images_only():
+    rng = np.random.default_rng(7)
+    real, labels = rng.normal(size=(90, 2)), np.repeat([0, 1, 2], 30)
+    synthetic, made_for = np.concatenate([real[:30], real[:30]]), np.repeat([0, 1], 30)
+    real[30:60] += 100                                                # class 1's lie elsewhere; of class 2 there are none
+    coverage, density, expected = q.coverage_by_class(real, labels, synthetic, torch.from_numpy(made_for), 3)
+    assert coverage.tolist() == [1, 0, 0] and density[1] == 0 and np.isnan(density[2])
+    assert expected.tolist() == [q.expected_coverage(30, 30), q.expected_coverage(30, 30), 0]
+
+
+# ---------------------------------------------------------------- copies of training images
+def test_the_gates_p_is_that_of_the_precedence_test():
+    """Of n new values, the number under the j-th of m others is beta-binomial, whatever their distribution."""
+    rng = np.random.default_rng(8)
+    train, held_out, synthetic = (pictures(rng, n) for n in (100, 180, 90))
+    gate = q.memorised(synthetic, train, held_out, level=0.05)
+    under = round(gate["share"] * 90 / 100)
+    assert gate["expected"] == pytest.approx(100 * 9 / 181) and under > 0
+    assert gate["p"] == pytest.approx(stats.betabinom.sf(under - 1, 90, 9, 181 - 9), rel=1e-9)
+
+
+def test_on_fresh_images_the_gate_has_its_level():
+    rng, gates = np.random.default_rng(9), []
+    for _ in range(300):
+        images = pictures(rng, 330)
+        gates.append(q.memorised(images[:100], images[100:150], images[150:], level=0.02))
+    share, p = (np.array([gate[key] for gate in gates]) for key in ("share", "p"))
+    assert gates[0]["expected"] == pytest.approx(100 * 4 / 181)
+    assert abs(share.mean() - gates[0]["expected"]) < 4 * share.std() / 300**0.5
+    assert np.mean(p < 0.05) <= 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
+    assert np.mean(p < 0.3) > 0.15                                    # it is not silent because it never speaks
+
+
+def test_three_percent_of_noisy_copies_raise_the_alarm_and_close_ones_are_counted():
+    rng = np.random.default_rng(10)
+    train, held_out, fresh = (pictures(rng, n) for n in (300, 900, 500))
+    for sd, word in ((4, "too close"), (0.5, "copies")):
+        planted = torch.cat([nudge(rng, train[:15], sd), fresh[15:]])
+        gate, control = q.memorised(planted, train, held_out), q.memorised(planted, held_out, train)
+        assert gate["p"] < q.ALARM <= control["p"] and q.verdict(gate, control) == word
+        assert gate["copies"] == (15 if word == "copies" else 0)
+    gate, control = q.memorised(fresh, train, held_out), q.memorised(fresh, held_out, train)
+    assert gate["copies"] == 0 and q.verdict(gate, control) == "none found"
+
+
+def test_smooth_images_are_close_to_all_and_the_control_says_so():
+    rng = np.random.default_rng(11)
+    train, held_out, smooth = pictures(rng, 300), pictures(rng, 300), pictures(rng, 200, noise=0)
+    gate, control = q.memorised(smooth, train, held_out), q.memorised(smooth, held_out, train)
+    assert gate["p"] < q.ALARM and q.verdict(gate, control) == "undecided"
+    pairs = q.nearest_pairs(smooth, train, held_out, 200)
+    assert np.mean(pairs["to_train"] < pairs["to_held_out"]) == pytest.approx(0.5, abs=0.15)
+
+
+def test_the_pairs_begin_with_the_copy_and_name_both_neighbours():
+    rng = np.random.default_rng(12)
+    train, held_out, synthetic = (pictures(rng, n) for n in (50, 40, 30))
+    synthetic[17], synthetic[4] = nudge(rng, train[[23]], 3)[0], train[9]
+    pairs = q.nearest_pairs(synthetic, train, held_out, rows=5)
+    assert pairs["synthetic"][:2].tolist() == [4, 17] and pairs["train"][:2].tolist() == [9, 23]
+    assert (np.diff(pairs["to_train"]) >= 0).all() and len(pairs["held_out"]) == 5
+    for i, j, distance in zip(pairs["synthetic"], pairs["held_out"], pairs["to_held_out"], strict=True):
+        rms = (synthetic[i].double() - held_out.double()).square().mean((1, 2, 3)).sqrt()
+        assert int(rms.argmin()) == j and float(rms.min()) == pytest.approx(distance, rel=1e-4)
+
+
+# ---------------------------------------------------------------- test images
+@pytest.mark.parametrize("side, channels", [(12, 1), (16, 3), (9, 1)])
+def test_one_leaked_test_image_among_many_raises_the_alarm(side, channels):
+    rng = np.random.default_rng(side)
+    pool, test = (torch.from_numpy(rng.integers(0, 256, (n, channels, side, side), dtype=np.uint8)) for n in (700, 300))
+    q.check_no_leak(pool, test, what="synthetic images")             # silent
+    for noise in (0, 1):
+        leaked = pool.clone()
+        leaked[611] = (test[42].int() + torch.from_numpy(rng.integers(-noise, noise + 1, test[42].shape))).clamp(0, 255).to(torch.uint8)
+        with pytest.raises(q.LeakedTest, match=r"^1 of 700 images of synthetic images are .* image 611, test image 42$"):
+            q.check_no_leak(leaked, test, what="synthetic images")
+
+
+def test_the_block_means_never_hide_a_pair_and_the_count_is_that_of_all_pairs():
+    """Low contrast, so that many pairs are close in block means and some in pixels; sides that 4 does not divide."""
+    rng = np.random.default_rng(13)
+    for shape in ((1, 9, 10), (3, 8, 11)):
+        pool, test = (torch.from_numpy(rng.integers(100, 103, (n, *shape), dtype=np.uint8)) for n in (60, 50))
+        pool[7], pool[8] = test[5], test[6] + 1                       # all pixels one level off: just still a copy
+        pool[9] = test[7]
+        pool[9, 0, :2, :2] += 4                                       # in a block smaller than others
+        rms = (pool[:, None].double() - test.double()).square().flatten(2).mean(2).sqrt()
+        bound = np.linalg.norm(q._block_means(pool)[:, None] - q._block_means(test), axis=2)
+        assert (bound <= rms.numpy() + 1e-12).all()
+        assert bound[8, 6] == pytest.approx(1, abs=1e-12)             # the bound is reached
+        with pytest.raises(q.LeakedTest, match=f"^{int((rms <= 1).any(1).sum())} of 60 "):
+            q.check_no_leak(pool, test, what="the pool")
+
+
+# ---------------------------------------------------------------- FID proper
+def test_without_torch_fidelity_fid_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    with pytest.raises(InputError, match="pip install torch-fidelity"):
+        q.fid(toy().images, toy().images)
+
+
+def test_fid_hands_over_rgb_images_and_returns_the_number(monkeypatch):
+    def calculate_metrics(input1, input2, fid, **others):
+        assert fid and (len(input1), len(input2)) == (60, 20)
+        assert input1[0].shape == (3, 9, 9) and input1[0].dtype == torch.uint8
+        return {"frechet_inception_distance": float(input2[4].float().mean())}
+    monkeypatch.setitem(sys.modules, "torch_fidelity", SimpleNamespace(calculate_metrics=calculate_metrics))
+    images = toy().images
+    assert q.fid(images, images[:20]) == pytest.approx(float(images[4].float().mean()), rel=1e-6)

@@ -1,0 +1,180 @@
+"""What a person sees in a browser: JupyterLab's explorer, and a report with the network off."""
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from lib import ROOT
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome", "msedge", "chromium-browser"))), None)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chrome, Chromium or Edge is installed")]
+ARGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync"]
+DREAM = f"""\
+from lib.diffusion import checkpoints
+from lib.teaching import explorers
+
+network, schedule, target = checkpoints.load_model({str(ROOT / "reports/published/digits/network.safetensors")!r})
+explorers.explore_sampling(network, schedule, target, network.classes, (1, 12, 12))
+"""
+SIZES = {"desktop": (1280, 900), "phone": (390, 800)}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=BROWSER, args=ARGS + root)
+        yield found
+        found.close()
+
+
+# ---------------------------------------------------------------- the report
+@pytest.fixture(scope="module", params=[(colours, size) for colours in ("light", "dark") for size in SIZES], ids="-".join)
+def page(request, browser, root, report):
+    """The smoke plan's page, opened from its file without a network; .asked and .said: requests and console messages."""
+    colours, size = request.param
+    width, height = SIZES[size]
+    context = browser.new_context(offline=True, color_scheme=colours, viewport={"width": width, "height": height})
+    opened = context.new_page()
+    opened.asked, opened.said = [], []
+    opened.on("request", lambda r: opened.asked.append(r.url))
+    opened.on("console", lambda message: opened.said.append(message.text))
+    opened.on("pageerror", lambda error: opened.said.append(str(error)))
+    opened.goto((root / "reports/build/smoke/report.html").as_uri())
+    yield opened
+    context.close()
+
+
+def test_the_page_asks_for_nothing_and_says_nothing(page):
+    assert [url for url in page.asked if not url.startswith("data:")] == [page.url] and page.said == []
+
+
+def test_every_figure_and_formula_is_there(page):
+    figures, formulas = page.evaluate("""() => [
+        [...document.images].map(i => i.complete && i.naturalWidth > 0 && i.alt.length > 9),
+        [...document.querySelectorAll('math')].filter(m => m.checkVisibility()).map(m => m.getBoundingClientRect().height)]""")
+    assert len(figures) > 5 and all(figures)
+    assert len(formulas) > 20 and min(formulas) > 3
+
+
+def test_the_page_does_not_scroll_sideways(page):
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_no_table_is_cut_on_paper(browser, root, report):
+    page = browser.new_page(viewport={"width": 642, "height": 900})         # A4 less its margins: 170 mm
+    page.emulate_media(media="print")
+    page.goto((root / "reports/build/smoke/report.html").as_uri())
+    cut = page.evaluate("[...document.querySelectorAll('.table')].filter(t => t.scrollWidth > t.clientWidth).map(t => t.innerText)")
+    tables = page.locator(".table").count()
+    page.close()
+    assert tables > 5 and not cut
+
+
+def test_the_colours_follow_the_reader(page):
+    channels = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    assert (sum(map(int, re.findall(r"\d+", channels)[:3])) < 200) == dark, channels
+
+
+def test_axe_finds_nothing_serious(page):
+    found = axe.Axe().run(page).response["violations"]
+    serious = {v["id"]: [node["html"][:200] for node in v["nodes"][:3]] for v in found if v["impact"] in ("serious", "critical")}
+    assert not serious
+
+
+# ---------------------------------------------------------------- JupyterLab
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The address of a JupyterLab with settings of its own, on a copy of lib, the first notebook and one that dreams."""
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copytree(ROOT / "lib", folder / "root" / "lib")                  # so that its run is written there
+    shutil.copy(ROOT / "notebooks" / "10_schedules.ipynb", folder / "root")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(new_notebook(cells=[new_code_cell(DREAM)], metadata=kernel), folder / "root/dream.ipynb")
+    settings = folder / "settings/@jupyterlab/apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    variables = {"JUPYTER_CONFIG_DIR": "config", "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}
+    environment = os.environ | {k: str(folder / v) for k, v in variables.items()} | {"PYTHONPATH": str(folder / "root")}
+    with open(folder / "log", "w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0",
+             "--IdentityProvider.token=test", f"--ServerApp.root_dir={folder / 'root'}"],
+            stdout=log, stderr=subprocess.STDOUT, env=environment)
+    try:
+        end = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status?token=test")
+                break
+            except OSError:
+                assert server.poll() is None and time.monotonic() < end, (folder / "log").read_text()[-2000:]
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def run_all(lab, browser, notebook):
+    """The page of a notebook in JupyterLab, after `Run All Cells` has shown its explorer's picture."""
+    page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
+    page.goto(f"{lab}/lab/tree/{notebook}?reset&token=test")
+    page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=120_000)      # before that `Run all` is lost
+    page.wait_for_timeout(500)
+    page.click('.lm-MenuBar-item:has-text("Run")')
+    page.click('li[data-command="runmenu:run-all"]')
+    page.locator(".widget-html img").wait_for(state="attached", timeout=240_000)
+    return page
+
+
+def screenshot(page, name):
+    """Of the explorer, into the folder $DREAMING_SCREENSHOTS, for a person to look at."""
+    if folder := os.environ.get("DREAMING_SCREENSHOTS"):
+        page.locator(".widget-html img").scroll_into_view_if_needed()
+        page.wait_for_timeout(500)
+        page.screenshot(path=os.path.join(folder, f"{name}.png"))
+
+
+def test_moving_a_slider_in_jupyterlab_draws_another_picture(lab, browser):
+    page = run_all(lab, browser, "10_schedules.ipynb")
+    picture = page.locator(".widget-html img")
+    before = picture.get_attribute("alt")
+    assert "step 500 of 1000" in before
+    page.locator(".widget-slider .noUi-handle").last.focus()                                # t
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("a => document.querySelector('.widget-html img').alt !== a", arg=before, timeout=60_000)
+    assert "step 501 of 1000" in picture.get_attribute("alt")
+    screenshot(page, "schedules")
+
+
+def test_a_dream_in_jupyterlab_shows_its_images_forming_and_can_be_stopped(lab, browser):
+    page = run_all(lab, browser, "dream.ipynb")
+    picture, stop = page.locator(".widget-html img"), page.get_by_role("button", name="Stop")
+    assert "press Dream" in picture.get_attribute("alt") and stop.is_disabled()
+    page.get_by_role("button", name="Dream").click()
+    page.get_by_text("done: 25 steps").wait_for(timeout=60_000)
+    assert "guidance 2: after step t = 0" in picture.get_attribute("alt")
+    screenshot(page, "sampling")
+    page.locator(".widget-slider .noUi-handle").first.focus()                               # steps: the largest number
+    page.keyboard.press("End")
+    page.get_by_text(re.compile(r"^\d+/1,000 steps, .* left$")).wait_for(timeout=60_000)     # it has begun by itself
+    stop.click()
+    page.get_by_text(re.compile(r"^stopped at \d+/1,000 steps")).wait_for(timeout=60_000)
+    assert "1000 steps, guidance 2" in picture.get_attribute("alt") and stop.is_disabled()
+    screenshot(page, "stopped")

@@ -1,0 +1,288 @@
+"""What moves when a control of an explorer is moved, and that long work can be stopped."""
+import asyncio
+import base64
+import re
+
+import ipywidgets
+import numpy as np
+import pytest
+import torch
+
+from lib.data.images import Images, to_float, to_uint8
+from lib.diffusion.checkpoints import save_model
+from lib.diffusion.samplers import ImageNoise, sample
+from lib.diffusion.schedules import SCHEDULES, make_schedule
+from lib.diffusion.unet import UNet
+from lib.report import runs
+from lib.study import arms as study
+from lib.teaching import explorers, widgets
+
+IMAGES = torch.arange(2 * 64, dtype=torch.uint8).view(2, 1, 8, 8)
+CLASSES = ("cat", "dog")
+SCHEDULE = make_schedule("cosine", 50)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What the explorer has drawn: (alt text, PNG bytes) each time."""
+    drawn = []
+    show = widgets.Picture.show
+    monkeypatch.setattr(widgets.Picture, "show", lambda self, png, alt: (drawn.append((alt, png)), show(self, png, alt)))
+    return drawn
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    model = UNet(image_channels=1, image_size=8, num_classes=2, channels=8, channel_mult=(1,), num_res_blocks=1, attn_resolutions=())
+    for parameter in model.parameters():        # some begin at 0: it would answer the same to everything
+        torch.nn.init.normal_(parameter, std=0.3)
+    model.trained, model.classes = (SCHEDULE, "v"), CLASSES
+    return model.eval()
+
+
+def below(widget):
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from below(child)
+
+
+def control(box, description):
+    return next(w for w in below(box) if getattr(w, "description", None) == description)
+
+
+def only(box, kind):
+    (found,) = [w for w in below(box) if isinstance(w, kind)]
+    return found
+
+
+# ---------------------------------------------------------------- schedules
+def test_the_picture_stands_in_the_panel_with_its_alt_text():
+    picture = only(explorers.explore_schedules(IMAGES), widgets.Picture)
+    png, alt = re.search(r'src="data:image/png;base64,(.*?)"', picture.value)[1], re.search(r'alt="(.*?)"', picture.value)[1]
+    assert base64.b64decode(png).startswith(b"\x89PNG") and "step 500 of 1000" in alt
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_choosing_any_schedule_draws_it(shown, name):
+    panel = explorers.explore_schedules(IMAGES)
+    assert isinstance(panel, ipywidgets.VBox) and "step 500 of 1000" in shown[0][0]
+    control(panel, "schedule").value = name
+    assert f"The {name} schedule at step 500 of 1000" in shown[-1][0]
+
+
+def test_moving_any_control_draws_another_picture_once(shown):
+    panel = explorers.explore_schedules(IMAGES)
+    for name, value in (("schedule", "cosine"), ("t", 0), ("s (cosine)", 0.05), ("T", 50), ("t", 49)):
+        control(panel, name).value = value
+    assert len({png for _, png in shown}) == len(shown) == 6
+    assert "step 49 of 50" in shown[-1][0] and "noise gain 31.6" in shown[-1][0]
+
+
+def test_another_T_keeps_the_share_of_the_way(shown):
+    panel = explorers.explore_schedules(IMAGES)
+    t = control(panel, "t")
+    t.value = 999
+    for value, last in ((50, 49), (4000, 3999), (10, 9), (1000, 999)):
+        control(panel, "T").value = value
+        assert (t.value, t.max) == (last, last) and f"step {last} of {value}" in shown[-1][0]
+
+
+def test_the_offset_s_is_for_cosine_only():
+    panel = explorers.explore_schedules(IMAGES)
+    for name, for_it in (("linear", False), ("cosine", True), ("sigmoid", False)):
+        control(panel, "schedule").value = name
+        assert control(panel, "s (cosine)").disabled is not for_it
+
+
+# ---------------------------------------------------------------- denoising
+def test_the_guess_is_what_the_answer_of_the_network_means(network):
+    """A network that knows the noise is asked: its guess is the image."""
+    eps = torch.randn(IMAGES.shape, generator=torch.Generator().manual_seed(3))
+
+    class Oracle(torch.nn.Linear):
+        def forward(self, x, t, y):
+            return eps
+    noisy, guess = explorers.guesses(Oracle(1, 1), SCHEDULE, "eps", IMAGES, torch.tensor([0, 1]), 30, seed=3)
+    ac = SCHEDULE.alphas_cumprod[30]
+    assert torch.allclose(noisy, (ac.sqrt() * to_float(IMAGES) + (1 - ac).sqrt() * eps).float(), atol=1e-6)
+    assert torch.allclose(guess, to_float(IMAGES), atol=1e-5)
+
+
+def test_t_and_what_the_network_is_told_change_the_guess(shown, network):
+    box = explorers.explore_denoising(network, SCHEDULE, "v", Images(IMAGES, torch.tensor([0, 1]), CLASSES))
+    assert control(box, "told").options == ("its own class", "nothing", "cat", "dog")
+    for name, value in (("t", 10), ("t", 40), ("told", "nothing"), ("told", "cat"), ("told", "dog")):
+        control(box, name).value = value
+    assert len({png for _, png in shown}) == len(shown) == 6
+    assert "t = 40 of 50, told dog: mean squared error of the guess" in shown[-1][0]
+
+
+# ---------------------------------------------------------------- sampling
+def sampling(network):
+    return explorers.explore_sampling(network, SCHEDULE, "v", CLASSES, (1, 8, 8))
+
+
+def test_no_work_begins_by_itself(shown, network):
+    box = sampling(network)
+    assert only(box, widgets.Work).task is None and len(shown) == 1
+
+
+def test_dreaming_ends_with_the_images_of_the_sampler_and_keeps_those_before(shown, network, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(explorers.figures, "image_grid", lambda rows, names, *_: drawn.append((names, rows)))
+    monkeypatch.setattr(explorers.figures, "to_png", lambda figure: b"")
+
+    async def use():
+        box = sampling(network)
+        work = only(box, widgets.Work)
+        control(box, "Dream").click()
+        await work.task
+        control(box, "sampler").value = "ddim"                  # starts by itself
+        await work.task
+        control(box, "guidance").value = 5.0
+        await work.task
+        assert work.line.value == "done: 25 steps" and work.stop_button.disabled
+    asyncio.run(use())
+    y = torch.arange(2)
+    options = {"target": "v", "steps": 25}
+    first, second, last = (to_uint8(sample(network, SCHEDULE, y, ImageNoise(0, range(2), (1, 8, 8)), **options, **more)) for more in (
+        {"guidance": 2.0}, {"guidance": 2.0, "sampler": "ddim"}, {"guidance": 5.0, "sampler": "ddim"}))
+    names, rows = drawn[-1]
+    assert names == ["now", "guess", "before"] and torch.equal(rows[0], last) and torch.equal(rows[2], second)
+    assert any(torch.equal(rows[0], first) for _, rows in drawn) and not torch.equal(first, second)
+
+
+def test_eta_is_for_ddim_only(network):
+    async def use():
+        box = sampling(network)
+        control(box, "sampler").value = "ddim"
+        assert not control(box, "eta (ddim)").disabled
+        control(box, "eta (ddim)").value = 0.5
+        control(box, "sampler").value = "heun"
+        assert control(box, "eta (ddim)").disabled
+        work = only(box, widgets.Work)
+        await work.task
+        assert work.line.value == "done: 25 steps"              # ddim's eta is not given to heun
+    asyncio.run(use())
+
+
+# ---------------------------------------------------------------- work
+def counted(total, seen):
+    """Work that notes each record that it was asked for."""
+    def begin():
+        def records():
+            for done in range(1, total + 1):
+                seen.append(done)
+                yield {"done": done}
+        return records(), total, "steps"
+    return widgets.Work(begin)
+
+
+def test_stop_ends_the_work_and_tells_how_far_it_was():
+    seen = []
+
+    async def use():
+        work = counted(10_000, seen)
+        work.start_button.click()
+        assert not work.stop_button.disabled or not seen
+        while len(seen) < 5:
+            await asyncio.sleep(0.001)
+        work.stop_button.click()
+        await work.task
+        assert re.fullmatch(r"stopped at \d+/10,000 steps: what was made stays", work.line.value) and work.stop_button.disabled
+        count = len(seen)
+        await asyncio.sleep(0.05)
+        assert len(seen) == count < 10_000
+    asyncio.run(use())
+
+
+def test_a_new_start_ends_what_runs():
+    seen = []
+
+    async def use():
+        work = counted(40, seen)
+        work.start()
+        while len(seen) < 20:
+            await asyncio.sleep(0.001)
+        first = work.task
+        work.start()
+        await asyncio.gather(first, work.task)
+        assert work.line.value == "done: 40 steps"
+    asyncio.run(use())
+    assert seen.count(40) == 1 and seen.count(20) == 2
+
+
+@pytest.mark.parametrize("where", ["begin", "records"])
+def test_work_that_fails_says_why(where):
+    def fail():
+        raise ValueError("lr=-1: expected more than 0")
+        yield
+
+    async def use():
+        work = widgets.Work((lambda: next(fail())) if where == "begin" else (lambda: (fail(), 3, "steps")))
+        work.start()
+        await work.task
+        assert work.line.value == "failed: lr=-1: expected more than 0" and work.stop_button.disabled
+    asyncio.run(use())
+
+
+# ---------------------------------------------------------------- studies
+def test_two_arms_are_compared_in_the_order_in_which_they_were_chosen(shown):
+    labels = np.array([0, 0, 1, 1])
+    predictions = {"real": labels[None, None], "real + synthetic": np.array([[[0, 1, 1, 1]]]), "shuffled": np.array([[[1, 1, 0, 0]]])}
+    box = explorers.explore_arms(predictions, labels, CLASSES)
+    line = only(box, ipywidgets.Label)
+    assert line.value == "Test accuracy: real 100.0 %, real + synthetic 75.0 %, -25.0 points"
+    control(box, "from").value = "shuffled"
+    assert line.value == "Test accuracy: shuffled 0.0 %, real + synthetic 75.0 %, +75.0 points" and len(shown) == 2
+
+
+def test_a_mix_is_trained_as_chosen_and_its_curve_stays(shown, monkeypatch):
+    g = torch.Generator().manual_seed(0)
+    train, synthetic, validation = (Images(torch.randint(0, 256, (20, 1, 4, 4), generator=g).to(torch.uint8), torch.arange(20) % 2, CLASSES)
+                                    for _ in range(3))
+    recipe = study.Recipe("mlp", [4], 20, 10, 1e-3, 0.0, "adamw", 0.5, 2, 0, torch.device("cpu"))
+    given, begin = [], study.begin
+    monkeypatch.setattr(study, "begin", lambda images, extra, recipe: (
+        given.append((len(images), len(extra) if extra else 0, recipe.synthetic_fraction)), begin(images, extra, recipe))[1])
+
+    async def use():
+        box = explorers.explore_mixes(train, synthetic, validation, recipe)
+        work = only(box, widgets.Work)
+        for name, value in (("batch share", 0.25), ("real images", 0.5), ("batch share", 1.0), ("for each real", 0.0)):
+            control(box, name).value = value
+            control(box, "Train").click()
+            await work.task
+            assert work.line.value == "done: 20 steps"
+    asyncio.run(use())
+    assert given == [(20, 20, 0.25), (10, 20, 0.25), (20, 0, 1.0), (10, 0, 1.0)]
+    for name in ("20 real + 20 synthetic (25% of a batch)", "10 real + 20 synthetic (25% of a batch)", "20 synthetic", "10 real"):
+        assert re.search(re.escape(name) + r": \d+\.\d %", shown[-1][0]), shown[-1][0]
+
+
+def test_a_class_of_every_run_is_shown(shown, network, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    made = []
+    for name, size in (("one", 8), ("two", 8), ("other-size", 4)):
+        run = runs.Run(tmp_path / name)
+        run.folder.mkdir()
+        runs.write_json(run.path("config.json"), {"train_run": "trained"})
+        run.save_arrays("images.npz", images=np.full((4, 1, size, size), 9, np.uint8), labels=np.arange(4) % 2)
+        made.append(run)
+    (tmp_path / "trained").mkdir()
+    save_model(tmp_path / "trained/model.safetensors", network)
+    box = explorers.explore_runs(made)
+    assert control(box, "class").options == (("cat", 0), ("dog", 1))
+    control(box, "class").value = 1
+    assert "class dog" in shown[-1][0] and len(shown) == 2
+    assert "no run" in explorers.explore_runs([]).value
+
+
+# ---------------------------------------------------------------- all
+def test_no_explorer_holds_an_output_widget_which_can_hang_a_notebook_run(network):
+    labels = np.array([0, 1])
+    boxes = [explorers.explore_schedules(IMAGES), sampling(network),
+             explorers.explore_denoising(network, SCHEDULE, "v", Images(IMAGES, torch.tensor([0, 1]), CLASSES)),
+             explorers.explore_arms({"real": labels[None, None], "real + synthetic": labels[None, None]}, labels, CLASSES)]
+    assert not [w for box in boxes for w in below(box) if isinstance(w, ipywidgets.Output)]

@@ -1,0 +1,36 @@
+"""The panel of a schedule."""
+import torch
+
+from lib import data
+from lib.diffusion.schedules import SCHEDULES, make_schedule
+from lib.report import figures
+from lib.teaching import widgets
+
+IMAGES = torch.arange(2 * 64, dtype=torch.uint8).view(2, 1, 8, 8)
+
+
+def test_what_moves_leaves_no_trace_in_the_next_picture():
+    moved, fresh = widgets.SchedulePanel(IMAGES), widgets.SchedulePanel(IMAGES)
+    for place in (("linear", 1000, 999), ("cosine", 50, 3, 0.1), ("sigmoid", 4000, 17), ("cosine", 100, 60)):
+        moved.draw(*place)
+        last = moved.png()
+    fresh.draw("cosine", 100, 60)
+    assert last == fresh.png() and moved.alt == fresh.alt
+
+
+def test_the_saved_figure_holds_what_the_explorer_shows():
+    panel = widgets.SchedulePanel(IMAGES)
+    pictures = {figures.to_png(panel.draw("cosine", 1000, t)) for t in (10, 500, 999)}
+    assert len(pictures) == 3
+
+
+def test_each_schedule_has_a_colour_of_its_own():
+    colours = figures.colours(list(SCHEDULES))
+    assert len(set(colours.values())) == len(SCHEDULES)
+    assert colours["linear"] == figures.COLOURS["linear"] and colours["cosine"] == figures.COLOURS["cosine"]
+
+
+def test_noised_images_at_the_first_step_are_nearly_the_images():
+    images = data.load("digits").train.images[:4]
+    noised = widgets.noised(make_schedule("cosine", 1000), images, 0, torch.zeros(images.shape))
+    assert (noised.int() - images.int()).abs().max() <= 1
