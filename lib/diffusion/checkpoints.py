@@ -89,7 +89,7 @@ def load_model(path, device="cpu"):
 
 # ---------------------------------------------------------------- a training on its way
 class State:
-    """The file of a training's state and the one before it: model, average, optimiser, records, other tensors.
+    """The file of a training's state and the one before it: network, average, optimiser and progress.
 
     A whole file replaces the other one; whatever happens while it is written, the previous one is there.
     """
@@ -98,19 +98,20 @@ class State:
         self.path = Path(path)
         self.previous = self.path.with_name(f"{self.path.stem}.previous{self.path.suffix}")
 
-    def save(self, model, ema, optimizer, done, seconds, records, others):
-        tensors = {f"model.{k}": v for k, v in model.named_parameters()} | {f"ema.{k}": v for k, v in ema.items()}
-        for name, p in model.named_parameters():
+    def save(self, network, average, optimizer, done, seconds, records, recent):
+        """recent: tensors of one shape, of the steps since the last record."""
+        tensors = {f"recent.{k}": row for k, row in enumerate(recent)}
+        for (name, p), mean in zip(network.named_parameters(), average.parameters(), strict=True):
+            tensors |= {f"model.{name}": p, f"ema.{name}": mean}
             tensors |= {f"optimizer.{key}.{name}": value for key, value in optimizer.state[p].items()}
-        tensors |= {f"others.{k}": v for k, v in others.items()}
         fresh = self.path.with_name(f"{self.path.stem}.fresh{self.path.suffix}")
         save_tensors(fresh, tensors, {"done": done, "seconds": seconds, "records": json.dumps(records)})
         if self.path.exists():
             os.replace(self.path, self.previous)
         os.replace(fresh, self.path)
 
-    def load(self, model, ema, optimizer):
-        """Put the newest whole state back; (steps done, seconds spent, records, others), or (0, 0.0, [], {}).
+    def load(self, network, average, optimizer):
+        """Put the newest whole state back; (steps done, seconds spent, records, recent), or (0, 0.0, [], []).
 
         A damaged file is set aside, with a warning that names it.
         """
@@ -125,19 +126,21 @@ class State:
                 warnings.warn(f"{error}; it is {aside.name} now, and training goes on from the state before it, "
                               "or from the start", stacklevel=2)
                 continue
+            device = next(network.parameters()).device
             with torch.no_grad():
-                for name, p in model.named_parameters():
+                for (name, p), mean in zip(network.named_parameters(), average.parameters(), strict=True):
                     p.copy_(tensors[f"model.{name}"])
-                    ema[name].copy_(tensors[f"ema.{name}"])
+                    mean.copy_(tensors[f"ema.{name}"])
                     moments = {key: torch.empty_like(p).copy_(tensors[f"optimizer.{key}.{name}"])   # in p's memory
                                for key in ("exp_avg", "exp_avg_sq")}                # format: fused Adam asks for it
-                    counter = "cpu" if p.device.type == "mps" else p.device         # where it keeps its count
+                    counter = "cpu" if device.type == "mps" else device             # where it keeps its count
                     optimizer.state[p] = moments | {"step": tensors[f"optimizer.step.{name}"].to(counter)}
-            others = {k.removeprefix("others."): v for k, v in tensors.items() if k.startswith("others.")}
-            return int(meta["done"]), float(meta["seconds"]), json.loads(meta["records"]), others
-        return 0, 0.0, [], {}
+            count = sum(name.startswith("recent.") for name in tensors)
+            recent = [tensors[f"recent.{k}"].to(device) for k in range(count)]
+            return int(meta["done"]), float(meta["seconds"]), json.loads(meta["records"]), recent
+        return 0, 0.0, [], []
 
     def remove(self):
-        """The training has ended: its states are needed no more."""
+        """Delete the states after training."""
         for path in (self.path, self.previous):
             path.unlink(missing_ok=True)

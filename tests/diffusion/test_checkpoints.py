@@ -66,7 +66,7 @@ def test_a_training_that_is_left_goes_on_to_the_same_bits(tmp_path, straight, of
     assert_same(resumed(tmp_path / "state.safetensors"), straight)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
 def test_a_signal_ends_the_training_between_two_steps_and_nothing_is_lost(tmp_path, straight, number):
     seen = []
     with pytest.raises(KeyboardInterrupt, match="training stopped after step 20 of 60"):
