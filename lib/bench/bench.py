@@ -1,4 +1,4 @@
-"""The bench: our training and sampling against those of other libraries (lib.peers), at the same work and in one run.
+"""The bench: our training and sampling against those of other libraries (peers), at the same work and in one run.
 
 A case has several sides, ours first, which take turns, A B C A B C ..., so that what else the machine does meets all of
 them alike; a ratio is the median over the rounds of the ratio within each. Time on a CPU is the process's CPU time at
@@ -6,6 +6,7 @@ one thread, on a GPU the wall time between synchronisations. Ours is the code th
 """
 import ctypes
 import dataclasses
+import functools
 import importlib.metadata
 import math
 import os
@@ -19,9 +20,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib import ROOT, InputError
-from lib.bench import peers
+from lib.bench import peers, quality
 from lib.bench.peers import CLASSES, Job, T
-from lib.diffusion.devices import Forward, pick_device
+from lib.diffusion.devices import Forward, channels_last, pick_device
 from lib.diffusion.samplers import generate
 from lib.diffusion.schedules import make_schedule
 from lib.diffusion.training import train_ddpm
@@ -74,7 +75,7 @@ def classify_ours(job):
 @dataclasses.dataclass(frozen=True)
 class Case:
     """goals: the least that ours is in multiples of a side (of the sampler alone: the most); share: the least share of
-    the matmul rate that ours reaches. Those of CASES are for a CPU."""
+    the ceiling that ours reaches. Those of CASES are for a CPU."""
 
     job: Job
     sides: dict
@@ -120,21 +121,37 @@ def on_gpu(case):
 
 
 # ---------------------------------------------------------------- measurement
-MATMUL = {"cpu": (2048, 2), "cuda": (8192, 20)}                 # size, products in a round
+# Square products and 3x3 convolutions as in U-Nets. The best rate among them is the machine's ceiling, of which a side
+# reaches a share. A product alone is none: on some processors convolutions are half as fast again.
+CEILING = {"cpu": {"product 1024": (1024,), "product 2048": (2048,),           # size, or batch, channels, side
+                   "convolution 64 at 32x32": (16, 64, 32), "convolution 128 at 16x16": (32, 128, 16),
+                   "convolution 128 at 32x32": (16, 128, 32)},
+           "cuda": {"product 8192": (8192,), "convolution 128 at 32x32": (1024, 128, 32),
+                    "convolution 256 at 16x16": (1024, 256, 16)}}
+TIMES = {"cpu": 2, "cuda": 20}                                                  # in a round
 
 
-def matmul(job):
-    """Matrix products, the machine's best: what the work's rate is a share of. float32, on a GPU bfloat16."""
-    n, times = MATMUL[job.device.type]
-    a, b = torch.randn(2, n, n, device=job.device, dtype=torch.float32 if job.device.type == "cpu" else torch.bfloat16)
+def ceiling(shape):
+    """A side that does nothing but one product or convolution; float32, on a GPU bfloat16."""
+    def start(job):
+        kind = {"device": job.device, "dtype": torch.float32 if job.device.type == "cpu" else torch.bfloat16}
+        if len(shape) == 1:
+            a, b = torch.randn(2, *shape, *shape, **kind)
+            work = functools.partial(torch.mm, a, b)
+        else:
+            batch, channels, side = shape
+            x, weight = torch.randn(batch, channels, side, side, **kind), torch.randn(channels, channels, 3, 3, **kind)
+            work = functools.partial(nn.functional.conv2d, channels_last(x), channels_last(weight), padding=1)
 
-    def rounds():
-        while True:
-            for _ in range(times):
-                torch.mm(a, b)
-            yield
+        @torch.no_grad()
+        def rounds():
+            while True:
+                for _ in range(TIMES[job.device.type]):
+                    work()
+                yield
 
-    return None, rounds()
+        return None, rounds()
+    return start
 
 
 def timed(rounds, device):
@@ -182,28 +199,34 @@ def warm_up(start, job):
 
 
 def run_case(name, case, rounds, device):
-    """The rows of a case, one a side: a peer's hold our ratio to it. A library that is not there gets a row too."""
+    """The rows of a case, one a side: a peer's hold our ratio to it; and the rates of the ceiling's shapes, GFLOP/s.
+
+    A library that is not there gets a row too.
+    """
     job = dataclasses.replace(case.job, rounds=rounds, device=device)
-    warm = {side: warm_up(start, job) for side, start in (case.sides | {"matmul": matmul}).items()}
+    ceilings = {shape: ceiling(CEILING[device.type][shape]) for shape in CEILING[device.type]}
+    warm = {side: warm_up(start, job) for side, start in (case.sides | ceilings).items()}
     seconds = {side: [] for side in warm if warm[side]}
     for _ in range(rounds):
         for side, times in seconds.items():
             times.append(timed(warm[side][1], device))
-    most = warm["matmul"][2] / statistics.median(seconds["matmul"])
-    return [row(name, case, job, side, warm, seconds) for side in case.sides], most / 1e9
+    rates = {shape: warm[shape][2] / statistics.median(seconds[shape]) / 1e9 for shape in ceilings}
+    best = max(rates, key=rates.get)
+    return [row(name, case, job, side, warm, seconds, best) for side in case.sides], rates
 
 
-def row(name, case, job, side, warm, seconds):
+def row(name, case, job, side, warm, seconds, best):
+    """The row of a side; best: the shape of the ceiling."""
     found = {"case": name, "side": side, "missing": warm[side] is None}
     if found["missing"]:
         return found
     network, _, flops, peak = warm[side]
     images = job.batch * job.members * (1 if case.sides is SAMPLE else job.steps)
     median = statistics.median(seconds[side])
-    share = flops / warm["matmul"][2] * paired(seconds["matmul"], seconds[side])[0]
+    share = flops / warm[best][2] * paired(seconds[best], seconds[side])[0]
     found |= {"images": images, "steps": job.steps, "seconds": seconds[side], "images_per_second": images / median,
               "parameters": parameters(network) or None, "gflop_per_image": flops / images / 1e9 or None,
-              "share_of_matmul": share or None, "peak_bytes": peak}
+              "share_of_ceiling": share or None, "peak_bytes": peak}
     if side == "ours":
         return found | {"share_goal": case.share, "met": case.share and share >= case.share}
     ratio, low, high = paired(seconds[side], seconds["ours"])
@@ -225,9 +248,9 @@ def parameters(network):
 
 
 # ---------------------------------------------------------------- the table
-HEAD = ("case", "side", "images/s", "M param.", "GFLOP/image", "of matmul", "MB", "ours is (range)", "goal", "met")
+HEAD = ("case", "side", "images/s", "M param.", "GFLOP/image", "of ceiling", "MB", "ours is (range)", "goal", "met")
 RATIO = ("ratio", "ratio_low", "ratio_high")
-LINE = "{:<13}{:<23}{:>9}{:>10}{:>12}{:>10}{:>6}  {:<27}{:<7}{}"
+LINE = "{:<13}{:<23}{:>9}{:>10}{:>12}{:>11}{:>6}  {:<27}{:<7}{}"
 
 
 def line(row):
@@ -237,7 +260,7 @@ def line(row):
         return f"{first:<13}{row['side']:<23}not installed"
     count, peak = row["parameters"], row["peak_bytes"]
     values = [(row["images_per_second"], ",.1f"), (count and count / 1e6, ".3f"), (row["gflop_per_image"], ".4f"),
-              (row["share_of_matmul"], ".0%"), (peak and peak / 1e6, ".0f")]
+              (row["share_of_ceiling"], ".0%"), (peak and peak / 1e6, ".0f")]
     ratio = [format(row[key], ".2f" if row["ratio"] > 0.1 else ".4f") for key in RATIO if key in row]
     ratio = "{}x ({} to {})".format(*ratio) if ratio else ""
     goal = f"{row['goal']:g}x" if row.get("goal") else f"{row['share_goal']:.0%}" if row.get("share_goal") else ""
@@ -250,7 +273,7 @@ DEVICES, TRAINED, MADE, CALLS, PART = (1, 8, 64), (10e6, 200e6), 50e6, 20, 0.1
 
 
 def on_paper(rows):
-    """What 1, 8 and 64 devices like this one would take, from the rates measured here: a list of mappings.
+    """What 1, 8 and 64 devices like this one would take, on paper, from the rates measured here: a list of mappings.
 
     hours_10m, hours_200m: training on so many images, where every device keeps its batch; batch: of all together.
     hours_made: 50 million images of CALLS network calls each. link_gb_s: GB/s that each device must send and receive
@@ -273,41 +296,68 @@ def on_paper(rows):
     return found
 
 
-def bench(rounds=6, only="", cases=CASES, file=FILE, device="auto"):
+def bench(rounds=6, only="", cases=CASES, file=FILE, device="auto", minutes=13):
     """Run the cases whose name begins with `only`; print their rows and write them to `file` with their origin.
 
-    InputError where no name begins so, and for less than one round.
+    only="quality": time to a given quality instead, `minutes` of processor time a side, into quality.json beside it.
+    InputError where no name begins so, for less than one round, and for no minutes.
     """
     chosen = {name: case for name, case in cases.items() if name.startswith(only)}
-    if not chosen:
-        raise InputError(f"--only {only}: expected one of {', '.join(cases)}, or how some of them begin")
+    if not chosen and only != "quality":
+        raise InputError(f"--only {only}: expected one of {', '.join(cases)}, how some of them begin, or quality")
     if rounds < 1:
         raise InputError(f"--rounds {rounds}: expected 1 or more")
-    device, threads = pick_device(device), torch.get_num_threads()
+    if not minutes > 0:
+        raise InputError(f"--minutes {minutes}: expected more than 0")
+    threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        instructions = torch.backends.cpu.get_cpu_capability()  # such as AVX2 or AVX512: ratios depend on it
-        record = runs.provenance() | {"instructions": instructions, "rounds": rounds, "load_average": [load()],
-                                      "matmul_gflops": {}, "rows": []}
-        record["versions"] |= {p: importlib.metadata.version(p) for p in PEERS if runs.found(p)}
-        print(f"{record['device']}, {instructions}, one thread, {rounds} rounds, load average {load()}")
-        print(LINE.format(*HEAD), flush=True)
-        for name, case in chosen.items():
-            with threadpool_limits(1):                          # scikit-learn's products
-                rows, gflops = run_case(name, on_gpu(case) if device.type == "cuda" else case, rounds, device)
-            print("\n".join(map(line, rows)), flush=True)
-            record["rows"] += rows
-            record["matmul_gflops"][name] = gflops
-            record["load_average"].append(load())
-            record["on_paper"] = on_paper(record["rows"])
-            runs.write_json(file, record)
+        if only == "quality":
+            return time_to_quality(minutes, Path(file).with_name("quality.json"))
+        return speed(rounds, chosen, Path(file), pick_device(device))
     finally:
         torch.set_num_threads(threads)
-    rates = ", ".join(f"{rate:,.0f}" for rate in record["matmul_gflops"].values())
-    print(f"matmul in each case: {rates} GFLOP/s; load average at the end {load()}")
+
+
+def origin():
+    """Where the numbers come from."""
+    # such as AVX2 or AVX512: ratios depend on it
+    record = runs.provenance() | {"instructions": torch.backends.cpu.get_cpu_capability(), "load_average": [load()]}
+    record["versions"] |= {p: importlib.metadata.version(p) for p in PEERS if runs.found(p)}
+    return record
+
+
+def speed(rounds, cases, file, device):
+    record = origin() | {"rounds": rounds, "ceiling_gflops": {}, "rows": []}
+    print(f"{record['device']}, {record['instructions']}, one thread, {rounds} rounds, load average {load()}")
+    print(LINE.format(*HEAD), flush=True)
+    for name, case in cases.items():
+        with threadpool_limits(1):                              # scikit-learn's products
+            rows, rates = run_case(name, on_gpu(case) if device.type == "cuda" else case, rounds, device)
+        print("\n".join(map(line, rows)), flush=True)
+        record["rows"] += rows
+        record["ceiling_gflops"][name] = rates
+        record["load_average"].append(load())
+        record["on_paper"] = on_paper(record["rows"])
+        runs.write_json(file, record)
+    for shape in CEILING[device.type]:
+        rates = ", ".join(f"{rates[shape]:,.0f}" for rates in record["ceiling_gflops"].values())
+        print(f"{shape} in each case: {rates} GFLOP/s")
+    print(f"load average at the end {load()}")
     for row in record["on_paper"]:
         print("{devices} of these: training on 10 million images {hours_10m:,.1f} h, 200 million {hours_200m:,.1f} h; "
-              "50 million images generated {hours_made:,.1f} h; link for gradients {link_gb_s:.2g} GB/s".format(**row))
+              "50 million images made {hours_made:,.1f} h; link for gradients {link_gb_s:.2g} GB/s".format(**row))
+    print(f"  {file}")
+    return record
+
+
+def time_to_quality(minutes, file):
+    record = origin()
+    print(f"{record['device']}, {record['instructions']}, one thread, {minutes:g} minutes, load average {load()}")
+    rows, reference = quality.rows(minutes)
+    record |= reference | {"minutes": minutes, "rows": rows}
+    record["load_average"].append(load())
+    runs.write_json(file, record)
     print(f"  {file}")
     return record
 

@@ -5,6 +5,7 @@ steps. ImportError where the library is not installed. Each follows the example 
 tensors in memory unless its name says otherwise. Nothing but lib.bench uses this module.
 """
 import dataclasses
+import itertools
 import math
 
 import torch
@@ -30,7 +31,7 @@ class Job:
     classifier: tuple = None        # class and widths
     device: torch.device = torch.device("cpu")
     rounds: int = 1                 # that are timed, after one to warm up
-    compiled: str = "auto"          # our networks: see lib.devices.Forward
+    compiled: str = "auto"          # our networks: see lib.diffusion.devices.Forward
 
     def data(self, count=5000):
         """Images of noise, uint8, and their labels."""
@@ -43,9 +44,10 @@ class Job:
         return torch.arange(self.batch, device=self.device) % CLASSES
 
 
-def resident(job):
-    """Endless batches of float images that lie on the device, and their labels."""
-    images, labels = (part.to(job.device) for part in (to_float(job.data()[0]), job.data()[1]))
+def resident(job, data=None):
+    """Endless batches of float images that lie on the device, and their labels. data: uint8, labels; noise if None."""
+    images, labels = data or job.data()
+    images, labels = to_float(images).to(job.device), labels.to(job.device)
     while True:
         for index in torch.randperm(len(images), device=job.device).split(job.batch)[:len(images) // job.batch]:
             yield images[index], labels[index]
@@ -98,9 +100,9 @@ def train_lucidrains(job):
     return unet, train(job, net, lambda x0, y: net((x0 + 1) / 2), optimizer, ema.update)
 
 
-def train(job, net, loss, optimizer, average):
+def train(job, net, loss, optimizer, average, data=None):
     """Rounds of both: loss, gradients clipped to norm 1, a step, the weights' average."""
-    batches = resident(job)
+    batches = resident(job, data)
     while True:
         for _ in range(job.steps):
             loss(*next(batches)).backward()
@@ -109,6 +111,49 @@ def train(job, net, loss, optimizer, average):
             optimizer.zero_grad()
             average()
         yield
+
+
+def tutorial_diffusers(images, labels, steps, at_once):
+    """The network and loop of diffusers' tutorial "Train a diffusion model", `steps` updates, `at_once` a round.
+
+    Its own six levels, which end at 1x1 for 32x32 pixels; AdamW, 1e-4 on a cosine after warm-up, batch 16, no average.
+    Not its own: class labels, which its images lack, and a warm-up of at most a tenth of the updates instead of 500.
+    """
+    from diffusers import DDPMScheduler, UNet2DModel
+    from diffusers.optimization import get_cosine_schedule_with_warmup
+    torch.manual_seed(0)
+    net = UNet2DModel(
+        sample_size=images.shape[-1], in_channels=3, out_channels=3, layers_per_block=2, num_class_embeds=CLASSES,
+        block_out_channels=(128, 128, 256, 256, 512, 512),
+        down_block_types=("DownBlock2D",) * 4 + ("AttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "AttnUpBlock2D") + ("UpBlock2D",) * 4)
+    scheduler, optimizer = DDPMScheduler(T), torch.optim.AdamW(net.parameters(), lr=1e-4)
+    rate = get_cosine_schedule_with_warmup(optimizer, min(500, steps // 10), steps)
+
+    def loss(x0, y):
+        eps, t = torch.randn_like(x0), torch.randint(T, (len(x0),))
+        return F.mse_loss(net(scheduler.add_noise(x0, eps, t), t, class_labels=y).sample, eps)
+
+    rounds = train(Job(None, 16, at_once), net, loss, optimizer, rate.step, (images, labels))
+    return net, itertools.islice(rounds, steps // at_once)
+
+
+def default_lucidrains(images, steps, at_once):
+    """The network and loop of denoising-diffusion-pytorch's README with the defaults of Unet, GaussianDiffusion and
+    Trainer; width 64, as there. Returns the diffusion, its average, and rounds of `at_once` updates."""
+    from denoising_diffusion_pytorch import GaussianDiffusion, Unet
+    from ema_pytorch import EMA
+    torch.manual_seed(0)
+    net = GaussianDiffusion(Unet(dim=64), image_size=images.shape[-1], timesteps=T)
+    ema = EMA(net, beta=0.995, update_every=10)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, betas=(0.9, 0.99))
+
+    def loss(x0, y):
+        mirrored = torch.rand(len(x0), 1, 1, 1) < 0.5
+        return net((torch.where(mirrored, x0.flip(3), x0) + 1) / 2)
+
+    rounds = train(Job(None, 16, at_once), net, loss, optimizer, ema.update, (images, torch.zeros(len(images))))
+    return net, ema, itertools.islice(rounds, steps // at_once)
 
 
 def sample_diffusers(job):

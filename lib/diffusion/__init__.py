@@ -2,6 +2,8 @@
 
 The accepted names stand here, without torch, so that a plan is checked before any heavy import.
 """
+from lib import InputError
+
 SCHEDULES = ("linear", "cosine", "sigmoid", "quadratic", "linear-unscaled")
 TARGETS = ("eps", "x0", "v")
 LOSS_WEIGHTS = ("simple", "min-snr", "vlb")
@@ -10,3 +12,11 @@ SPACINGS = ("even", "quadratic", "log-snr")
 X0_HANDLINGS = ("none", "clip", "dynamic")
 PRECISIONS = ("auto", "fp32", "bf16")
 COMPILED = ("auto", "off", "default", "reduce-overhead", "max-autotune-no-cudagraphs")     # torch.compile's modes
+PATCHES = (1, 2, 4)             # sides of the squares of pixels that the network works on
+
+
+def known(parameter, name, accepted):
+    """`name`, if it is one of the accepted; else InputError, such as schedule='cosin': expected one of 'linear', ..."""
+    if name not in accepted:
+        raise InputError(f"{parameter}={name!r}: expected one of {', '.join(map(repr, accepted))}")
+    return name

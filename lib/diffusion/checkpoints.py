@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lib import DamagedError, InputError
+from lib.diffusion import PATCHES, TARGETS, known
 from lib.diffusion.schedules import from_betas
 from lib.diffusion.unet import UNet
 
@@ -41,9 +42,10 @@ def load_tensors(path):
     try:
         with safe_open(path, "pt") as file:
             tensors, metadata = {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["about"])
-    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+            known_sum = metadata.pop("sha256", None)
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{path}: expected a whole safetensors file ({error})") from None
-    if metadata.pop("sha256", None) != digest(tensors, metadata):
+    if known_sum != digest(tensors, metadata):
         raise DamagedError(f"{path}: damaged or not written by this project (its sha256 does not fit what it holds)")
     return tensors, metadata
 
@@ -74,22 +76,83 @@ def load_model(path, device="cpu"):
     """The U-Net (float32) of a file that `save_model` wrote, ready to sample, its schedule and its target.
 
     The names of its classes are its attribute `classes`. DamagedError for a damaged file, InputError for one of
-    another kind.
+    another kind: nothing is built before options, names and shapes are checked, so that the network takes no more
+    memory than the file.
     """
     tensors, meta = load_tensors(path)
-    if missing := {"unet", "schedule", "target", "classes"} - set(meta):
-        raise InputError(f"{path}: expected a trained network, but it says nothing of {', '.join(sorted(missing))}")
-    schedule = from_betas(meta["schedule"], tensors.pop("schedule.betas"))
-    model = UNet(**json.loads(meta["unet"]))
+    try:
+        options, classes, schedule = read_about(tensors, meta)
+        with torch.device("meta"):                                  # shapes without memory
+            expected = {name: p.shape for name, p in UNet(**options).state_dict().items()}
+        check_weights(tensors, expected)
+    except InputError as error:
+        raise InputError(f"{path}: expected a trained network, but {error}") from None
+    model = UNet(**options)
     model.load_state_dict(tensors)
     model.to(device, memory_format=torch.channels_last)
-    model.trained, model.classes = (schedule, meta["target"]), json.loads(meta["classes"])
+    model.trained, model.classes = (schedule, meta["target"]), classes
     return model.eval(), schedule, meta["target"]
+
+
+def whole(low, high):
+    return lambda v: type(v) is int and low <= v <= high
+
+
+def several(accepts, most=8):
+    return lambda vs: type(vs) is list and len(vs) <= most and all(map(accepts, vs))
+
+
+OPTIONS = {     # of the U-Net: what each may be, as in notebook 20's parameters
+    "image_channels": whole(1, 4),
+    "image_size": lambda v: whole(8, 64)(v) or several(whole(8, 64))(v) and len(v) == 2,
+    "num_classes": whole(1, 10_000),
+    "channels": lambda v: whole(8, 512)(v) and v % 8 == 0,
+    "channel_mult": lambda v: several(whole(1, 16))(v) and len(v) > 0,
+    "num_res_blocks": whole(1, 8),
+    "attn_resolutions": several(whole(1, 64)),
+    "dropout": lambda v: type(v) in (int, float) and 0 <= v <= 0.9,
+    "patch": lambda v: v in PATCHES,
+}
+
+
+def read_about(tensors, meta):
+    """The U-Net's options, the names of the classes and the schedule of a network's file; takes the schedule's betas
+    out of its tensors. InputError, without the file's name, for what no `save_model` writes."""
+    if missing := {"unet", "schedule", "target", "classes"} - set(meta):
+        raise InputError(f"it says nothing of {', '.join(sorted(missing))}")
+    try:
+        options, classes = json.loads(meta["unet"]), json.loads(meta["classes"])
+        options = {"patch": 1} | options                            # files from before there were patches
+    except (ValueError, TypeError, RecursionError):
+        raise InputError("its options or classes are not readable") from None
+    if differing := set(options) ^ set(OPTIONS):
+        raise InputError(f"its options lack or add {', '.join(sorted(differing))}")
+    for name, accepts in OPTIONS.items():
+        if not accepts(options[name]):
+            raise InputError(f"its option {name}={str(options[name])[:50]} is out of range")
+    if not several(lambda v: type(v) is str, options["num_classes"])(classes) or len(classes) < options["num_classes"]:
+        raise InputError(f"it does not name its {options['num_classes']} classes")
+    known("target", meta["target"], TARGETS)
+    betas = tensors.pop("schedule.betas", torch.empty(0))
+    if betas.ndim != 1 or not 2 <= len(betas) <= 10_000:
+        raise InputError("it holds no schedule of 2 to 10,000 steps")
+    return options, classes, from_betas(meta["schedule"], betas)
+
+
+def check_weights(tensors, expected):
+    """InputError unless the tensors have the expected names and shapes and hold finite numbers."""
+    if differing := set(tensors) ^ set(expected):
+        raise InputError(f"it lacks or adds {len(differing)} tensors, such as {min(differing)}")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name]:
+            raise InputError(f"its {name} is {tuple(tensor.shape)} and not {tuple(expected[name])} as its options say")
+        if not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise InputError(f"its {name} holds values that are not finite numbers")
 
 
 # ---------------------------------------------------------------- a training on its way
 class State:
-    """The file of a training's state and the one before it: model, average, optimiser, records, other tensors.
+    """The file of a training's state and the one before it: network, average, optimiser and progress.
 
     A whole file replaces the other one; whatever happens while it is written, the previous one is there.
     """
@@ -98,19 +161,20 @@ class State:
         self.path = Path(path)
         self.previous = self.path.with_name(f"{self.path.stem}.previous{self.path.suffix}")
 
-    def save(self, model, ema, optimizer, done, seconds, records, others):
-        tensors = {f"model.{k}": v for k, v in model.named_parameters()} | {f"ema.{k}": v for k, v in ema.items()}
-        for name, p in model.named_parameters():
+    def save(self, network, average, optimizer, done, seconds, records, recent):
+        """recent: tensors of one shape, of the steps since the last record."""
+        tensors = {f"recent.{k}": row for k, row in enumerate(recent)}
+        for (name, p), mean in zip(network.named_parameters(), average.parameters(), strict=True):
+            tensors |= {f"model.{name}": p, f"ema.{name}": mean}
             tensors |= {f"optimizer.{key}.{name}": value for key, value in optimizer.state[p].items()}
-        tensors |= {f"others.{k}": v for k, v in others.items()}
         fresh = self.path.with_name(f"{self.path.stem}.fresh{self.path.suffix}")
         save_tensors(fresh, tensors, {"done": done, "seconds": seconds, "records": json.dumps(records)})
         if self.path.exists():
             os.replace(self.path, self.previous)
         os.replace(fresh, self.path)
 
-    def load(self, model, ema, optimizer):
-        """Put the newest whole state back; (steps done, seconds spent, records, others), or (0, 0.0, [], {}).
+    def load(self, network, average, optimizer):
+        """Put the newest whole state back; (steps done, seconds spent, records, recent), or (0, 0.0, [], []).
 
         A damaged file is set aside, with a warning that names it.
         """
@@ -125,19 +189,21 @@ class State:
                 warnings.warn(f"{error}; it is {aside.name} now, and training goes on from the state before it, "
                               "or from the start", stacklevel=2)
                 continue
+            device = next(network.parameters()).device
             with torch.no_grad():
-                for name, p in model.named_parameters():
+                for (name, p), mean in zip(network.named_parameters(), average.parameters(), strict=True):
                     p.copy_(tensors[f"model.{name}"])
-                    ema[name].copy_(tensors[f"ema.{name}"])
+                    mean.copy_(tensors[f"ema.{name}"])
                     moments = {key: torch.empty_like(p).copy_(tensors[f"optimizer.{key}.{name}"])   # in p's memory
                                for key in ("exp_avg", "exp_avg_sq")}                # format: fused Adam asks for it
-                    counter = "cpu" if p.device.type == "mps" else p.device         # where it keeps its count
+                    counter = "cpu" if device.type == "mps" else device             # where it keeps its count
                     optimizer.state[p] = moments | {"step": tensors[f"optimizer.step.{name}"].to(counter)}
-            others = {k.removeprefix("others."): v for k, v in tensors.items() if k.startswith("others.")}
-            return int(meta["done"]), float(meta["seconds"]), json.loads(meta["records"]), others
-        return 0, 0.0, [], {}
+            count = sum(name.startswith("recent.") for name in tensors)
+            recent = [tensors[f"recent.{k}"].to(device) for k in range(count)]
+            return int(meta["done"]), float(meta["seconds"]), json.loads(meta["records"]), recent
+        return 0, 0.0, [], []
 
     def remove(self):
-        """The training has ended: its states are needed no more."""
+        """Delete the states after training."""
         for path in (self.path, self.previous):
             path.unlink(missing_ok=True)

@@ -4,9 +4,7 @@ import importlib.util
 import torch
 
 from lib import InputError
-
-PRECISIONS = ("auto", "fp32", "bf16")
-COMPILED = ("auto", "off", "default", "reduce-overhead", "max-autotune-no-cudagraphs")     # torch.compile's modes
+from lib.diffusion import COMPILED, PRECISIONS, known
 
 
 def pick_device(name="auto"):
@@ -46,10 +44,8 @@ class Forward:
     """
 
     def __init__(self, model, precision="auto", compiled="auto"):
-        if precision not in PRECISIONS:
-            raise InputError(f"precision={precision!r}: expected one of {', '.join(map(repr, PRECISIONS))}")
-        if compiled not in COMPILED:
-            raise InputError(f"compiled={compiled!r}: expected one of {', '.join(map(repr, COMPILED))}")
+        known("precision", precision, PRECISIONS)
+        known("compiled", compiled, COMPILED)
         self.device = next(model.parameters()).device
         gpu = self.device.type == "cuda"
         if precision == "auto":

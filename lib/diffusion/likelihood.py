@@ -15,7 +15,7 @@ from lib import InputError
 from lib.data.images import to_float
 from lib.diffusion.process import extract, predict_x0, q_sample
 from lib.diffusion.samplers import ImageNoise, check_trained, limit_x0
-from lib.diffusion.schedules import prior_kl
+from lib.diffusion.schedules import prior_kl, snr
 
 # CIFAR-10, unconditional. Ho et al. 2020, table 1; Nichol & Dhariwal 2021, table 2; Kingma et al. 2021, table 1.
 PUBLISHED = {"DDPM": 3.75, "improved DDPM": 2.94, "VDM": 2.64}
@@ -59,9 +59,8 @@ def bits_per_dim(model, schedule, images, labels, *, target="eps", draws=100, x0
         raise InputError(f"{len(images)} images and {draws} draws: expected at least 2 of each")
     check_trained(model, schedule, target)
     device = labels.device if not isinstance(model, torch.nn.Module) else next(model.parameters()).device
-    ac = schedule.alphas_cumprod
-    snr = ac / (1 - ac)
-    half_drop = torch.cat([torch.zeros(1, dtype=torch.float64), (snr[:-1] - snr[1:]) / 2])
+    ratio = snr(schedule)
+    half_drop = torch.cat([torch.zeros(1, dtype=torch.float64), (ratio[:-1] - ratio[1:]) / 2])
     edges = torch.linspace(1, schedule.T, min(draws, schedule.T - 1) + 1).round().long()
     last_deviation = schedule.betas[0].sqrt().item()
     per_image, priors, decoder, parts = [], [], [], []

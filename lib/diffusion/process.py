@@ -5,7 +5,8 @@ x0, xt, eps: (B, C, H, W), x0 in [-1, 1], eps standard normal; t: (B,) int64 in 
 import torch
 import torch.nn.functional as F
 
-from lib import InputError
+from lib.diffusion import LOSS_WEIGHTS, known
+from lib.diffusion.schedules import snr
 
 
 def extract(table, t, like):
@@ -33,8 +34,7 @@ TARGETS = {"eps": lambda p, q: (0 * p, 1 + 0 * q),       # Ho et al. 2020, eq. 1
 
 def coefficients(schedule, target, t, like):
     """p, q of x_t = p x0 + q eps, and a, b of the target a x0 + b eps; each (B, 1, 1, 1)."""
-    if target not in TARGETS:
-        raise InputError(f"target={target!r}: expected one of {', '.join(map(repr, TARGETS))}")
+    known("target", target, TARGETS)
     p, q = schedule.alphas_cumprod.sqrt(), (1 - schedule.alphas_cumprod).sqrt()
     return [extract(table, t, like) for table in (p, q, *TARGETS[target](p, q))]
 
@@ -82,9 +82,6 @@ def denoising_loss(model, schedule, x0, y, t, eps, target="eps"):
     return F.mse_loss(output, make_target(schedule, target, x0, t, eps), reduction="none").flatten(1).mean(1)
 
 
-WEIGHTS = ("simple", "min-snr", "vlb")
-
-
 def loss_weights(schedule, target, weight):
     """Factor of `denoising_loss` at each t, (T,) float64. InputError for an unknown target or weight.
 
@@ -97,18 +94,15 @@ def loss_weights(schedule, target, weight):
     (Nichol & Dhariwal 2021): that buys bits/dim and shorter ancestral walks for twice the outputs and a second loss;
     here DDIM and DPM-Solver++ take the short walks, and a study of classifiers asks for images.
     """
-    snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
-    x0_over_target = {"eps": 1 / snr, "x0": torch.ones_like(snr), "v": 1 / (snr + 1)}
-    if target not in x0_over_target:
-        raise InputError(f"target={target!r}: expected one of {', '.join(map(repr, TARGETS))}")
-    if weight == "simple":
-        return torch.ones_like(snr)
+    known("target", target, TARGETS)
+    ratio = snr(schedule)
+    x0_over_target = {"eps": 1 / ratio, "x0": torch.ones_like(ratio), "v": 1 / (ratio + 1)}[target]
+    if known("loss_weight", weight, LOSS_WEIGHTS) == "simple":
+        return torch.ones_like(ratio)
     if weight == "min-snr":
-        return snr.clamp(max=5) * x0_over_target[target]
-    if weight == "vlb":
-        bound = torch.cat([0.5 / schedule.betas[:1], (snr[:-1] - snr[1:]) / 2]) * x0_over_target[target]
-        return bound / bound.mean()
-    raise InputError(f"loss_weight={weight!r}: expected one of {', '.join(map(repr, WEIGHTS))}")
+        return ratio.clamp(max=5) * x0_over_target
+    bound = torch.cat([0.5 / schedule.betas[:1], (ratio[:-1] - ratio[1:]) / 2]) * x0_over_target
+    return bound / bound.mean()
 
 
 def stratified_t(B, T, generator=None):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from lib import InputError
+from lib.diffusion import SPACINGS, X0_HANDLINGS, known
 from lib.diffusion.process import predict_x0, q_posterior
 
 
@@ -89,8 +90,6 @@ def heun(predict, ac, times, x, noise):
 
 SAMPLERS = {"ancestral": walk(ancestral_step), "ancestral-large": walk(ancestral_large_step), "ddim": walk(ddim_step),
             "dpm++2m": dpmpp_2m, "heun": heun}
-SPACINGS = ("even", "quadratic", "log-snr")
-X0_HANDLINGS = ("none", "clip", "dynamic")
 
 
 def timesteps(schedule, steps, spacing="even"):
@@ -102,9 +101,7 @@ def timesteps(schedule, steps, spacing="even"):
     T = schedule.T
     if not 1 <= steps <= T:
         raise InputError(f"sample_steps={steps}: expected 1 to T={T}")
-    if spacing not in SPACINGS:
-        raise InputError(f"spacing={spacing!r}: expected one of {', '.join(map(repr, SPACINGS))}")
-    if spacing == "log-snr":
+    if known("spacing", spacing, SPACINGS) == "log-snr":
         log_snr = torch.logit(schedule.alphas_cumprod).numpy()
         times = np.interp(np.linspace(log_snr[-1], log_snr[0], steps), log_snr[::-1], np.arange(T)[::-1])
     else:
@@ -121,14 +118,12 @@ def limit_x0(x0, handling):
     none; clip: clamp to [-1, 1] (Ho et al.'s code); dynamic: clamp each image to the 99.5 % quantile of its absolute
     values if that is above 1, and divide by it (Saharia et al. 2022, arXiv 2205.11487, section 2.3).
     """
-    if handling == "clip":
+    if known("x0_handling", handling, X0_HANDLINGS) == "clip":
         return x0.clamp(-1, 1)
     if handling == "dynamic":
         limit = x0.flatten(1).abs().quantile(0.995, dim=1).clamp(min=1).view(-1, 1, 1, 1)
         return x0.clamp(-limit, limit) / limit
-    if handling == "none":
-        return x0
-    raise InputError(f"x0_handling={handling!r}: expected one of {', '.join(map(repr, X0_HANDLINGS))}")
+    return x0
 
 
 def guided(model, guidance):
@@ -176,8 +171,7 @@ def sample_steps(model, schedule, y, noise, *, target="eps", sampler="ancestral"
     InputError for an unknown name, steps outside 1..T, an eta outside 0..1, a label that the model does not know, or
     another schedule or target than the model was trained with.
     """
-    if sampler not in SAMPLERS:
-        raise InputError(f"sampler={sampler!r}: expected one of {', '.join(map(repr, SAMPLERS))}")
+    known("sampler", sampler, SAMPLERS)
     if not 0 <= eta <= (1 if sampler == "ddim" else 0):
         raise InputError(f"eta={eta}: expected 0 to 1 for the sampler 'ddim' and 0 for the others")
     check_trained(model, schedule, target)

@@ -9,6 +9,7 @@ import math
 import torch
 
 from lib import InputError
+from lib.diffusion import known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +81,7 @@ SCHEDULES = {"linear": linear_betas, "cosine": cosine_betas, "sigmoid": sigmoid_
 
 def make_schedule(name, T):
     """The schedule called `name` with T steps. InputError for another name or T < 2."""
-    if name not in SCHEDULES:
-        raise InputError(f"schedule={name!r}: expected one of {', '.join(map(repr, SCHEDULES))}")
+    known("schedule", name, SCHEDULES)
     if T < 2:
         raise InputError(f"T={T}: expected at least 2 diffusion steps")
     return from_betas(name, SCHEDULES[name](T))

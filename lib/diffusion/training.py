@@ -1,14 +1,15 @@
-"""Training loops, as generators of small records: display and logging belong to the caller.
+"""Training the network: Ho et al. 2020's algorithm 1 as a loop (`updates`), and `train_ddpm`, which makes it resumable.
 
-All randomness is a function of (seed, purpose, step), never of hidden generator state. So a training that was stopped
-and goes on from its checkpoint ends with the same weights as one that never stopped (same versions, device, threads).
+All randomness is a function of (seed, step), never of hidden generator state. So a training that was stopped and goes
+on from its checkpoint ends with the same weights as one that never stopped (same versions, device, threads).
 """
 import contextlib
+import copy
+import dataclasses
 import math
 import signal
 import threading
 import time
-import typing
 import warnings
 
 import torch
@@ -20,9 +21,50 @@ from lib.diffusion.devices import Forward
 from lib.diffusion.process import denoising_loss, loss_weights, stratified_t
 from lib.seeding import PassOrder, seed_dropout, step_generator
 
+BUCKETS = 10    # parts of 0..T-1 whose errors the history tells apart
+
 
 class Diverged(RuntimeError):
     """The loss is not finite."""
+
+
+# ---------------------------------------------------------------- the parts of an update
+class Draws:
+    """draws(step) is all that is random in an update, x0, y, t, eps: a function of (seed, step) alone.
+
+    x0, eps: (batch, C, H, W), images in [-1, 1] and standard normal noise; y: (batch,) int64; all on the network's
+    device. t: (batch,) int64 in 0..T-1, stratified, on the CPU. Labels become the null label with probability
+    `label_drop` (classifier-free guidance: Ho & Salimans 2022, algorithm 1); `flip` mirrors half of the images.
+    It also seeds the hidden generator that dropout draws from.
+    """
+
+    def __init__(self, network, schedule, images, labels, *, batch, seed=0, label_drop=0.1, flip=False):
+        self.device = next(network.parameters()).device
+        self.images, self.labels = images.to(self.device), labels.cpu()        # uint8, copied to the device once
+        self.T, self.null = schedule.T, network.num_classes
+        self.batch, self.seed, self.label_drop, self.flip = batch, seed, label_drop, flip
+        self.order = PassOrder(len(images), batch, seed)
+
+    def __call__(self, step):
+        g, index = step_generator(self.seed, "step", step), self.order(step)
+        y = torch.where(torch.rand(self.batch, generator=g) < self.label_drop, self.null, self.labels[index])
+        t = stratified_t(self.batch, self.T, g)
+        x0 = to_float(self.images[index.to(self.device)])
+        if self.device.type == "cuda":                 # one CPU core draws too slowly for a GPU
+            on_device = torch.Generator(self.device).manual_seed(int(torch.randint(2**31, (), generator=g)))
+            eps = torch.randn(x0.shape, generator=on_device, device=self.device)
+        else:
+            eps = torch.randn(x0.shape, generator=g).to(self.device)
+        seed_dropout(int(torch.randint(2**31, (), generator=g)), self.device)
+        if self.flip:
+            mirrored = (torch.rand(self.batch, generator=g) < 0.5).view(-1, 1, 1, 1).to(self.device)
+            x0 = torch.where(mirrored, x0.flip(3), x0)
+        return x0, y.to(self.device), t, eps
+
+
+def adam(network, lr):
+    """Adam (Kingma & Ba 2015), all weights in one kernel where the device has it: up to 1.4 times as fast."""
+    return torch.optim.Adam(network.parameters(), lr, fused=next(network.parameters()).device.type in ("cpu", "cuda"))
 
 
 def warmup_cosine(step, steps, warmup):
@@ -35,149 +77,56 @@ def ema_decay(step, batch, halflife_images):
     return min(0.5 ** (batch / halflife_images), (1 + step) / (10 + step))
 
 
-@contextlib.contextmanager
-def stop_asked():
-    """While inside, Ctrl-C and SIGTERM only set the yielded event, so that a loop can end between two steps.
+@torch.no_grad()
+def update_ema(average, network, decay):
+    """average <- decay * average + (1 - decay) * network, weight by weight; two networks of the same kind."""
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
 
-    Signals reach the main thread only; in another one nothing changes.
+
+def backward_in_parts(network, schedule, target, weight, drawn, at_once):
+    """Add the gradient of the mean loss over a batch to the weights, `at_once` images at a time.
+
+    weight: factor of the loss at each t, (T,) float32; drawn: x0, y, t, eps. Returns the loss, and the errors without
+    their weights, (batch,); both on the device, without gradients.
     """
-    asked, before = threading.Event(), {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, lambda *_: asked.set()) or signal.SIG_DFL
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class Alone:
-    """One process that does all of a step's work; `parallel.Member` is one of several that share it."""
-
-    first = True                                # whether it is the one that writes files
-
-    def share(self, batch):
-        """Which images of a batch are its own."""
-        return slice(0, batch)
-
-    def add(self, tensors):
-        """Replace each tensor by its sum over the processes."""
-
-    def in_turn(self, load):
-        """load(), in the first process before the others."""
-        return load()
-
-    @contextlib.contextmanager
-    def asked_to_stop(self):
-        """Yields a function of the number of steps done: whether to stop now. All processes stop at the same step."""
-        with stop_asked() as asked:
-            yield lambda done: asked.is_set()
-
-
-# ---------------------------------------------------------------- diffusion model
-BUCKETS = 10    # parts of 0..T-1 whose errors the history tells apart
-
-
-class Drawn(typing.NamedTuple):
-    """What is random in a step, of own images: x0 and noise (B, C, H, W) on the device; y, t (B,) on the CPU."""
-
-    x0: torch.Tensor
-    eps: torch.Tensor
-    y: torch.Tensor
-    t: torch.Tensor
-    dropout: int        # seed of the hidden generator
-
-
-class Draws:
-    """draws(step) is the step-th batch with all its randomness, a function of (seed, step) alone; own: a part of it."""
-
-    def __init__(self, images, labels, T, model, batch, seed, label_drop, flip, own=slice(None)):
-        self.device = next(model.parameters()).device
-        self.images, self.labels, self.T, self.null = images.to(self.device), labels.cpu(), T, model.num_classes
-        self.batch, self.seed, self.label_drop, self.flip = batch, seed, label_drop, flip
-        self.order, self.own = PassOrder(len(images), batch, seed), own
-
-    def __call__(self, step):
-        g, index = step_generator(self.seed, "step", step), self.order(step)
-        y = torch.where(torch.rand(self.batch, generator=g) < self.label_drop, self.null, self.labels[index])
-        t = stratified_t(self.batch, self.T, g)
-        x0 = to_float(self.images[index[self.own].to(self.device)])
-        shape = (self.batch, *x0.shape[1:])
-        if self.device.type == "cuda":                 # one CPU core draws too slowly for a GPU
-            on_device = torch.Generator(self.device).manual_seed(int(torch.randint(2**31, (), generator=g)))
-            eps = torch.randn(shape, generator=on_device, device=self.device)[self.own]
-        else:
-            eps = torch.randn(shape, generator=g)[self.own].to(self.device)
-        dropout = int(torch.randint(2**31, (), generator=g))
-        if self.flip:
-            mirrored = (torch.rand(self.batch, generator=g) < 0.5)[self.own].view(-1, 1, 1, 1).to(self.device)
-            x0 = torch.where(mirrored, x0.flip(3), x0)
-        return Drawn(x0, eps, y[self.own], t[self.own], dropout)
-
-
-class Gradients:
-    """gradients(optimizer, drawn) puts the gradient of the mean loss over `batch` images, those of all processes, into
-    the weights, `at_once` images at a time.
-
-    Returns the loss and the unweighted errors of its own images, on the device. Where memory is too small, `at_once` is
-    halved.
-    """
-
-    def __init__(self, forward, schedule, target, loss_weight, batch, at_once):
-        self.forward, self.schedule, self.target = forward, schedule, target
-        self.batch, self.at_once = batch, at_once
-        self.weight_of_t = loss_weights(schedule, target, loss_weight).float()
-
-    def __call__(self, optimizer, drawn):
-        while True:
-            optimizer.zero_grad(set_to_none=True)
-            seed_dropout(drawn.dropout, drawn.x0.device)
-            try:
-                parts = [self.part(drawn, slice(first, first + self.at_once))
-                         for first in range(0, len(drawn.t), self.at_once)]
-                return torch.stack([loss for loss, _ in parts]).sum(), torch.cat([errors for _, errors in parts])
-            except torch.OutOfMemoryError:
-                if self.at_once == 1:
-                    raise
-                self.at_once = math.ceil(self.at_once / 2)
-            warnings.warn(f"the device's memory is too small: {self.at_once} images at once from here on "
-                          f"(micro_batch={self.at_once} says so from the start)", stacklevel=3)
-
-    def part(self, drawn, cut):
-        x0, t = drawn.x0[cut], drawn.t[cut]
-        errors = denoising_loss(self.forward, self.schedule, x0, drawn.y[cut].to(x0.device), t, drawn.eps[cut],
-                                self.target)
-        loss = (errors * self.weight_of_t[t].to(x0.device)).sum() / self.batch
+    batch, parts = len(drawn[0]), []
+    for x0, y, t, eps in zip(*(tensor.split(at_once) for tensor in drawn), strict=True):
+        errors = denoising_loss(network, schedule, x0, y, t, eps, target)
+        loss = (errors * weight[t].to(errors.device)).sum() / batch
         loss.backward()
-        return loss.detach(), errors.detach()
+        parts.append((loss.detach(), errors.detach()))
+    losses, errors = zip(*parts, strict=True)
+    return torch.stack(losses).sum(), torch.cat(errors)
 
 
-class Recent:
-    """What happened since the last record; nothing waits for the device before it is asked for."""
+# ---------------------------------------------------------------- the loop
+def updates(forward, schedule, draws, optimizer, average, *, first, steps, lr, target, loss_weight, warmup_steps,
+            grad_clip, ema_halflife_images, micro_batch):
+    """Ho et al. 2020, algorithm 1, from step `first` on; yields (steps done, loss, norm of the gradient, errors by t).
 
-    def __init__(self, saved=None):
-        """saved: what `tensors` gave, to go on from there."""
-        self.losses, self.norms, self.by_t = (
-            list(saved[name]) if saved else [] for name in ("losses", "norms", "by_t"))
-
-    def add(self, loss, norm, by_t):
-        for known, new in ((self.losses, loss), (self.norms, norm), (self.by_t, by_t)):
-            known.append(new.detach())
-
-    def tensors(self):
-        return {name: torch.stack(known) for name, known in vars(self).items() if known}
-
-    def check(self, words):
-        """Diverged, with `words`, unless all losses and norms are finite."""
-        if self.losses and not torch.isfinite(torch.stack(self.losses + self.norms)).all():
-            raise Diverged(f"loss or gradient is not finite {words}: lower lr or grad_clip")
-
-    def means(self):
-        total, count = torch.stack(self.by_t).sum(0).tolist()
-        return {"loss": float(torch.stack(self.losses).mean()),
-                **{f"error_{k}": total[k] / count[k] if count[k] else None for k in range(BUCKETS)},
-                "grad_norm": float(torch.stack(self.norms).mean())}
+    forward: a `devices.Forward`; the other arguments are those of `train_ddpm`. Where memory is too small, the part of
+    a batch that is computed at once is halved and the step made again.
+    """
+    network, weight = forward.model, loss_weights(schedule, target, loss_weight).float()
+    step, at_once = first, micro_batch or draws.batch
+    while step < steps:
+        x0, y, t, eps = draws(step)
+        optimizer.zero_grad()
+        try:
+            loss, errors = backward_in_parts(forward, schedule, target, weight, (x0, y, t, eps), at_once)
+        except torch.OutOfMemoryError:
+            if at_once == 1:
+                raise
+            at_once = math.ceil(at_once / 2)
+            warnings.warn(f"the device's memory is too small: {at_once} images at once from here on "
+                          f"(micro_batch={at_once} says so from the start)", stacklevel=3)
+            continue
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), grad_clip)
+        optimizer.param_groups[0]["lr"] = lr * warmup_cosine(step, steps, warmup_steps)
+        optimizer.step()
+        update_ema(average, network, ema_decay(step, draws.batch, ema_halflife_images))
+        step += 1
+        yield step, loss, norm.detach(), sums_by_t(errors, t, schedule.T)
 
 
 def sums_by_t(errors, t, T):
@@ -186,90 +135,125 @@ def sums_by_t(errors, t, T):
     return sums.index_add_(1, (t * BUCKETS // T).to(errors.device), torch.stack([errors, torch.ones_like(errors)]))
 
 
-def train_ddpm(model, schedule, images, labels, *, steps, batch, lr, target="eps", loss_weight="simple",
+# ---------------------------------------------------------------- made resumable
+@contextlib.contextmanager
+def stop_asked():
+    """While inside, Ctrl-C, SIGTERM and SIGHUP only set the yielded event, so that a loop can end between two steps.
+
+    What is ignored stays so (nohup). Signals reach the main thread only; in another one nothing changes.
+    """
+    asked, before = threading.Event(), {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)                # Windows has no SIGHUP
+            if number and signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, lambda *_: asked.set()) or signal.SIG_DFL
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a training is, which its state keeps beside the weights. Only `check` and `record` wait for the device.
+
+    seconds: spent before this process; recent: loss, norm and `sums_by_t` of each step since the last record, as a row.
+    """
+
+    done: int
+    seconds: float
+    records: list
+    recent: list
+
+    def __post_init__(self):
+        self.first = self.saved = self.done
+        self.start = self.saved_at = time.monotonic()
+
+    def spent(self):
+        return self.seconds + time.monotonic() - self.start
+
+    def add(self, done, loss, norm, by_t):
+        self.done = done
+        self.recent.append(torch.cat([loss[None], norm[None], by_t.flatten()]))
+
+    def check(self, lr):
+        """Diverged unless all losses and norms since the last record are finite."""
+        if self.recent and not torch.isfinite(torch.stack(self.recent)).all():
+            kept = f"; the state of step {self.saved} is kept" if self.saved else ""
+            raise Diverged(f"loss or gradient is not finite by step {self.done} (lr {lr}){kept}: "
+                           "lower lr or grad_clip")
+
+    def record(self, batch):
+        """The next record, over the steps since the last one."""
+        rows, now = torch.stack(self.recent).cpu(), time.monotonic() - self.start
+        total, count = rows[:, 2:].sum(0).view(2, BUCKETS).tolist()
+        self.recent.clear()
+        self.records.append({
+            "done": self.done, "images": self.done * batch, "loss": float(rows[:, 0].mean()),
+            **{f"error_{k}": total[k] / count[k] if count[k] else None for k in range(BUCKETS)},
+            "grad_norm": float(rows[:, 1].mean()), "seconds": round(self.spent(), 2),
+            "images_per_second": (self.done - self.first) * batch / now})
+        return self.records[-1]
+
+
+def train_ddpm(network, schedule, images, labels, *, steps, batch, lr, target="eps", loss_weight="simple",
                warmup_steps=100, grad_clip=1.0, label_drop=0.1, ema_halflife_images=4400, flip=False, micro_batch=0,
                precision="auto", compiled="auto", seed=0, checkpoint=None, checkpoint_seconds=60,
-               checkpoint_images=10_000_000, log_every=20, team=None):
-    """Train `model` to denoise (Ho et al. 2020, algorithm 1) and leave its averaged weights in it.
+               checkpoint_images=10_000_000, log_every=20):
+    """Train `network` to denoise (Ho et al. 2020, algorithm 1) and leave its averaged weights in it.
 
-    images: (N, C, H, W) uint8; labels: (N,) int64. The images are copied to the model's device once, as uint8.
-    Labels become the null label with probability `label_drop` (classifier-free guidance); `flip` mirrors half of the
-    images. Adam, gradients clipped to norm `grad_clip`; the exponential average of the weights replaces them.
-    micro_batch: images at once (0: the whole batch); the gradients of a batch's parts are added. Where the device's
-    memory is too small, the part is halved and the step made again. precision, compiled: see `devices.Forward`.
-    checkpoint: file of the training state; written every `checkpoint_seconds` or `checkpoint_images`, and when the
-    training is stopped (Ctrl-C, SIGTERM, the generator's close); read at the start if it is there.
+    images: (N, C, H, W) uint8; labels: (N,) int64. label_drop, flip, seed: see `Draws`. Adam, gradients clipped to norm
+    `grad_clip`; the exponential average of the weights replaces them at the end.
+    micro_batch: images at once (0: the whole batch); the gradients of a batch's parts are added. precision, compiled:
+    see `devices.Forward`.
+    checkpoint: file of the training's state; written every `checkpoint_seconds` or `checkpoint_images`, and when the
+    training is stopped (Ctrl-C, SIGTERM, SIGHUP, the generator's close); read at the start if it is there.
     Yields {done, images, loss, error_0.., grad_norm, seconds, images_per_second} every `log_every` steps, loss and norm
     averaged over them; error_k is the unweighted error in the k-th of BUCKETS equal parts of 0..T-1 (None where no t
-    was drawn). A training that goes on first yields the records of its earlier part again. InputError for labels that
-    the model does not know, an unknown target, weight, precision or mode.
-    Raises Diverged when loss or gradient are not finite (looked at for each record and before each checkpoint, so that
-    a state on the disk is sound), and KeyboardInterrupt when a signal stopped it.
-    team: the processes that share each batch, see lib.parallel; all yield the same records.
+    was drawn). A training that goes on first yields the records of its earlier part again.
+    Raises InputError for labels that the network does not know, an unknown target, weight, precision or mode; Diverged
+    when loss or gradient are not finite (looked at for each record and before each checkpoint, so that a state on the
+    disk is sound); KeyboardInterrupt when a signal stopped it.
     """
-    team = team or Alone()
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < model.num_classes:
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < network.num_classes:
         raise InputError(f"labels from {int(labels.min())} to {int(labels.max())}: "
-                         f"expected 0 to {model.num_classes - 1}")
-    forward, own = Forward(model, precision, compiled), team.share(batch)
-    gradients = Gradients(forward, schedule, target, loss_weight, batch, micro_batch or own.stop - own.start)
-    draw = Draws(images, labels, schedule.T, model, batch, seed, label_drop, flip, own)
-    model.trained = (schedule, target)
-    weights = dict(model.named_parameters())
-    ema = {name: p.detach().clone() for name, p in weights.items()}
-    optimizer = torch.optim.Adam(weights.values(), lr=lr, fused=draw.device.type in ("cpu", "cuda"))
+                         f"expected 0 to {network.num_classes - 1}")
+    forward, optimizer, average = Forward(network, precision, compiled), adam(network, lr), copy.deepcopy(network)
+    draws = Draws(network, schedule, images, labels, batch=batch, seed=seed, label_drop=label_drop, flip=flip)
+    loss_weights(schedule, target, loss_weight)         # an unknown name is refused before a state is read
+    network.trained = (schedule, target)
     state = State(checkpoint) if checkpoint else None
-    first, spent, records, others = (0, 0.0, [], {}) if state is None else team.in_turn(
-        lambda: state.load(model, ema, optimizer))
-    yield from records
-    model.train()
-    done, recent, start = first, Recent({k: v.to(draw.device) for k, v in others.items()}), time.monotonic()
-    saved = {"step": first, "at": start}
-
-    def check():
-        kept = f"; the state of step {saved['step']} is kept" if saved["step"] else ""
-        recent.check(f"by step {done} (lr {lr}){kept}")
+    progress = Progress(*state.load(network, average, optimizer)) if state else Progress(0, 0.0, [], [])
+    yield from progress.records
+    network.train()
 
     def save():
-        check()
-        if team.first:
-            state.save(model, ema, optimizer, done, spent + time.monotonic() - start, records, recent.tensors())
-        saved.update(step=done, at=time.monotonic())
+        progress.check(lr)
+        state.save(network, average, optimizer, progress.done, progress.spent(), progress.records, progress.recent)
+        progress.saved, progress.saved_at = progress.done, time.monotonic()
 
-    with team.asked_to_stop() as stop:
+    with stop_asked() as stop:
         try:
-            for step in range(first, steps):
-                drawn = draw(step)
-                loss, errors = gradients(optimizer, drawn)
-                by_t = sums_by_t(errors, drawn.t, schedule.T)
-                team.add([p.grad for p in weights.values()] + [loss, by_t])
-                norm = torch.nn.utils.clip_grad_norm_(weights.values(), grad_clip)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr * warmup_cosine(step, steps, warmup_steps)
-                optimizer.step()
-                torch._foreach_lerp_(list(ema.values()), [p.detach() for p in weights.values()],
-                                     1 - ema_decay(step, batch, ema_halflife_images))
-                recent.add(loss, norm, by_t)
-                done = step + 1
-                if done % log_every == 0 or done == steps:
-                    check()
-                    seconds = time.monotonic() - start
-                    records.append({"done": done, "images": done * batch} | recent.means() | {
-                        "seconds": round(spent + seconds, 2), "images_per_second": (done - first) * batch / seconds})
-                    recent = Recent()
-                    yield records[-1]
-                due = (time.monotonic() - saved["at"] > checkpoint_seconds
-                       or (done - saved["step"]) * batch >= checkpoint_images)
-                stopping = stop(done)
-                if state and (stopping or due and done < steps):
+            for update in updates(forward, schedule, draws, optimizer, average, first=progress.done, steps=steps, lr=lr,
+                                  target=target, loss_weight=loss_weight, warmup_steps=warmup_steps,
+                                  grad_clip=grad_clip, ema_halflife_images=ema_halflife_images,
+                                  micro_batch=micro_batch):
+                progress.add(*update)
+                if progress.done % log_every == 0 or progress.done == steps:
+                    progress.check(lr)
+                    yield progress.record(batch)
+                stopping = stop.is_set()
+                due = (time.monotonic() - progress.saved_at > checkpoint_seconds
+                       or (progress.done - progress.saved) * batch >= checkpoint_images)
+                if state and (stopping or due and progress.done < steps):
                     save()
                 if stopping:
-                    raise KeyboardInterrupt(f"training stopped after step {done} of {steps}")
+                    raise KeyboardInterrupt(f"training stopped after step {progress.done} of {steps}")
         except GeneratorExit:
-            if state and saved["step"] < done:
+            if state and progress.saved < progress.done:
                 save()
             raise
-    with torch.no_grad():
-        for name, p in weights.items():
-            p.copy_(ema[name])
-    model.eval()
+    network.load_state_dict(average.state_dict())
+    network.eval()

@@ -1,7 +1,7 @@
 """The class-conditional U-Net: Ho et al. 2020, appendix B, with scale-shift conditioning (Dhariwal & Nichol 2021).
 
 Works for any image size: a level of odd size n goes down to (n+1)//2 and up to n again, and 1x1 stays 1x1, so that
-the seed paper's six-level multiplier [1,1,2,2,4,4] runs on 32x32 (32, 16, 8, 4, 2, 1) and on 12x12.
+the original paper's six-level multiplier [1,1,2,2,4,4] runs on 32x32 (32, 16, 8, 4, 2, 1) and on 12x12.
 """
 import math
 
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lib import InputError
+from lib.diffusion import PATCHES, known
 
 
 def norm(channels):
@@ -78,24 +79,31 @@ class UNet(nn.Module):
     num_classes      labels y are 0..num_classes-1; y = num_classes is the null label of classifier-free guidance
     channels         width of the first level; level i has channels * channel_mult[i]
     attn_resolutions sizes of levels that get attention, such as [16]; the middle gets it when the list is not empty
+    patch            1, 2 or 4: the network works on squares of patch x patch pixels, which become the channels of one
+                     place (pixel unshuffle, and back behind the last convolution: Shi et al. 2016, arXiv 1609.05158);
+                     at 2 a layer costs a quarter. Levels are counted on the patched grid: with patch 2, a 32x32 image's
+                     first level has size 16. InputError unless it divides both sides of the image.
     """
 
     def __init__(self, *, image_channels, image_size, num_classes, channels=64, channel_mult=(1, 2, 2, 2),
-                 num_res_blocks=2, attn_resolutions=(16,), dropout=0.0):
+                 num_res_blocks=2, attn_resolutions=(16,), dropout=0.0, patch=1):
         super().__init__()
         if channels % 8:
             raise InputError(f"channels={channels}: expected a multiple of 8 (group normalisation)")
+        sides = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
+        if any(side % known("patch", patch, PATCHES) for side in sides):
+            raise InputError(f"patch={patch}: expected a divisor of the image's sides, {' x '.join(map(str, sides))}")
         self.options = {"image_channels": image_channels, "image_size": image_size, "num_classes": num_classes,
                         "channels": channels, "channel_mult": list(channel_mult), "num_res_blocks": num_res_blocks,
-                        "attn_resolutions": list(attn_resolutions), "dropout": dropout}
-        self.num_classes, c_emb = num_classes, 4 * channels
+                        "attn_resolutions": list(attn_resolutions), "dropout": dropout, "patch": patch}
+        self.patch, self.num_classes, c_emb = patch, num_classes, 4 * channels
         frequencies = torch.exp(-math.log(10000) * torch.arange(channels // 2) / (channels // 2))
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.time = nn.Sequential(nn.Linear(channels, c_emb), nn.SiLU(), nn.Linear(c_emb, c_emb))
         self.label = nn.Embedding(num_classes + 1, c_emb)
-        self.first = nn.Conv2d(image_channels, channels, 3, padding=1)
+        self.first = nn.Conv2d(image_channels * patch**2, channels, 3, padding=1)
 
-        resolution, c, widths = max(image_size) if isinstance(image_size, tuple | list) else image_size, channels, []
+        resolution, c, widths = max(sides) // patch, channels, []
         self.down, self.shrink, self.up, self.grow = (nn.ModuleList() for _ in range(4))
         skips = [c]
         for i, mult in enumerate(channel_mult):
@@ -123,7 +131,7 @@ class UNet(nn.Module):
             if i:
                 self.grow.append(nn.Conv2d(c, c, 3, padding=1))
         self.last_norm = norm(c)
-        self.last = zero(nn.Conv2d(c, image_channels, 3, padding=1))
+        self.last = zero(nn.Conv2d(c, image_channels * patch**2, 3, padding=1))
 
     def embed(self, t, y):
         """Sinusoidal time embedding (Ho et al. 2020, appendix B) plus label embedding. (B, 4 * channels)"""
@@ -132,7 +140,7 @@ class UNet(nn.Module):
 
     def forward(self, x, t, y):
         emb = self.embed(t, y)
-        h = self.first(x)
+        h = self.first(F.pixel_unshuffle(x, self.patch) if self.patch > 1 else x)
         skips = [h]
         for i, levels in enumerate(self.down):
             for level in levels:
@@ -147,7 +155,8 @@ class UNet(nn.Module):
                 h = level(torch.cat([h, skips.pop()], 1), emb)
             if i < len(self.grow):
                 h = self.grow[i](F.interpolate(h, size=skips[-1].shape[-2:], mode="nearest"))
-        return self.last(F.silu(self.last_norm(h)))
+        h = self.last(F.silu(self.last_norm(h)))
+        return F.pixel_shuffle(h, self.patch) if self.patch > 1 else h
 
 
 def count_parameters(model):

@@ -17,6 +17,7 @@ from lib.data import DATASETS
 from lib.diffusion import (
     COMPILED,
     LOSS_WEIGHTS,
+    PATCHES,
     PRECISIONS,
     SAMPLERS,
     SCHEDULES,
@@ -101,6 +102,7 @@ class TrainConfig(Config):
     num_res_blocks: Annotated[int, between(1, 8)]
     attn_resolutions: list[int]
     dropout: Annotated[float, between(0, 0.9)]
+    patch: Annotated[int, one_of(*PATCHES)]
     label_drop: Annotated[float, between(0, 0.9)]
     steps: Annotated[int, at_least(1)]
     batch: Annotated[int, at_least(1)]

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from lib.bench import bench, peers
+from lib import InputError
+from lib.bench import bench, peers, quality
 from lib.bench.bench import CASES, parameters, run_case
+from lib.data.images import Images, Split
 
 CPU = torch.device("cpu")
 NEEDS = {"diffusers": "diffusers", "lucidrains": "denoising_diffusion_pytorch"}
@@ -19,7 +21,8 @@ SIDES = [(name, side) for name, case in CASES.items() for side in case.sides]
 @pytest.fixture(autouse=True)
 def little_work(monkeypatch):
     """Small products, and one thread: two on busy cores wait for each other."""
-    monkeypatch.setitem(bench.MATMUL, "cpu", (128, 1))
+    monkeypatch.setitem(bench.CEILING, "cpu", {"product 64": (64,), "convolution 8": (1, 8, 8)})
+    monkeypatch.setitem(bench.TIMES, "cpu", 1)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -88,7 +91,7 @@ def test_a_tiny_run_has_a_row_for_every_side_and_valid_json(tmp_path, capsys, mo
     record = json.loads(file.read_text(encoding="utf-8"))
     assert [(row["case"], row["side"]) for row in record["rows"]] == SIDES
     assert {row["side"] for row in record["rows"] if row["missing"]} >= {"lucidrains"}
-    assert {"commit", "versions", "device", "threads", "start", "load_average", "rounds", "matmul_gflops"} <= set(record)
+    assert {"commit", "versions", "device", "threads", "start", "load_average", "rounds", "ceiling_gflops"} <= set(record)
     assert record["threads"] == 1 and torch.get_num_threads() == 2
     out = capsys.readouterr().out
     assert out.count("not installed") == sum(row["missing"] for row in record["rows"]) and str(file) in out
@@ -97,6 +100,42 @@ def test_a_tiny_run_has_a_row_for_every_side_and_valid_json(tmp_path, capsys, mo
             assert row["side"] in out and row["images_per_second"] > 0 and len(row["seconds"]) == 1
             ours = next(r for r in record["rows"] if (r["case"], r["side"]) == (row["case"], "ours"))
             assert (row["images"], row["steps"]) == (ours["images"], ours["steps"])
+
+
+def test_the_ceiling_is_the_best_of_products_and_convolutions():
+    rows, rates = run_case("train-8x8", tiny(CASES["train-8x8"]), 2, CPU)
+    assert set(rates) == {"product 64", "convolution 8"}
+    ours = next(row for row in rows if row["side"] == "ours")
+    rate = ours["gflop_per_image"] * ours["images_per_second"]                 # GFLOP/s, of medians and not of pairs
+    assert ours["share_of_ceiling"] == pytest.approx(rate / max(rates.values()), rel=0.5)
+
+
+def test_time_to_quality_has_a_row_for_each_side(monkeypatch, capsys, tmp_path):
+    for module in ("diffusers", "denoising_diffusion_pytorch"):
+        monkeypatch.setitem(sys.modules, module, None)                         # as if they were not installed
+    g = torch.Generator().manual_seed(0)
+    images = Images(torch.randint(256, (40, 3, 32, 32), generator=g).to(torch.uint8), torch.arange(40) % 10,
+                    tuple("0123456789"))
+    monkeypatch.setattr(quality.data, "load", lambda name: Split(images, images, images))
+    monkeypatch.setattr(quality, "UPDATES", 1)
+    monkeypatch.setattr(quality, "IMAGES", 10)
+    monkeypatch.setattr(quality, "JUDGE", quality.JUDGE | {"widths": (8,), "steps": 3})
+    monkeypatch.setattr(quality, "TRAINING", quality.TRAINING | {"batch": 4})
+    monkeypatch.setattr(quality, "NETWORK", quality.NETWORK | {"channels": 8, "patch": 4})
+    record = bench.bench(only="quality", minutes=1e-3, file=tmp_path / "bench.json")
+    assert json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))["rows"] == record["rows"]
+    less, ours, *peers_rows = record["rows"]
+    assert (less["minutes"], ours["minutes"]) == (1e-3 / 5, 1e-3) and less["updates"] <= ours["updates"]
+    assert all(0 <= row["agreement"] <= 100 and row["frechet"] > 0 and 0 <= row["coverage"] <= 1 for row in (less, ours))
+    assert [row["missing"] for row in peers_rows] == [True, True] and "not installed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options, words", [({"minutes": 0}, "--minutes 0: expected more than 0"),
+                                            ({"only": "speed"}, "--only speed: expected one of train-32x32, .*quality"),
+                                            ({"rounds": 0}, "--rounds 0: expected 1 or more")])
+def test_what_the_bench_does_not_know_is_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        bench.bench(**options)
 
 
 def test_on_paper_more_devices_take_less_time_and_need_a_link():

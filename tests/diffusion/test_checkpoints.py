@@ -66,7 +66,7 @@ def test_a_training_that_is_left_goes_on_to_the_same_bits(tmp_path, straight, of
     assert_same(resumed(tmp_path / "state.safetensors"), straight)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
 def test_a_signal_ends_the_training_between_two_steps_and_nothing_is_lost(tmp_path, straight, number):
     seen = []
     with pytest.raises(KeyboardInterrupt, match="training stopped after step 20 of 60"):
@@ -227,3 +227,58 @@ def test_a_published_network_in_bfloat16_is_half_as_large_and_nearly_the_same(tm
     assert (tmp_path / "torch.bfloat16").stat().st_size < 0.62 * (tmp_path / "torch.float32").stat().st_size
     assert torch.equal(schedule.betas, S.betas) and next(half.parameters()).dtype == torch.float32
     torch.testing.assert_close(weights(half), weights(model), rtol=2**-8, atol=0)
+
+
+# ---------------------------------------------------------------- of another kind
+@pytest.fixture(scope="module")
+def network_file(tmp_path_factory):
+    model = net()
+    model.trained = (S, "eps")
+    path = tmp_path_factory.mktemp("network") / "network.safetensors"
+    save_model(path, model)
+    return load_tensors(path)
+
+
+def option(name, value):
+    def change(tensors, meta):
+        meta["unet"] = json.dumps(json.loads(meta["unet"]) | {name: value})
+    return change
+
+
+FOREIGN = {
+    "another file of tensors": (lambda t, m: m.clear(), "it says nothing of classes, schedule, target, unet"),
+    "no JSON": (lambda t, m: m.update(unet="{"), "its options or classes are not readable"),
+    "nested without end": (lambda t, m: m.update(unet="[" * 10**5), "its options or classes are not readable"),
+    "an option more": (option("heads", 4), "its options lack or add heads"),
+    "absurd width": (option("channels", 8 * 10**6), "its option channels=8000000 is out of range"),
+    "absurd depth": (option("channel_mult", [1] * 10**6), r"its option channel_mult=\[1, 1, .* is out of range"),
+    "wide, in range": (option("channels", 512), r"its \S+ is \(.*\) and not \(.*\) as its options say"),
+    "deep, in range": (option("num_res_blocks", 8), r"it lacks or adds \d+ tensors, such as down"),
+    "a class too many": (lambda t, m: m.update(classes='["0", "1", "2"]'), "it does not name its 2 classes"),
+    "another target": (lambda t, m: m.update(target="score"), "target='score': expected one of 'eps', 'x0', 'v'"),
+    "no schedule": (lambda t, m: t.pop("schedule.betas"), "it holds no schedule of 2 to 10,000 steps"),
+    "betas not finite": (lambda t, m: t["schedule.betas"].fill_(torch.nan), "expected each between 0 and 1, exclusive"),
+    "a weight missing": (lambda t, m: t.pop("last.bias"), "it lacks or adds 1 tensors, such as last.bias"),
+    "a weight not finite": (lambda t, m: t["last.bias"].fill_(torch.nan), "its last.bias holds values that are not finite"),
+    "a patch that does not divide": (lambda t, m: (option("image_size", 9)(t, m), option("patch", 2)(t, m)),
+                                     "patch=2: expected a divisor of the image's sides, 9 x 9"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_foreign_network_file_is_one_sentence(tmp_path, network_file, kind):
+    tensors, meta = {name: tensor.clone() for name, tensor in network_file[0].items()}, dict(network_file[1])
+    change, words = FOREIGN[kind]
+    change(tensors, meta)
+    save_tensors(tmp_path / "foreign.safetensors", tensors, meta)
+    with pytest.raises(InputError, match=rf"foreign.safetensors: expected a trained network, but .*{words}") as error:
+        load_model(tmp_path / "foreign.safetensors")
+    assert len(str(error.value)) < 400 and "\n" not in str(error.value)
+
+
+def test_a_network_saved_before_there_were_patches_loads_as_one_without(tmp_path, network_file):
+    tensors, meta = network_file[0], dict(network_file[1])
+    options = json.loads(meta["unet"])
+    del options["patch"]
+    save_tensors(tmp_path / "old.safetensors", tensors, meta | {"unet": json.dumps(options)})
+    assert load_model(tmp_path / "old.safetensors")[0].patch == 1

@@ -7,6 +7,7 @@ import torch
 from lib import InputError
 from lib.diffusion.likelihood import Bound, bin_log_probability, bits_per_dim
 from lib.diffusion.schedules import from_betas, make_schedule
+from lib.diffusion.unet import UNet
 
 S2 = 0.0625                                             # variance of the data: 4 standard deviations fit in [-1, 1]
 VALUES = torch.arange(256).double() / 127.5 - 1
@@ -104,3 +105,12 @@ def test_the_interval_narrows_with_the_root_of_the_images():
 def test_one_image_or_one_draw_is_refused(n, draws):
     with pytest.raises(InputError, match="expected at least 2 of each"):
         bound(make_schedule("linear", 50), n=n, draws=draws)
+
+
+def test_an_untrained_network_has_the_same_bound_on_pixels_and_on_patches():
+    def bits(patch):
+        net = UNet(image_channels=1, image_size=8, num_classes=2, channels=8, channel_mult=(1, 2), patch=patch)
+        *_, last = bits_per_dim(net, make_schedule("cosine", 50), gaussian_images(4), torch.zeros(4).long(), draws=5)
+        return last["bound"]
+
+    assert bits(1) == bits(2) == bits(4)

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from lib import InputError
+from lib.diffusion import LOSS_WEIGHTS
 from lib.diffusion.process import (
     TARGETS,
-    WEIGHTS,
     denoising_loss,
     extract,
     loss_weights,
@@ -82,7 +82,7 @@ def test_targets_are_what_the_papers_say():
     assert make_target(s, "v", x0, t, eps).item() == pytest.approx((p * eps - q * x0).item(), rel=1e-12)   # sec. 4
 
 
-@pytest.mark.parametrize("weight", WEIGHTS)
+@pytest.mark.parametrize("weight", LOSS_WEIGHTS)
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_weight_is_the_same_loss_for_every_target(name, weight):
     """An error d of x0 is told by each target as another error; all but `simple` weigh it alike (up to a constant)."""

@@ -11,11 +11,10 @@ import pytest
 import torch
 
 from lib import InputError
-from lib.diffusion import samplers
+from lib.diffusion import SPACINGS, samplers
 from lib.diffusion.process import make_target, predict_x0, q_posterior
 from lib.diffusion.samplers import (
     SAMPLERS,
-    SPACINGS,
     ImageNoise,
     generate,
     guided,

@@ -1,11 +1,14 @@
+import copy
+
 import pytest
 import torch
 
 from lib import InputError
 from lib.diffusion.checkpoints import load_model, save_model
+from lib.diffusion.process import denoising_loss
 from lib.diffusion.samplers import ImageNoise, sample
 from lib.diffusion.schedules import from_betas, make_schedule
-from lib.diffusion.training import Diverged, ema_decay, train_ddpm, warmup_cosine
+from lib.diffusion.training import Diverged, Draws, adam, ema_decay, train_ddpm, update_ema, warmup_cosine
 from lib.diffusion.unet import UNet
 from lib.seeding import PassOrder
 
@@ -42,6 +45,23 @@ def test_training_lowers_the_loss_from_1():
     assert records[0]["loss"] < 1.2
     assert records[-1]["loss"] < 0.6 * records[0]["loss"]
     assert records[-1]["images"] == 120 * 16
+
+
+def test_ten_plain_lines_leave_the_same_weights():
+    (images, labels), network, lr, steps, batch = toy(), net(), 2e-3, 30, 16
+    draws, optimizer, average = Draws(network, S, images, labels, batch=batch), adam(network, lr), copy.deepcopy(network)
+    for step in range(steps):
+        x0, y, t, eps = draws(step)
+        loss = denoising_loss(network, S, x0, y, t, eps, "v").mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.param_groups[0]["lr"] = lr * warmup_cosine(step, steps, warmup=5)
+        optimizer.step()
+        update_ema(average, network, ema_decay(step, batch, halflife_images=4400))
+    trained = net()
+    train(trained, steps=steps, target="v")
+    assert all(torch.equal(a, b) for a, b in zip(average.parameters(), trained.parameters(), strict=True))
 
 
 def test_the_averaged_weights_are_what_training_leaves():
@@ -175,17 +195,15 @@ def test_bfloat16_learns_what_float32_learns():
     assert rough != exact and rough == pytest.approx(exact, rel=0.02)       # bf16 has 8 bits: 0.4 % a number
 
 
-def test_a_flipped_training_sees_the_images_and_their_mirror_images(monkeypatch):
-    from lib.diffusion import training
+def test_a_flipped_training_sees_the_images_and_their_mirror_images():
     images, labels = toy()
-    draws = training.Draws(images, labels, 100, net(), 16, 0, 0.1, flip=True)
-    plain = training.Draws(images, labels, 100, net(), 16, 0, 0.1, flip=False)
+    flipped, plain = (Draws(net(), S, images, labels, batch=16, flip=flip) for flip in (True, False))
     mirrored = 0
     for step in range(20):
-        a, b = draws(step), plain(step)
-        assert torch.equal(a.eps, b.eps) and torch.equal(a.t, b.t) and torch.equal(a.y, b.y)
-        same = (a.x0 == b.x0).flatten(1).all(1)
-        assert torch.equal(a.x0[~same], b.x0[~same].flip(3))
+        (a, *others), (b, *same_others) = flipped(step), plain(step)
+        assert all(torch.equal(one, other) for one, other in zip(others, same_others, strict=True))
+        same = (a == b).flatten(1).all(1)
+        assert torch.equal(a[~same], b[~same].flip(3))
         mirrored += int((~same).sum())
     assert 120 < mirrored < 200                                             # of 320; 3.9 standard deviations are 35
 

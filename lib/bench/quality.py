@@ -1,0 +1,137 @@
+"""Time to a given quality: our recipe beside two libraries as their own pages set them up, on CIFAR-10 at 32x32.
+
+Each side trains for the same processor time on one core, on the same images; its synthetic images meet the same judge.
+A side's number of updates is set beforehand, by timing a few, because learning rates fall to the end of a training.
+"""
+import statistics
+import time
+
+import numpy as np
+import torch
+from torch import nn
+
+from lib import data
+from lib.bench import peers
+from lib.data.images import to_uint8
+from lib.diffusion.samplers import class_labels, generate
+from lib.diffusion.schedules import from_betas, make_schedule
+from lib.diffusion.training import train_ddpm
+from lib.diffusion.unet import UNet
+from lib.study.quality import density_and_coverage, frechet_distance, train_encoder
+
+NETWORK = {"patch": 2, "channels": 32, "channel_mult": (1, 2), "num_res_blocks": 2, "attn_resolutions": ()}
+TRAINING = {"batch": 64, "lr": 2e-3, "target": "v", "loss_weight": "min-snr", "warmup_steps": 200, "flip": True,
+            "ema_halflife_images": 50_000}
+SAMPLERS = ({"sampler": "dpm++2m", "steps": 20, "spacing": "log-snr"}, {"sampler": "ancestral", "steps": 40})
+JUDGE = {"widths": (32, 64, 128), "steps": 1600, "batch": 128, "lr": 3e-3, "seed": 100}
+IMAGES, UPDATES, FEWER = 500, 8, 5      # synthetic images; updates of a timed round; the goal: times fewer minutes
+
+
+# ---------------------------------------------------------------- the sides
+# Each is a function of (Images, number of updates) that gives the network that trains, an iterator that does UPDATES of
+# them at a time, and what `generate` needs of the result.
+def ours(train, steps, *, network=None, schedule="cosine", guidance=1.5, **changes):
+    torch.manual_seed(0)
+    net = UNet(image_channels=3, image_size=32, num_classes=len(train.classes), **(network or NETWORK))
+    net, table, options = net.to(memory_format=torch.channels_last), make_schedule(schedule, 1000), TRAINING | changes
+    rounds = train_ddpm(net, table, train.images, train.labels, steps=steps, log_every=UPDATES, **options)
+    return net, rounds, {"model": net, "schedule": table, "target": options["target"], "guidance": guidance}
+
+
+def diffusers(train, steps):
+    """UNet2DModel and loop of the tutorial "Train a diffusion model", with class labels; warm-up at most a tenth."""
+    net, rounds = peers.tutorial_diffusers(train.images, train.labels, steps, UPDATES)
+
+    def model(x, t, y):
+        return net(x, t, class_labels=y).sample
+
+    return net, rounds, {"model": model, "schedule": make_schedule("linear", 1000), "target": "eps"}
+
+
+def lucidrains(train, steps):
+    """denoising-diffusion-pytorch with the defaults of its Unet, GaussianDiffusion and Trainer. It knows no labels."""
+    net, ema, rounds = peers.default_lucidrains(train.images, steps, UPDATES)
+
+    def model(x, t, y):
+        return ema.ema_model.model(x, t)
+
+    return net, rounds, {"model": model, "schedule": from_betas("its own", net.betas), "target": "v"}
+
+
+# ---------------------------------------------------------------- measurement
+def train_for(side, train, seconds):
+    """What `generate` needs, and {updates, seconds, parameters} of a training of about `seconds` of processor time."""
+    _, rounds, _ = side(train, 4 * UPDATES)
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        next(rounds)
+        times.append(time.process_time() - start)
+    updates = max(1, int(seconds / statistics.median(times[1:]))) * UPDATES
+    net, rounds, result = side(train, updates)
+    start = time.process_time()
+    for _ in rounds:
+        pass
+    count = sum(p.numel() for p in net.parameters()) if isinstance(net, nn.Module) else None
+    return result, {"updates": updates, "seconds": time.process_time() - start, "parameters": count}
+
+
+def judged(judge, real, labels, images, knows_labels=True):
+    """{agreement, frechet, coverage} of synthetic images made for `labels`, beside features of real test images."""
+    features = judge.features(images)
+    agreement = 100 * (judge.probabilities(images).argmax(1) == labels.numpy()).mean() if knows_labels else None
+    return {"agreement": agreement, "frechet": frechet_distance(real, features),
+            "coverage": density_and_coverage(real[:2 * len(images)], features)[1]}
+
+
+def best_of(judge, real, result, knows_labels):
+    """The row of the sampler of SAMPLERS whose images have the least Frechet distance: no side gets a foreign one."""
+    labels, rows = class_labels(10, IMAGES // 10), []
+    for options in SAMPLERS:
+        parts = generate(labels=labels, image_shape=(3, 32, 32), batch=100, **result, **options)
+        images = to_uint8(torch.cat([part["images"] for part in parts]))
+        rows.append({"sampler": f"{options['sampler']}, {options['steps']}"}
+                    | judged(judge, real, labels, images, knows_labels))
+    return min(rows, key=lambda row: row["frechet"])
+
+
+LINE = "{:<12}{:>9}{:>10}{:>10}{:>14}{:>10}{:>10}  {:<16}{}"
+
+
+def line(row):
+    if row.get("missing"):
+        return f"{row['side']:<12}not installed"
+    agreement = "-" if row["agreement"] is None else f"{row['agreement']:.1f} %"
+    return LINE.format(row["side"], f"{row['minutes']:.2g}", f"{row['updates']:,}", f"{row['parameters'] / 1e6:.2f}",
+                       agreement, f"{row['frechet']:.1f}", f"{row['coverage']:.2f}", row["sampler"],
+                       {True: "yes", False: "NO"}.get(row.get("met"), "")).rstrip()
+
+
+def rows(minutes):
+    """Train, sample and judge each side; print a row as it comes. Returns the rows, {judge_right, frechet_floor}.
+
+    Ours has a row after minutes / FEWER and one after `minutes`, the libraries one after `minutes`. met: whether ours,
+    in FEWER times less, has no larger Frechet distance.
+    """
+    split = data.load("cifar10")
+    judge = train_encoder(split.train, **JUDGE)
+    right = (judge.probabilities(split.test.images).argmax(1) == split.test.labels.numpy()).mean()
+    real = judge.features(split.test.images)
+    half = np.random.default_rng(0).permutation(len(real))
+    floor = frechet_distance(real[half[:len(half) // 2]], real[half[-IMAGES:]])
+    print(f"judge: {100 * right:.1f} % of test images right; Frechet distance of {IMAGES} real images {floor:.2f}")
+    print(LINE.format("side", "minutes", "updates", "M param.", "agreement", "Frechet", "coverage", "sampler", "met"))
+    found = []
+    for name, side, spent in (("ours", ours, minutes / FEWER), ("ours", ours, minutes),
+                              ("diffusers", diffusers, minutes), ("lucidrains", lucidrains, minutes)):
+        row = {"side": name, "minutes": spent}
+        try:
+            result, cost = train_for(side, split.train, 60 * spent)
+            row |= cost | best_of(judge, real, result, name != "lucidrains")
+            if name != "ours":
+                row["met"] = found[0]["frechet"] <= row["frechet"]
+        except ImportError:
+            row["missing"] = True
+        found.append(row)
+        print(line(row), flush=True)
+    return found, {"judge_right": float(right), "frechet_floor": floor}
