@@ -23,7 +23,8 @@ LARGEST = 50e6      # bytes of a published network
 
 def publish(plan, network=""):
     """Copy a finished plan's report to reports/published/PLAN/, with result.json (the numbers of all runs),
-    requirements.txt, the pictures that a README shows, and the trained network named `network` in bfloat16. Returns the folder.
+    requirements.txt, the pictures that a README shows, and the trained network named `network` in bfloat16. Returns the
+    folder.
 
     InputError where a run is not finished or was made by code that no commit holds, an unknown network, or one that is
     too large.
