@@ -5,6 +5,7 @@ same images on every machine and in every later version.
 """
 import importlib
 import inspect
+import os
 
 from lib import InputError
 
@@ -43,6 +44,8 @@ def load_for(settings):
     """The Split that a training's parameters ask for: a mapping with dataset, data_dir, size, canvas, per_class and
     data_seed, such as a run's config. Errors as `load`."""
     options = {name: settings[name] for name in ("dataset", "data_dir", "size", "canvas", "per_class")}
+    if options["dataset"] == "folder":          # as for the other sets: "" is the environment's folder
+        options["data_dir"] = options["data_dir"] or os.environ.get("DREAMING_DATA_DIR", "")
     return load(**options, seed=settings["data_seed"])
 
 

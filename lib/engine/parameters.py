@@ -6,13 +6,13 @@ Papermill passes on what it is given (an unknown name, `-p T abc`); these classe
 import ast
 import dataclasses
 import difflib
-import json
 import math
+import reprlib
 import typing
-from pathlib import Path
+import unicodedata
 from typing import Annotated, NamedTuple
 
-from lib import InputError
+from lib import ROOT, InputError
 from lib.data import DATASETS
 from lib.diffusion import (
     COMPILED,
@@ -26,6 +26,9 @@ from lib.diffusion import (
     X0_HANDLINGS,
 )
 from lib.study import ARMS, CLASSIFIERS, OPTIMIZERS
+
+READS = {"train_run": "train", "generate_runs": "generate"}     # parameter: whose run(s)
+LONGEST = 300               # letters of a sentence that refuses a value
 
 
 # ---------------------------------------------------------------- what a value may be
@@ -207,6 +210,8 @@ class AblationConfig(Config):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportConfig(Config):
     plan: str
+    title: str = ""
+    about: str = ""
     runs: list[str]
     missing: list[str]
     run_dir: str
@@ -215,6 +220,10 @@ class ReportConfig(Config):
 class Step(NamedTuple):
     notebook: str
     config: type
+
+    @property
+    def file(self):
+        return ROOT / "notebooks" / f"{self.notebook}.ipynb"
 
 
 STEPS = {
@@ -229,6 +238,20 @@ STEPS = {
 
 
 # ---------------------------------------------------------------- reading and checking
+def shown(value):
+    """`value` in a few words, whatever its size: a text of megabytes, a list that holds itself."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 3, 80, 80, 40
+    text = short.repr(value)
+    return text if len(text) <= 120 else text[:119] + "\u2026"
+
+
+def one_line(text):
+    """A sentence of at most LONGEST letters."""
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else text[:LONGEST - 1] + "\u2026"
+
+
 def check(name, value, hint):
     """Raise InputError unless `value` has the annotated type (an int passes as a float) and keeps its Rule."""
     rules = [r for r in getattr(hint, "__metadata__", ()) if isinstance(r, Rule)]
@@ -237,41 +260,88 @@ def check(name, value, hint):
     if not is_a(value, base) or (items and not all(is_a(v, items[0]) for v in value)):
         kind = f"a list of {items[0].__name__}" if items else {"str": "text", "bool": "True or False"}.get(
             base.__name__, f"a number ({base.__name__})")
-        raise InputError(f"{name}={value!r} is {type(value).__name__}, expected {kind}")
+        raise InputError(f"{name}={shown(value)} is {type(value).__name__}, expected {kind}")
+    if not all(is_text(v) for v in (value if items else [value]) if isinstance(v, str)):
+        raise InputError(f"{name}={shown(value)}: expected text without control characters")
     for rule in rules:
         if not rule.accepts(value):
-            raise InputError(f"{name}={value!r}: expected {rule.accepted}")
+            raise InputError(f"{name}={shown(value)}: expected {rule.accepted}")
 
 
 def is_a(value, kind):
     if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
+        return type(value) is float and math.isfinite(value) or type(value) is int and abs(value) < 2**53
     return type(value) is kind
+
+
+def is_text(value):
+    """Whether every letter can be written to a file and shown."""
+    return all(unicodedata.category(c) not in ("Cc", "Cs") or c in "\n\t" for c in value)
 
 
 def build(cls, values):
     """The config of class `cls` with `values`; InputError for a name that it lacks, a missing one, or a bad value."""
-    names = [f.name for f in dataclasses.fields(cls)]
+    fields = {f.name: f for f in dataclasses.fields(cls)}
     for name in values:
-        if name not in names:
-            near = difflib.get_close_matches(str(name), names, 1)
-            hint = f", perhaps {near[0]!r}" if near else ""
-            raise InputError(f"unknown parameter {name!r}{hint}; accepted are {', '.join(names)}")
-    if missing := [n for n in names if n not in values]:
+        if name not in fields:
+            raise InputError(f"unknown parameter {shown(name)}{perhaps(name, fields)}; "
+                             f"accepted are {', '.join(fields)}")
+    if missing := [n for n, f in fields.items() if n not in values and f.default is dataclasses.MISSING]:
         raise InputError(f"parameter {missing[0]!r} has no value")
     return cls(**values)
 
 
-def defaults(notebook):
-    """{name: value} of the literal assignments in the notebook's cell tagged `parameters`."""
-    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
-    cell = next(c for c in cells if "parameters" in c["metadata"].get("tags", []))
-    found = {}
-    for node in ast.parse("".join(cell["source"])).body:
-        if isinstance(node, ast.Assign):
-            found[node.targets[0].id] = ast.literal_eval(node.value)
-        elif isinstance(node, ast.AnnAssign):
-            found[node.target.id] = ast.literal_eval(node.value)
+def perhaps(name, known):
+    """', perhaps NEAREST' or nothing."""
+    near = difflib.get_close_matches(str(name)[:100], [str(k) for k in known], 1)
+    return f", perhaps {near[0]!r}" if near else ""
+
+
+# ---------------------------------------------------------------- a step's notebook
+def cells(file):
+    """The cells of a notebook. InputError, naming it, where it is none: a merge conflict, text that is no JSON."""
+    import sys
+    sys.modules.setdefault("rfc3987_syntax", None)      # of jsonschema: 2 s for a grammar of web addresses
+    import nbformat
+    where = f"notebooks/{file.name}"
+    try:
+        text = file.read_text(encoding="utf-8")
+        return nbformat.reads(text, as_version=4).cells
+    except OSError as error:
+        raise InputError(f"{where}: {error.strerror}") from None
+    except Exception:                                   # nbformat lets many kinds through
+        if "\n<<<<<<<" in text or "\n>>>>>>>" in text:
+            raise InputError(f"{where}: it holds a merge conflict (<<<<<<<): choose one of the two versions") from None
+        raise InputError(f"{where}: it can't be read as a notebook; `git checkout {where}` brings back the "
+                         "committed one") from None
+
+
+def python_of(cell, where):
+    """The Python code of a cell as a syntax tree, its magics (%time, !ls, name?) as IPython calls them."""
+    from IPython.core.inputtransformer2 import TransformerManager
+    try:
+        return ast.parse(TransformerManager().transform_cell(cell.source))
+    except (SyntaxError, ValueError) as error:
+        told = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else error
+        raise InputError(f"{where}: {told}") from None
+
+
+def defaults(file):
+    """{name: value} of the assignments in the cell tagged `parameters`; InputError names notebook and cell."""
+    tagged = [(number, cell) for number, cell in enumerate(cells(file), 1)
+              if "parameters" in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        raise InputError(f"notebooks/{file.name}: {len(tagged)} cells have the tag 'parameters': expected one")
+    (number, cell), found = tagged[0], {}
+    where = f"notebooks/{file.name}, cell {number}"
+    for node in python_of(cell, where).body:
+        try:
+            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+            found[target.id] = ast.literal_eval(node.value)
+        except (AttributeError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            line = one_line(ast.unparse(node))[:80]
+            raise InputError(f"{where}: {line!r}: expected a line of the form name = value, the value a number, a text "
+                             "or a list of them") from None
     return found
 
 

@@ -1,4 +1,5 @@
 """What is published of a finished plan: its report, its numbers, its best pictures, a network to dream with."""
+import importlib.metadata
 import json
 import shutil
 from pathlib import Path
@@ -11,8 +12,9 @@ from lib.data.images import to_uint8
 from lib.diffusion.checkpoints import load_model, save_model
 from lib.diffusion.devices import Forward, limit_threads, pick_device
 from lib.diffusion.samplers import class_labels, generate
-from lib.engine import plan as plans
-from lib.report import figures, runs
+from lib.engine.plan import read_plan
+from lib.engine.stale import stale
+from lib.report import figures, results, runs
 
 FOLDER = ROOT / "reports" / "published"
 PICTURES = {"generate": "real_and_synthetic", "augment": "accuracies", "dose": "dose_response"}     # of the first run
@@ -20,19 +22,23 @@ LARGEST = 50e6      # bytes of a published network
 
 
 def publish(plan, network=""):
-    """Copy a finished plan's report to reports/published/PLAN/, with result.json (the numbers of all runs), the
-    pictures that a README shows, and the trained network named `network` in bfloat16. Returns the folder.
+    """Copy a finished plan's report to reports/published/PLAN/, with result.json (the numbers of all runs),
+    requirements.txt, the pictures that a README shows, and the trained network named `network` in bfloat16. Returns the
+    folder.
 
     InputError where a run is not finished or was made by code that no commit holds, an unknown network, or one that is
     too large.
     """
-    plan = plans.read_plan(plan)
+    plan = read_plan(plan)
+    for label, words in stale(plan).items():
+        raise InputError(f"{label} is not up to date ({words}): `python3 -m lib report {plan.name}` makes it")
     for job in plan.jobs:
-        if not plans.is_current(job):
-            raise InputError(f"{job.label} is not finished: `python3 -m lib report {plan.name}` makes it")
-        if runs.run_at(job.config.run_dir).provenance["uncommitted_changes"]:
-            raise InputError(f"{job.label} was made with changes that are in no commit: commit them, delete its "
-                             "result.json and make it again")
+        made = runs.run_at(job.config.run_dir).provenance
+        if made["commit"] in ("unknown", "none") or made["uncommitted_changes"] is not False:
+            told = "with changes that are in no commit" if made["uncommitted_changes"] is True else \
+                "where git could not tell its commit"
+            raise InputError(f"{job.label} was made {told}: commit all changes, delete its result.json and make it "
+                             "again")
     known = {job.name: job for job in plan.of("train")}
     if network and network not in known:
         raise InputError(f"network {network!r}: expected one of {', '.join(known)}")
@@ -40,8 +46,9 @@ def publish(plan, network=""):
     folder.mkdir(parents=True, exist_ok=True)
     for file in (plan.html, plan.pdf):
         shutil.copyfile(file, folder / file.name)
-    numbers = {job.label: runs.load(job.config.run_dir).metrics for job in plan.jobs}
+    numbers = {job.label: results.encode(runs.load(job.config.run_dir).result) for job in plan.jobs}
     runs.write_atomic(folder / "result.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    runs.write_atomic(folder / "requirements.txt", requirements())
     for step, picture in PICTURES.items():
         for job in plan.of(step)[:1]:
             shutil.copyfile(job.folder / "figures" / f"{picture}.png", folder / f"{picture}.png")
@@ -53,6 +60,12 @@ def publish(plan, network=""):
             file.unlink()
             raise InputError(f"network {network!r} has {size:.0f} MB: expected at most {LARGEST / 1e6:.0f} MB")
     return folder
+
+
+def requirements():
+    """The exact versions of this environment's packages, as pip reads them."""
+    found = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
+    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name != "dreaming-data")
 
 
 def networks():

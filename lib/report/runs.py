@@ -2,12 +2,15 @@
 
     reports/runs/<plan>/<step>/<name>/
       config.json      the complete parameters, written before any work
-      provenance.json  commit, versions, device, threads, upstream runs; at the end each product's sha256
+      provenance.json  commit, code, versions, device, threads, what was read of upstream runs; at the end the sha256 of
+                       each file that the run wrote
       progress.json    how far the long cell is
       history.csv      one row per logging interval
       figures/*.png    with alt text and caption in figures.json
       tables/*.csv     the result's tables
       result.json      the typed result (lib.report.results); written last: its presence means that the run is finished
+
+A run folder lies in reports/runs and nowhere else, and only a folder of a run is cleared for another.
 """
 import dataclasses
 import datetime
@@ -17,7 +20,6 @@ import json
 import math
 import os
 import platform
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -28,7 +30,6 @@ from filelock import FileLock, Timeout
 
 from lib import ROOT, DamagedError, InputError
 from lib.report import results
-from lib.report.figures import show_png, to_png
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "papermill", "nbconvert", "snakemake")
 
@@ -113,6 +114,7 @@ class Run:
 
     def figure(self, fig, name, alt, caption):
         """Show `fig` here and keep it as figures/<name>.png with its alt text and Markdown caption."""
+        from lib.report.figures import to_png
         write_atomic(self.path(f"figures/{name}.png"), to_png(fig))
         index = self.path("figures/figures.json")
         write_json(index, (read_json(index) if index.exists() else {}) | {name: {"alt": alt, "caption": caption}})
@@ -120,6 +122,7 @@ class Run:
 
     def show_figure(self, name):
         """Display figures/<name>.png with its alt text and caption."""
+        from lib.report.figures import show_png
         words = read_json(self.path("figures/figures.json"))[name]
         show_png(self.path(f"figures/{name}.png").read_bytes(), words["alt"], words["caption"])
 
@@ -142,17 +145,22 @@ class Run:
         text = results.dumps(result)
         for name, table in results.tables(result).items():
             write_atomic(self.path(f"tables/{name}.csv"), table.to_csv())
-        products = [p for p in sorted(self.folder.iterdir())
-                    if p.suffix in (".npz", ".safetensors") and not p.name.startswith(".") and "state" not in p.name]
         seconds = time.time() - datetime.datetime.fromisoformat(self.provenance["start"]).timestamp()
         write_json(self.folder / "provenance.json", self.provenance | {
-            "seconds": round(seconds, 1), "files": {p.name: sha256(p) for p in products}})
+            "seconds": round(seconds, 1), "files": {name: sha256(self.path(name)) for name in self.written()}})
         (self.folder / "progress.json").unlink(missing_ok=True)
         write_atomic(self.folder / "result.json", text)
         if lock := held.pop(self.folder, None):
             self.path(".owner").unlink(missing_ok=True)
             lock.release()                                  # its empty file stays: who waits for it may hold it open
         print(f"finished in {seconds:.0f} s: {self.name}")
+
+    def written(self):
+        """Names of the files that the run itself wrote: history, products, figures and tables; no training states."""
+        found = [p for pattern in ("history.csv", "*.npz", "*.safetensors", "figures/*", "tables/*")
+                 for p in self.folder.glob(pattern) if not p.name.startswith(".") and "state" not in p.name]
+        inside = [p for p in found if p.is_file() and p.resolve().is_relative_to(self.folder.resolve())]
+        return sorted(p.relative_to(self.folder).as_posix() for p in inside)
 
 
 def progress(records, total, unit, tell):
@@ -204,22 +212,35 @@ class Line:
 
 
 # ---------------------------------------------------------------- start, load, compare
-def start(step, config, upstream=()):
+def start(step, config, upstream=(), code=""):
     """Open the run folder of `config` ("" is the interactive run of `step`): write config.json and provenance.json.
 
     What an earlier run left there is removed, but for its training state (state-*.safetensors): an interrupted
-    training goes on from it. InputError where another process works in that folder.
+    training goes on from it. code: hash of the code that can change the result. InputError where another process works
+    in that folder, where it is no run folder, and where it holds files that no run wrote.
     """
     run = run_at(config.run_dir or f"reports/runs/interactive/{step}/default")
+    if run.folder.exists():
+        check_ours(run)
     run.folder.mkdir(parents=True, exist_ok=True)
     hold(run)
-    for old in ("result.json", "progress.json", "history.csv"):
+    for old in ("result.json", "progress.json", *run.written()):
         run.path(old).unlink(missing_ok=True)
-    for old in ("figures", "tables"):
-        shutil.rmtree(run.path(old), ignore_errors=True)
     write_json(run.path("config.json"), dataclasses.asdict(config))
-    write_json(run.path("provenance.json"), provenance(upstream))
+    write_json(run.path("provenance.json"), provenance(upstream) | {"code": code})
     return run
+
+
+def check_ours(run):
+    """InputError unless the folder is a run's: it has our provenance.json, or nothing but an executed notebook."""
+    try:
+        ours = {"start", "commit", "versions"} <= set(run.provenance)
+    except (OSError, ValueError, TypeError):
+        ours = False
+    others = [p.name for p in run.folder.iterdir() if not p.name.startswith(".") and p.name != "notebook.ipynb"]
+    if not ours and others:
+        raise InputError(f"run {run.name!r}: its folder holds files that no run wrote ({others[0]!r}): expected a new "
+                         "folder, an empty one, or one of a run")
 
 
 held = {}       # folder: the lock of a run that this process works on; the system releases it when the process ends
@@ -247,27 +268,46 @@ def config_hash(config):
 
 
 def provenance(upstream=()):
-    """Where and with what a run is made: commit, versions, device, threads, start, files of the upstream runs."""
+    """Where and with what a run is made: commit, versions, device, threads, start, what it read of upstream runs."""
     import torch
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})"
     return {
         "start": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": git("rev-parse", "--short=12", "HEAD") or "none",
-        "uncommitted_changes": bool(git("status", "--porcelain", "--", "lib", "notebooks", "reports")),
+        **commit(),
         "python": platform.python_version(),
         "versions": {p: importlib.metadata.version(p) for p in PACKAGES if found(p)},
         "system": f"{platform.system()} {platform.machine()}",
         "device": device,
         "threads": torch.get_num_threads(),
-        "upstream": {run.name: run.provenance["files"] for run in upstream},
+        "upstream": {run.name: content(run.folder) for run in upstream},
     }
 
 
-def git(*words):
+def content(folder):
+    """What tells a finished run from another one: the sha256 of its result and of its files; None if there is none."""
     try:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, timeout=20).stdout.strip()
+        return {"result": sha256(folder / "result.json"), "files": read_json(folder / "provenance.json")["files"]}
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def commit():
+    """{commit, uncommitted_changes} of the code; both "unknown" where git can't vouch for it: no git, a downloaded ZIP,
+    a repository of somebody else."""
+    top = git("rev-parse", "--show-toplevel")
+    changes = git("status", "--porcelain", "--", "lib", "notebooks", "reports", ":(exclude)reports/published")
+    if not top or Path(top).resolve() != ROOT.resolve() or changes is None:
+        return {"commit": "unknown", "uncommitted_changes": "unknown"}
+    return {"commit": git("rev-parse", "--short=12", "HEAD") or "unknown", "uncommitted_changes": bool(changes)}
+
+
+def git(*words):
+    """What git prints, None where it can't answer."""
+    try:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def found(package):
@@ -278,15 +318,23 @@ def found(package):
 
 
 def run_at(run_dir):
-    """The run in the folder `run_dir`, relative to the repository, finished or not."""
-    return Run(ROOT / run_dir)
+    """The run in the folder `run_dir` (reports/runs/<plan>/<step>/<name>, from the repository), finished or not.
+
+    InputError for a folder elsewhere, wherever links on its way lead.
+    """
+    runs = ROOT / "reports" / "runs"
+    folder = Path(os.path.normpath(ROOT / run_dir))
+    if not (folder.resolve().is_relative_to(runs.resolve()) and len(folder.parts) == len(runs.parts) + 3):
+        raise InputError(f"run_dir={str(run_dir)[:200]!r}: expected reports/runs/<plan>/<step>/<name>")
+    return Run(folder)
 
 
 def load(run_dir):
-    """The finished run in `run_dir`; InputError where there is none or where one of its files was changed."""
+    """The finished run in `run_dir`. InputError where there is none, DamagedError where a file of it was changed."""
     run = run_at(run_dir)
     if not run.finished:
         raise InputError(f"run {run.name!r}: expected a finished run, but its folder has no result.json")
+    run.result                                              # noqa: B018 (reading it checks it)
     for file, digest in run.provenance.get("files", {}).items():
         if not run.path(file).exists() or sha256(run.path(file)) != digest:
             raise DamagedError(f"run {run.name!r}: {file} is missing or damaged (its sha256 differs from the one that "

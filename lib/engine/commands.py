@@ -1,0 +1,220 @@
+"""The commands of the front door. Their packages are imported inside of them: help needs the standard library alone."""
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from lib import ROOT, InputError
+from lib.engine.environment import become
+
+ABOUT = "Does a diffusion model's synthetic data help a classifier? Call it from the repository's root."
+END = """\
+The first call makes the environment .venv: some 3 minutes, and about 6 GB on Linux. In an active virtual or conda
+environment that has the packages, that one is used.
+
+exit codes: 0 done, 1 a run or test failed (or several in several ways), 2 a value to mend and nothing started, 3 killed
+or out of memory, 4 a damaged file, 5 a training diverged, 130 stopped
+"""
+
+
+def report(arguments):
+    """Run the notebooks of a plan and assemble the report.
+
+    What is up to date is not made again. Writes reports/build/PLAN/report.html and .pdf, and reports/runs/PLAN/.
+    """
+    from lib.engine import make
+    from lib.engine.plan import read_plan
+    if arguments.data_dir:
+        os.environ["DREAMING_DATA_DIR"] = str(Path(arguments.data_dir).expanduser().absolute())
+    plan, profile = read_plan(arguments.plan), make.find_profile(arguments.profile)
+    return make.would_make(plan) if arguments.dry_run else make.make(plan, profile)
+
+
+def test(arguments):
+    """Run the tests, at most 4 minutes; what follows is passed on to pytest.
+
+    Writes only temporary files.
+    """
+    from joblib import cpu_count
+    chosen = [] if arguments.all else ["-m", "smoke or not slow"]
+    become([sys.executable, "-m", "pytest", "-n", str(cpu_count()), "--dist", "loadgroup", *chosen, *arguments.rest])
+
+
+def lab(arguments):
+    """Open JupyterLab on notebooks/10_schedules.ipynb; what follows is passed on to it.
+
+    Interactive runs write reports/runs/interactive/.
+    """
+    # not as a file to open: then the reports, outside of its folder, could not be reached
+    become([sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/10_schedules.ipynb",
+            *arguments.rest])
+
+
+def run(arguments):
+    """Run one notebook with its defaults but for the given values, seconds to minutes.
+
+    Writes reports/runs/interactive/STEP/ with the executed copy.
+    """
+    from lib.engine.kernel import NotebookFailed, run_interactive
+    from lib.engine.parameters import STEPS
+    from lib.engine.plan import in_root, parse_value
+    names = {name: step for step in STEPS for name in (step, STEPS[step].notebook)}
+    step = names.get(Path(arguments.notebook).stem)
+    if step is None:
+        raise InputError(f"notebook {arguments.notebook!r}: expected one of {', '.join(names)}")
+    values = {}
+    for word in arguments.values:
+        name, sign, value = word.partition("=")
+        if not sign:
+            raise InputError(f"{word!r}: expected NAME=VALUE")
+        values[name] = parse_value(value)
+    try:
+        print(in_root(run_interactive(step, values)))
+    except NotebookFailed as error:
+        print(f"{STEPS[step].notebook}: {error} (see its executed copy in the run folder)", file=sys.stderr)
+        return error.code
+    return 0
+
+
+def dream(arguments):
+    """Generate images with a published network, or a run's, without data and training.
+
+    Writes reports/build/dreams/NAME.png, a row for each class, and .npz.
+    """
+    from lib.engine import publish
+    from lib.engine.plan import in_root
+    for value, option, low in ((arguments.per_class, "--per-class", 1), (arguments.steps, "--steps", 1),
+                               (arguments.guidance, "--guidance", 0), (arguments.seed, "--seed", 0)):
+        if not low <= value < 2**31:
+            raise InputError(f"{option} {value}: expected at least {low}, and less than 2^31")
+
+    def track(records):
+        for record in records:
+            print(f"{record['done']} images, {record['images_per_second']:.0f} a second", flush=True)
+            yield record
+
+    for path in publish.dream(arguments.name, per_class=arguments.per_class, steps=arguments.steps,
+                              guidance=arguments.guidance, seed=arguments.seed, track=track):
+        print(in_root(path))
+    return 0
+
+
+def bench(arguments):
+    """Compare the speed of training and sampling with other libraries, some 4 minutes on a laptop.
+
+    The same work, in one run. Writes reports/build/bench/bench.json.
+    """
+    from lib.bench import bench
+    bench.bench(arguments.rounds, arguments.only, minutes=arguments.minutes)
+    return 0
+
+
+def publish(arguments):
+    """Copy a finished plan's report, numbers and pictures to reports/published/PLAN/, for a commit.
+
+    Only what a commit made is published.
+    """
+    from lib.engine import publish
+    from lib.engine.plan import in_root
+    print(in_root(publish.publish(arguments.plan, arguments.network)))
+    return 0
+
+
+def handout(arguments):
+    """Make the versions of an exercise for students and instructors, as .ipynb and PDF, in seconds.
+
+    Students get blanks, instructors solutions, executed. Writes reports/build/handouts/NOTEBOOK/.
+    """
+    from nbclient.exceptions import CellExecutionError
+
+    from lib.teaching import handouts
+    source = handouts.find(arguments.notebook)
+    try:
+        for path in handouts.make(source, ROOT / "reports" / "build" / "handouts" / source.stem):
+            print(f"  {path.relative_to(ROOT)}")
+        return 0
+    except CellExecutionError as error:
+        print(f"{source.name}: a solution or test fails: {error.ename}: {error.evalue}", file=sys.stderr)
+        return 1
+
+
+def grade(arguments):
+    """Run the tests of an exercise, hidden ones too, on students' notebooks, seconds each.
+
+    Prints a line of points for each, '-' where a person must read the answer. Their code runs with your rights.
+    """
+    from lib.teaching import handouts
+    source = handouts.find(arguments.handout)
+    for number, file in enumerate(arguments.files):
+        points = handouts.grade(source, file)
+        if number == 0:
+            print("\t".join(["file", *points, "sum"]))
+        found = ["-" if value is None else value for value in points.values()]
+        print(*[file, *found, sum(value or 0 for value in points.values())], sep="\t", flush=True)
+    return 0
+
+
+# ---------------------------------------------------------------- words
+def parser():
+    whole = argparse.ArgumentParser(prog="python3 -m lib", description=ABOUT, epilog=END, allow_abbrev=False,
+                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = whole.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(call):
+        words = call.__doc__.partition("\n")[0]
+        one = commands.add_parser(call.__name__, help=words[0].lower() + words[1:].rstrip("."), allow_abbrev=False,
+                                  description=" ".join(call.__doc__.split()))
+        one.set_defaults(call=call, passes_on=call in (test, lab))
+        return one.add_argument
+
+    plans = ", ".join(sorted(p.stem for p in (ROOT / "reports" / "plans").glob("*.yml")))
+    option = add(report)
+    option("plan", nargs="?", default="digits", metavar="PLAN",
+           help=f"one of {plans}, or the path of a .yml file; without it digits: minutes on a laptop, no download")
+    option("--data-dir", metavar="DIR",
+           help="where data sets lie or are downloaded to (else DREAMING_DATA_DIR, else the user's cache)")
+    option("--profile", default="", metavar="NAME",
+           help="where it runs: cpu, gpu (that of this machine), slurm, or a folder with a config.yaml")
+    option("-n", "--dry-run", action="store_true", help="only tell which runs would be made, and why (seconds)")
+    add(test)("--all", action="store_true", help="the slow ones too")
+    add(lab)
+    option = add(run)
+    option("notebook", metavar="NOTEBOOK", help="its file (20_train_ddpm) or step (train)")
+    option("values", nargs="*", metavar="NAME=VALUE", help="parameters of the notebook's first cell")
+    option = add(dream)
+    option("name", nargs="?", default="", metavar="NAME",
+           help="the plan of a published network, or a file model.safetensors; without it that of the largest images")
+    option("--per-class", type=int, default=8, metavar="N", help="images of each class (8)")
+    option("--steps", type=int, default=25, metavar="N", help="network calls for each (25)")
+    option("--guidance", type=float, default=1.5, metavar="G", help="how clear against how varied (1.5)")
+    option("--seed", type=int, default=0, metavar="N", help="another seed gives other images (0)")
+    option = add(bench)
+    option("--rounds", type=int, default=6, metavar="N", help="how often each side takes its turn (6)")
+    option("--only", default="", metavar="NAME",
+           help="only the cases whose name begins so: train, sample, mlp, cnn, train-8x8 ...; or quality: the time that "
+                "images of a given quality take, on CIFAR-10")
+    option("--minutes", type=float, default=13, metavar="N",
+           help="quality: processor time of a training (13); all takes some five times as long")
+    option = add(publish)
+    option("plan", metavar="PLAN", help="a finished plan")
+    option("--network", default="", metavar="NAME", help="and this trained network, for `dream`")
+    exercise = "a name in notebooks/handouts, or the path of a notebook with nbgrader's marks (ddpm_by_hand)"
+    add(handout)("notebook", nargs="?", default="ddpm_by_hand", metavar="NOTEBOOK", help=exercise)
+    option = add(grade)
+    option("files", nargs="+", metavar="FILE", help="students' notebooks")
+    option("--handout", default="ddpm_by_hand", metavar="NOTEBOOK", help=exercise)
+    return whole
+
+
+def read(words):
+    """The parsed arguments: .call is the command, .rest what it passes on. Ends the process where asked for help, and
+    for wrong words."""
+    whole = parser()
+    if not words:
+        whole.print_help()
+        sys.exit(2)
+    arguments, rest = whole.parse_known_args(words)
+    arguments.rest = rest
+    if arguments.rest and not arguments.passes_on:
+        whole.error("unknown words: " + " ".join(arguments.rest))
+    return arguments

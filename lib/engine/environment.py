@@ -1,0 +1,122 @@
+"""The environment .venv: made by the first command, from a bare Python, so with the standard library alone."""
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from lib import ROOT, InputError
+
+ENV = ROOT / ".venv"
+STACK = ("torch", "torchvision", "numpy", "pandas", "sklearn", "matplotlib", "seaborn", "papermill", "ipykernel",
+         "jupyterlab", "snakemake", "nbconvert", "ruamel.yaml", "filelock", "pytest")
+
+
+def pip_section(text):
+    """The lines of environment.yml's `pip:` list, read without a YAML library."""
+    found, indent = [], None
+    for line in text.splitlines():
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        depth = len(line) - len(line.lstrip())
+        if indent is None:
+            if re.match(r"\s*-\s*pip\s*:\s*(#.*)?$", line):
+                indent = depth
+        elif depth <= indent:
+            break
+        else:
+            found.append(re.match(r"\s*-\s+(.*?)\s*(\s#.*)?$", line).group(1).strip("'\""))
+    return found
+
+
+def wanted_packages():
+    return pip_section((ROOT / "environment.yml").read_text(encoding="utf-8"))
+
+
+def stamp():
+    """What .venv depends on: environment.yml's pip section, the project's dependencies, Python's version."""
+    import tomllib
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [wanted_packages(), project["dependencies"], project["optional-dependencies"], list(sys.version_info[:2])]
+    return hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
+
+
+def is_active():
+    """Whether Python runs in a virtual environment or in a conda environment other than base."""
+    conda = os.environ.get("CONDA_PREFIX") if os.environ.get("CONDA_DEFAULT_ENV") != "base" else None
+    return sys.prefix != sys.base_prefix or (conda is not None and Path(conda).resolve() == Path(sys.prefix).resolve())
+
+
+def make():
+    """Make .venv, or go on where an interrupted call stopped; the stamp is written last. Returns its Python."""
+    python = ENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamped, wanted = ENV / "stamp", stamp()
+    if stamped.exists() and stamped.read_text() == wanted and python.exists():
+        return python
+    free = shutil.disk_usage(ROOT).free / 1e9
+    if not ENV.exists() and free < 8:
+        raise InputError(f"{free:.1f} GB are free on the disk of {ROOT}: the environment needs about 6 GB on Linux, so "
+                         "8 GB are expected")
+    if importlib.util.find_spec("ensurepip") is None:
+        raise InputError("this Python has no ensurepip: install the package python3-venv (Debian, Ubuntu: "
+                         "apt install python3-venv) and call again")
+    print("Bringing the environment .venv up to date." if ENV.exists() else
+          "Making the environment .venv: some 3 minutes, about 6 GB on Linux, only once.", flush=True)
+    import venv
+    settings = ENV / "pyvenv.cfg"
+    same = settings.exists() and "version = {}.{}.".format(*sys.version_info) in settings.read_text()
+    if not (same and python.with_name("pip" + python.suffix).exists()):
+        venv.EnvBuilder(with_pip=True, clear=not same, symlinks=os.name != "nt").create(ENV)
+    install(python)
+    stamped.write_text(wanted)
+    return python
+
+
+def install(python):
+    """Install the packages, telling of each; InputError with pip's last lines where it fails."""
+    packages = []
+    for line in wanted_packages():
+        packages += line.split(None, 1) if line.startswith("-") else [line]
+    pip = subprocess.Popen(
+        [str(python), "-m", "pip", "install", "--progress-bar", "off", "--disable-pip-version-check", *packages],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    last = []
+    for line in pip.stdout:
+        last = last[-14:] + [line]
+        words = line.split()
+        if words[:1] in (["Collecting"], ["ERROR:"]):
+            print("  " + line.strip()[:100], flush=True)
+        elif words[:3] == ["Installing", "collected", "packages:"]:
+            print(f"  Installing (packages: {len(words) - 3})", flush=True)
+    if pip.wait():
+        raise InputError("".join(last) + "pip could not install the packages (its last lines stand above); with the "
+                         "network back, or the line mended, the same call goes on from here")
+
+
+def become(words):
+    """Run another command in place of this process."""
+    if os.name != "nt":
+        sys.stdout.flush()
+        os.execv(words[0], words)
+    sys.exit(subprocess.call(words))
+
+
+def enter(words):
+    """Go on inside an environment that has the packages: in this process if it is one, else in .venv's Python."""
+    if not is_active():
+        become([str(make()), "-m", "lib", *words])
+    missing = [name for name in STACK if not found(name)]
+    if missing:
+        raise InputError(f"the active environment {sys.prefix} lacks {', '.join(missing)}: run `python -m pip install "
+                         f"{' '.join(wanted_packages())}` in it, or deactivate it and call again")
+
+
+def found(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:             # ruamel, of ruamel.yaml
+        return False

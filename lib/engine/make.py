@@ -1,0 +1,261 @@
+"""Bring a plan up to date: decide what is to be made, let Snakemake make it, show how it goes, tell what failed."""
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lib import ROOT, InputError
+from lib.engine import gpus
+from lib.engine.plan import check_data, in_root
+from lib.engine.stale import stale
+
+# Snakemake imports nbformat, and that jsonschema, which would compile a grammar of web addresses: 2.5 s for nothing.
+SNAKEMAKE = "import sys; sys.modules['rfc3987_syntax'] = None; from snakemake.cli import main; main()"
+
+
+def find_profile(name):
+    """The folder of a profile: one of reports/profiles, or a path; "" is gpu where there is one, else cpu."""
+    folder = ROOT / "reports" / "profiles"
+    name = name or ("gpu" if gpus.names() else "cpu")
+    if name == "gpu" and not gpus.names():
+        raise InputError("profile 'gpu': expected a machine with a GPU that nvidia-smi and CUDA_VISIBLE_DEVICES name")
+    for path in (folder / name, Path(name).absolute()):
+        if (path / "config.yaml").is_file():
+            return path
+    raise InputError(f"profile {name!r}: expected one of {', '.join(sorted(p.name for p in folder.iterdir()))}, or a "
+                     "folder with a config.yaml")
+
+
+def would_make(plan):
+    """Print which runs would be made, and why."""
+    again = stale(plan)
+    for label, words in again.items():
+        print(f"{label}: {words}")
+    print(f"{len(again)} of {len(plan.jobs)} runs would be made")
+    return 0
+
+
+def make(plan, profile):
+    """Bring all runs of the plan and its report up to date; the exit code. One command at a time works on a plan.
+
+    0 means that every run is current, and the page and the PDF are those of the report's run.
+    """
+    from filelock import FileLock, Timeout
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        (plan.folder / ".lock").touch()
+    except OSError as error:
+        raise InputError(f"{plan.folder}: expected a folder that can be written ({error.strerror})") from None
+    try:
+        with FileLock(str(plan.folder / ".lock"), timeout=0):
+            return make_alone(plan, profile)
+    except Timeout:
+        raise InputError(f"another command works on the plan {plan.name}: wait for its end, or stop it") from None
+
+
+def make_alone(plan, profile):
+    again, start = stale(plan), time.time()
+    if not again:
+        print(f"plan {plan.name}: everything is up to date")
+        print_pages(plan)
+        return 0
+    check_data(plan, again)
+    minutes = f", minutes: {plan.minutes}" if plan.minutes else ""
+    print(f"plan {plan.name} ({plan.title}): {len(plan.jobs)} runs{minutes}", flush=True)
+    done, watch = run_snakemake(plan, profile, again)
+    failed = watch.failed | {label: ("the run was killed (out of memory?)", 3) for label in watch.running}
+    left = stale(plan)
+    if failed or left:
+        return explain(plan, failed, left, done)
+    seconds = ", ".join(f"{label} {seconds:.0f} s" for label, seconds in watch.seconds.items())
+    print(f"done in {time.time() - start:.0f} s: {seconds}")
+    print_pages(plan)
+    return 0
+
+
+def print_pages(plan):
+    for path in (plan.html, plan.pdf):
+        print(f"  {path.relative_to(ROOT)}")
+
+
+# ---------------------------------------------------------------- Snakemake
+def snakemake(plan, profile, labels):
+    """The command line that makes the runs `labels` of a plan, and those without a result.
+
+    Snakemake keeps no records and looks at no times: what is to be made is decided by `stale`. joblib knows a
+    container's share of the processor, Snakemake doesn't: networks with more threads than that spend their time waiting
+    for each other. On a cluster the profile decides.
+    """
+    from joblib import cpu_count
+    here = ["--cores", str(cpu_count())] if profile.name in ("cpu", "gpu") else []
+    if profile.name == "gpu":
+        here += ["--resources", f"gpu={len(gpus.names())}"]
+    return [sys.executable, "-c", SNAKEMAKE, "--snakefile", str(ROOT / "reports" / "Snakefile"), "--directory",
+            str(plan.folder), "--profile", str(profile), *here, "--config", f"plan={plan.file}",
+            "--rerun-triggers", "software-env",             # there is none: no trigger at all
+            "--forcerun", *(f"{label}/result.json" for label in labels)]
+
+
+def run_snakemake(plan, profile, labels):
+    """Run Snakemake to its end and show how it goes. Returns its exit code and the `Watch`."""
+    forget(plan)
+    events, log = plan.folder / "jobs.jsonl", plan.folder / "snakemake.log"
+    events.write_text("")
+    env = dict(os.environ, DREAMING_FRONT_DOOR=str(os.getpid()),
+               DREAMING_GPUS=",".join(gpus.names()) if profile.name == "gpu" else "")
+    with open(log, "w") as output:
+        process = subprocess.Popen(snakemake(plan, profile, labels), stdout=output, stderr=subprocess.STDOUT,
+                                   stdin=subprocess.DEVNULL, env=env, start_new_session=True)
+        watch = Watch(plan, events, len(labels))
+        try:
+            while process.poll() is None:
+                watch.look()
+                time.sleep(0.2)
+            watch.look(last=True)
+        except (KeyboardInterrupt, BrokenPipeError):
+            with contextlib.suppress(OSError):              # the terminal may be gone
+                print("\nstopping; the next call goes on from here", file=sys.stderr, flush=True)
+            stop(process, signal.SIGINT, seconds=30)        # a second Ctrl-C ends the wait
+            raise
+        finally:
+            stop(process, getattr(signal, "SIGKILL", signal.SIGTERM), seconds=5)
+    return process.returncode, watch
+
+
+def forget(plan):
+    """Remove Snakemake's records of earlier calls, and the locks of a killed one."""
+    records = plan.folder / ".snakemake"
+    if (records / "locks").exists() and any((records / "locks").iterdir()):
+        time.sleep(1.5)             # a killed command's Snakemake ends within a second (lib.processes.end_with)
+    shutil.rmtree(records, ignore_errors=True)
+
+
+def stop(process, number, seconds):
+    """Send a signal to Snakemake and all that it started; wait for the end of all (a run saves its notebook)."""
+    try:
+        if os.name == "nt":
+            process.terminate()
+            process.wait(seconds)
+            return
+        os.killpg(process.pid, number)
+        end = time.time() + seconds
+        while time.time() < end:
+            process.poll()
+            os.killpg(process.pid, 0)  # raises when none of them is left
+            time.sleep(0.05)
+    except (ProcessLookupError, PermissionError, subprocess.TimeoutExpired, KeyboardInterrupt):
+        pass
+
+
+# ---------------------------------------------------------------- failures
+def explain(plan, failed, left, done):
+    """Tell what failed and what was not made, make the report of the rest; the exit code, not 0.
+
+    failed: {label: (sentence, code)}; left: {label: why} of the runs that are not current; done: Snakemake's exit code.
+    """
+    log = plan.folder / "snakemake.log"
+    if not failed and done:
+        print(f"Snakemake stopped; the last lines of {log.relative_to(ROOT)}:", file=sys.stderr)
+        print("".join(log.read_text(errors="replace").splitlines(True)[-15:]), file=sys.stderr)
+        return 1
+    if not failed:
+        print("the plan, its code or its images changed meanwhile; the same call makes what is left:", file=sys.stderr)
+        for label, words in left.items():
+            print(f"not up to date: {label}: {words}", file=sys.stderr)
+        return 1
+    made = False
+    if "report/default" not in failed:
+        print("making the report of the runs that are there", flush=True)
+        made = partial_report(plan, failed, left)
+    for job in plan.jobs:
+        if job.label in failed:
+            see = in_root(job.notebook if job.notebook.exists() else log)
+            print(f"failed: {job.label}: {failed[job.label][0]} (see {see})", file=sys.stderr)
+        elif job.label in left and job.step not in ("ablation", "report"):
+            reads = " and ".join(u.label for u in job.upstream if u.label in left)
+            print(f"not made: {job.label}: " + (f"it reads {reads}" if reads else left[job.label]), file=sys.stderr)
+    if made:
+        print("The report shows these runs as missing:", file=sys.stderr)
+        print_pages(plan)
+    codes = {code for _, code in failed.values()}
+    return codes.pop() if len(codes) == 1 else 1
+
+
+def partial_report(plan, failed, left):
+    """Report on a plan of which the runs `left` are not current, `failed` of them by an error: the others, and those as
+    missing. Returns whether there is a report. It has other parameters than the plan's, so it is never up to date."""
+    from joblib import cpu_count
+
+    from lib.engine.kernel import run_job
+    usable = {job.label for job in plan.jobs} - set(left)
+    for job in plan.of("ablation", "report"):
+        if job.label in usable or job.label in failed:
+            continue
+        values = job.values | {"runs": [u.config.run_dir for u in job.upstream if u.label in usable]}
+        if "missing" in values:
+            values["missing"] = [u.config.run_dir for u in job.upstream if u.label not in usable]
+        if run_job(values, cpu_count()) == 0:
+            usable.add(job.label)
+    return "report/default" in usable
+
+
+# ---------------------------------------------------------------- progress
+class Watch:
+    """Shows how the runs of a plan go: one line that is rewritten on a terminal, else a line every 15 seconds."""
+
+    def __init__(self, plan, events, total):
+        self.plan, self.total, self.events = plan, total, open(events, encoding="utf-8")
+        self.running, self.seconds, self.failed = {}, {}, {}
+        self.number, self.terminal, self.shown = {}, sys.stdout.isatty(), 0
+
+    def words(self, label, words):
+        """[3/11] train/cosine ..."""
+        return f"[{self.number[label]}/{self.total}] {label} {words}"
+
+    def line(self, label, words):
+        if self.terminal:
+            print("\r" + " " * self.shown + "\r", end="")
+            self.shown = 0
+        print(self.words(label, words), flush=True)
+
+    def look(self, last=False):
+        for text in self.events:
+            event = json.loads(text)
+            label = event["job"]
+            if event["event"] == "start":
+                self.number.setdefault(label, len(self.number) + 1)      # a retry keeps its number
+                self.failed.pop(label, None)
+                self.running[label] = time.time()
+                self.line(label, "starts")
+                continue
+            self.running.pop(label, None)
+            if event["event"] == "done":
+                self.seconds[label] = event["seconds"]
+                self.line(label, f"done in {event['seconds']:.0f} s")
+            else:
+                self.failed[label] = event["error"], event["code"]
+                self.line(label, f"FAILED after {event['seconds']:.0f} s: {event['error']}")
+        if self.terminal:
+            text = " | ".join(self.words(label, self.progress(label) or f"{time.time() - since:.0f} s")
+                              for label, since in self.running.items())
+            text = text[:shutil.get_terminal_size().columns - 1]
+            print("\r" + text.ljust(self.shown), end="\n" if last and text else "", flush=True)
+            self.shown = len(text)
+            return
+        for label, since in self.running.items():
+            if time.time() - since > 15 and self.progress(label):
+                self.running[label] = time.time()
+                self.line(label, self.progress(label))
+
+    def progress(self, label):
+        """The words of the run's progress.json, '' before there is one."""
+        try:
+            file = self.plan.folder / label / "progress.json"
+            return json.loads(file.read_text(encoding="utf-8"))["line"]
+        except (OSError, ValueError, KeyError):
+            return ""

@@ -1,0 +1,399 @@
+"""What makes a run stale: its parameters, code, images, what it read; and that exit 0 means that all is current."""
+import ast
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import types
+from pathlib import Path
+
+import pytest
+import toy
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from toy import COSINE, JOBS, LINEAR, REPORT, cell, change, make_project, work_in
+
+from lib import InputError
+from lib.engine import kernel, make
+from lib.engine.plan import read_plan
+from lib.engine.stale import code_hash, imported, stale
+from lib.report import results, runs
+
+OWN = "  own: {dataset: folder, data_dir: pictures}\n"
+
+
+# ---------------------------------------------------------------- code
+CODE_CHANGES = {  # what is done: the steps whose results it can change
+    "a module that nobody imports": (lambda p: change(p / "lib/unused.py", "1", "2"), ""),
+    "a module imported by name": (lambda p: change(p / "lib/shapes.py", "from . import maths", "y = 2"), "train"),
+    "a module imported by a module": (lambda p: change(p / "lib/maths.py", "2 * x", "x + x"), "train augment"),
+    "a comment": (lambda p: change(p / "lib/maths.py", "2 * x", "2 * x  # twice"), ""),
+    "a docstring": (lambda p: change(p / "lib/maths.py", "    return", "    'Twice x.'\n    return"), ""),
+    "the engine": (lambda p: change(p / "lib/engine/plan.py", "import re", "import re, abc"), ""),
+    "how results are stored": (lambda p: change(p / "lib/report/results.py", "import json", "import json, abc"),
+                               "schedules ablation report"),
+    "a new file in lib": (lambda p: (p / "lib/new.py").write_text("x = 1"), ""),
+    "a code cell": (lambda p: cell(p, "30_generate", 3, "x = 1"), "generate"),
+    "a magic": (lambda p: cell(p, "10_schedules", 3, "%matplotlib inline\n"), "schedules"),
+    "a default": (lambda p: cell(p, "20_train_ddpm", 0, toy.PARAMETERS["20_train_ddpm"].replace("10", "11")), ""),
+    "prose": (lambda p: cell(p, "20_train_ddpm", 1, "Other words."), ""),
+    "prose that the report shows": (lambda p: cell(p, "90_report", 1, "Other words."), "report"),
+    "how the report is made": (lambda p: change(p / "lib/report/page.py", "title +", "title * 2 +"), "report"),
+}
+
+
+@pytest.mark.parametrize("what", CODE_CHANGES)
+def test_a_change_of_code_concerns_the_steps_that_use_it(project, what):
+    act, steps = CODE_CHANGES[what]
+    before = {step: code_hash(step) for step in toy.stale.STEPS}
+    act(project)
+    assert {step for step in before if code_hash(step) != before[step]} == set(steps.split())
+
+
+def test_an_explorer_costs_no_run(project):
+    before = {step: code_hash(step) for step in toy.stale.STEPS}
+    for name in ("20_train_ddpm", "90_report"):
+        book = json.loads((project / f"notebooks/{name}.ipynb").read_text())
+        for kind, source in (("markdown", "## Explore"), ("code", "from lib import shapes\n\nshapes.explore()")):
+            extra = {"outputs": [], "execution_count": None} if kind == "code" else {}
+            book["cells"].append({"cell_type": kind, "id": kind, "metadata": {"tags": ["explorer"]}, "source": source} | extra)
+        (project / f"notebooks/{name}.ipynb").write_text(json.dumps(book))
+    assert {step: code_hash(step) for step in before} == before
+
+
+def test_every_way_to_import_a_module_of_lib_is_found():
+    tree = ast.parse("import lib.a\nimport lib.b as b, numpy\nfrom lib import c, d\nfrom .e import f\nfrom . import g")
+    assert {"lib.a", "lib.b", "lib.c", "lib.d", "lib.e", "lib.g"} <= imported(tree)
+    assert {"lib.data.x", "lib.y"} <= imported(ast.parse("from .x import f\nfrom .. import y"), "lib.data")
+    named = imported(ast.parse("importlib.import_module(f'lib.data.{name}')"))
+    assert {"lib.data.digits", "lib.data.official", "lib.data.folders"} <= named
+
+
+@pytest.mark.parametrize("source, told", [
+    ("%%html\n<b>", None), ("%time x = 1", None), ("!pip list", None), ("x?", None), ("x = 1 +", "line 1: invalid syntax")])
+def test_magics_of_a_student_are_code_and_a_mistake_is_named_with_its_cell(project, source, told):
+    cell(project, "30_generate", 3, source)
+    if told is None:
+        assert code_hash("generate")
+    else:
+        with pytest.raises(InputError, match=f"^notebooks/30_generate.ipynb, cell 4: {told}$"):
+            code_hash("generate")
+
+
+# ---------------------------------------------------------------- a finished plan, and what a change makes again
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A toy project whose plan was reported on once, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        world = World(make_project(tmp_path_factory.mktemp("made") / "p"), patch)
+        assert world.call() == 0, world.said
+    return world.folder
+
+
+@pytest.fixture
+def world(made, tmp_path, monkeypatch):
+    return World(Path(shutil.copytree(made, tmp_path / "copy")), monkeypatch)
+
+
+class World:
+    """A toy project, the command `report tiny` in it with runs in this process, and what its results ought to be."""
+
+    def __init__(self, folder, patch):
+        self.patch, self.failing, self.interrupt = patch, set(), None
+        toy.be_quick(patch)
+        patch.setattr(make, "run_snakemake", self.run_all)
+        patch.setattr(kernel, "run_notebook", self.run_notebook)
+        patch.setitem(__import__("sys").modules, "lib.report.page", types.SimpleNamespace(write_html=self.write_html))
+        patch.setitem(__import__("sys").modules, "lib.report.pdf", types.SimpleNamespace(
+            write_pdf=lambda html, pdf: pdf.write_bytes(b"%PDF" + html.read_bytes())))
+        self.move(folder)
+
+    def move(self, folder):
+        self.folder = folder
+        work_in(folder, self.patch)
+
+    # ---- the command
+    def call(self):
+        """The exit code of `report tiny`; 130 where it was interrupted. self.said: what it printed."""
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            try:
+                code = make.make(read_plan("tiny"), make.find_profile("cpu"))
+            except InputError as error:
+                print(error)
+                code = error.code
+            except KeyboardInterrupt:
+                code = 130
+        self.said = said.getvalue()
+        for lock in runs.held.values():                     # the processes of the runs have ended
+            lock.release()
+        runs.held.clear()
+        return code
+
+    def run_all(self, plan, profile, labels):
+        """As Snakemake: the asked ones and those without a result, in order; none that reads a failed one."""
+        failed, self.made = {}, []
+        for job in plan.jobs:
+            if job.label not in labels and (job.folder / "result.json").exists():
+                continue
+            if all(u.label not in failed and (u.folder / "result.json").exists() for u in job.upstream):
+                code = kernel.run_job(job.values)
+                self.made.append(job.label)
+            else:
+                code = None
+            if code:
+                failed[job.label] = ("words", code)
+            if code != 0:
+                (job.folder / "result.json").unlink(missing_ok=True)
+        return bool(failed), types.SimpleNamespace(failed=failed, running={}, seconds={})
+
+    def run_notebook(self, file, out, values):
+        label = "/".join(out.parts[-3:-1])
+        if label in self.failing:
+            self.failing.discard(label)
+            raise kernel.NotebookFailed("it failed")
+        if self.interrupt == (label, "before"):
+            raise KeyboardInterrupt
+        out.parent.mkdir(parents=True, exist_ok=True)
+        run = toy.run_here(self.folder, values, *self.beside(label.split("/")[0], values))
+        if self.interrupt == (label, "during"):
+            run.path("result.json").unlink()
+        if self.interrupt and self.interrupt[0] == label:
+            raise KeyboardInterrupt
+
+    @staticmethod
+    def write_html(notebooks, html, title):
+        html.write_text(title + notebooks[0].read_text())
+
+    # ---- what ought to be there, from the plan's text, the code and the pictures alone
+    def beside(self, step, values):
+        """What a result depends on besides parameters and what is read: a constant of the code, the pictures."""
+        names = {}
+        exec((self.folder / "lib/maths.py").read_text(), names)
+        factor = names["FACTOR"] if step in ("train", "augment") else 0
+        files = sorted((self.folder / values["data_dir"]).iterdir()) if values.get("dataset") == "folder" else []
+        told = "".join(file.name + file.read_text() for file in files)
+        return factor, hashlib.sha256(told.encode()).hexdigest() if step == "train" else ""
+
+    def numbers(self):
+        """{label: the number that a run made now would have}."""
+        work, found = {}, {}
+        exec(toy.WORK, work)
+        for job in (plan := read_plan("tiny")).jobs:
+            factor, split = self.beside(job.step, job.values)
+            found[job.label] = work["number"](job.step, job.values, [found[u.label] for u in job.upstream], factor, split)
+        return plan, found
+
+    def check(self):
+        plan, numbers = self.numbers()
+        for job in plan.jobs:
+            text = (job.folder / "result.json").read_text()
+            assert results.loads(text, "").number == numbers[job.label], job.label
+        page = plan.title + numbers["report/default"]
+        assert plan.html.read_text() == page and plan.pdf.read_bytes() == b"%PDF" + page.encode()
+        assert not stale(plan)
+
+
+def in_plan(old, new):
+    return lambda project: change(project / "reports/plans/tiny.yml", old, new)
+
+
+def touch_all(project):
+    for k, file in enumerate(sorted(project.rglob("*"))):
+        os.utime(file, (10**9 + (k * 7919) % 10**6,) * 2)
+
+
+CHANGES = {  # what is done to the finished project: the runs that are made again
+    "nothing": (lambda p: None, set()),
+    "schedule": (in_plan("schedule: linear, lr", "schedule: cosine, lr"), LINEAR),
+    "the same lr": (in_plan("lr: 1e-4", "lr: 0.0001"), set()),
+    "seed": (in_plan("seed: 7", "seed: 8"), set(JOBS) - {"schedules/default"}),
+    "images": (in_plan("images: 6", "images: 7"), COSINE - {"train/cosine"}),
+    "train_run": (in_plan("cosine: {train_run: cosine,", "cosine: {train_run: linear,"), COSINE - {"train/cosine"}),
+    "widths": (in_plan("[8, 8]", "[8, 9]"), {"augment/cosine"} | REPORT),
+    "T": (in_plan("train:\n", "schedules: {default: {T: 200}}\ntrain:\n"), {"schedules/default", "report/default"}),
+    "title": (in_plan("A tiny plan", "A small plan"), {"report/default"}),
+    "a new run": (in_plan("augment:\n", "augment:\n  wide: {generate_runs: [linear]}\n"), {"augment/wide"} | REPORT),
+    "a run less": (in_plan("  cosine: {generate_runs: [cosine], widths: [8, 8]}\n", ""), REPORT),
+    "code of one notebook": (lambda p: cell(p, "40_augment", 3, "from lib import maths\nfactor = 3"),
+                             {"augment/linear", "augment/cosine"} | REPORT),
+    "a module of two notebooks": (lambda p: change(p / "lib/maths.py", "2 * x", "x + x"), set(JOBS) - {"schedules/default"}),
+    "words, outputs, times": (lambda p: (cell(p, "20_train_ddpm", 1, "Other words."), touch_all(p)), set()),
+    "a deleted PDF": (lambda p: (p / "reports/build/tiny/report.pdf").unlink(), {"report/default"}),
+    "another page": (lambda p: (p / "reports/build/tiny/report.html").write_text("x"), {"report/default"}),
+    "a deleted notebook": (lambda p: (p / "reports/runs/tiny/schedules/default/notebook.ipynb").unlink(),
+                           {"schedules/default", "report/default"}),
+    "a deleted result": (lambda p: (p / "reports/runs/tiny/generate/linear/result.json").unlink(), LINEAR - {"train/linear"}),
+    "a result changed by hand": (lambda p: change(p / "reports/runs/tiny/train/linear/result.json", '"number": "', '"number": "0'),
+                                 LINEAR),
+    "a record that lacks what was read": (lambda p: change(p / "reports/runs/tiny/augment/linear/provenance.json", "upstream", "x"),
+                                          {"augment/linear"} | REPORT),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_makes_again_what_it_concerns_and_no_more(world, what):
+    act, concerned = CHANGES[what]
+    act(world.folder)
+    assert set(stale(read_plan("tiny"))) == concerned
+    assert world.call() == 0, world.said
+    assert set(world.made if concerned else []) == concerned
+    assert not stale(read_plan("tiny"))
+
+
+def test_a_run_made_again_alone_makes_stale_what_read_it(world):
+    change(world.folder / "lib/maths.py", "FACTOR = 2", "FACTOR = 3")
+    (job,) = [j for j in read_plan("tiny").jobs if j.label == "train/linear"]
+    assert kernel.run_job(job.values) == 0                                  # by Snakemake, say, without the command
+    change(world.folder / "lib/maths.py", "FACTOR = 3", "FACTOR = 2")
+    assert stale(read_plan("tiny"))["train/linear"] == "its code has changed"
+    assert kernel.run_job(job.values) == 0                                  # the same bits as before: all is current again
+    assert not stale(read_plan("tiny"))
+
+
+def test_what_was_made_from_other_results_is_not_current(world):
+    folder = world.folder / "reports/runs/tiny/train/linear"
+    file = json.loads((folder / "result.json").read_text())
+    toy_type = results.STEPS["Toy"]
+    (folder / "result.json").write_text(results.dumps(toy_type("another", file["result"]["split"])))
+    found = stale(read_plan("tiny"))
+    assert set(found) == LINEAR - {"train/linear"} and found["generate/linear"] == "it was made from other results"
+    assert found["augment/linear"] == "it reads generate/linear"
+
+
+def test_pictures_that_were_added_make_the_training_stale(world):
+    (world.folder / "pictures").mkdir()
+    (world.folder / "pictures/a.txt").write_text("a cat")
+    change(world.folder / "reports/plans/tiny.yml", "generate:\n", OWN + "generate:\n")
+    assert world.call() == 0 and "train/own" in world.made, world.said
+    assert not stale(read_plan("tiny"))
+    (world.folder / "pictures/b.txt").write_text("a dog")
+    assert stale(read_plan("tiny")) == {"train/own": "its images have changed", "ablation/default": "it reads train/own",
+                                        "report/default": "it reads train/own, ablation/default"}
+
+
+def test_a_dry_run_says_why(project, capsys, monkeypatch):
+    plan, world = read_plan("tiny"), World(project, monkeypatch)
+    assert set(stale(plan).values()) == {"not made yet"}
+    world.interrupt = ("train/cosine", "during")
+    assert world.call() == 130
+    change(project / "reports/plans/tiny.yml", "lr: 1e-4", "lr: 2e-4")
+    assert make.would_make(read_plan("tiny")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["train/linear: lr was 0.0001 and is 0.0002", "train/cosine: not finished", "generate/linear: not made yet"]
+    assert lines[-1] == "8 of 9 runs would be made"
+
+
+def test_a_failed_run_leaves_a_report_of_the_rest_that_is_never_taken_for_the_whole(world):
+    in_plan("lr: 1e-4", "lr: 2e-4")(world.folder)
+    world.failing = {"train/linear"}
+    assert world.call() == 1 and "The report shows these runs as missing" in world.said
+    assert (world.folder / "reports/build/tiny/report.html").exists()
+    assert set(stale(read_plan("tiny"))) == LINEAR
+    assert world.call() == 0 and set(world.made) == LINEAR
+    world.check()
+
+
+# ---------------------------------------------------------------- whatever happens, 0 means that all is current
+class Story(RuleBasedStateMachine):
+    """Faults, changes and calls in any order, on a toy project with own pictures. What ought to be there is computed
+    anew from the plan, the code and the pictures, by nothing that the engine uses."""
+
+    @initialize()
+    def begin(self):
+        self.patch = pytest.MonkeyPatch()
+        self.place = Path(tempfile.mkdtemp(prefix="story-"))
+        self.copies, self.calm = 0, False
+        self.world = World(Path(shutil.copytree(Story.made, self.place / "p0")), self.patch)
+        (self.world.folder / "pictures").mkdir()
+        (self.world.folder / "pictures/a.txt").write_text("a cat")
+        change(self.world.folder / "reports/plans/tiny.yml", "generate:\n", OWN + "generate:\n")
+
+    def teardown(self):
+        if hasattr(self, "patch"):
+            self.patch.undo()
+            shutil.rmtree(self.place)
+
+    @rule(seed=st.sampled_from([7, 8]), images=st.sampled_from([6, 7]), title=st.sampled_from(["A tiny plan", "12:30 {x}"]),
+          widths=st.sampled_from(["[8, 8]", "[9]"]))
+    def change_the_plan(self, seed, images, title, widths):
+        text = toy.PLAN.replace("seed: 7", f"seed: {seed}").replace("images: 6", f"images: {images}")
+        text = text.replace("A tiny plan", title).replace("[8, 8]", widths).replace("generate:\n", OWN + "generate:\n")
+        (self.world.folder / "reports/plans/tiny.yml").write_text(text)
+
+    @rule(factor=st.sampled_from([2, 3]))
+    def change_the_code(self, factor):
+        (self.world.folder / "lib/maths.py").write_text(f"FACTOR = {factor}\n")
+
+    @rule(words=st.sampled_from(["a cat", "a dog"]))
+    def change_a_picture(self, words):
+        (self.world.folder / "pictures/a.txt").write_text(words)
+
+    @rule(label=st.sampled_from([*JOBS, "train/own"]))
+    def fail_next(self, label):
+        self.world.failing.add(label)
+
+    @rule(label=st.sampled_from(JOBS), when=st.sampled_from(["before", "during", "after"]))
+    def interrupt_next(self, label, when):
+        self.world.interrupt = label, when
+
+    @rule(data=st.data())
+    def delete_or_cut_a_file(self, data):
+        files = [p for name in ("runs", "build") for p in sorted((self.world.folder / "reports" / name).rglob("*"))
+                 if p.is_file() and p.name != ".lock"]
+        if files:
+            file = data.draw(st.sampled_from(files))
+            if data.draw(st.booleans()):
+                file.unlink()
+            else:
+                file.write_bytes(file.read_bytes()[:-3])
+
+    @rule(seed=st.integers(0, 99))
+    def shuffle_the_times(self, seed):
+        for k, file in enumerate(sorted(self.world.folder.rglob("*"))):
+            os.utime(file, (10**9 + (k * 7919 + seed * 104729) % 10**6,) * 2)
+
+    @rule()
+    def copy_the_project(self):
+        self.copies += 1
+        self.world.move(Path(shutil.copytree(self.world.folder, self.place / f"p{self.copies}")))
+
+    @rule()
+    @precondition(lambda self: self.world.failing or self.world.interrupt)
+    def calm_down(self):
+        self.world.failing, self.world.interrupt = set(), None
+
+    @rule()
+    def call(self):
+        trouble = bool(self.world.failing or self.world.interrupt)
+        code = self.world.call()
+        assert code in ((0, 1, 130) if trouble else (0,)), self.world.said
+        if code == 0:
+            self.world.check()
+            assert self.world.call() == 0 and "everything is up to date" in self.world.said
+        self.world.interrupt = None if code == 130 else self.world.interrupt
+
+
+@pytest.fixture
+def story(made):
+    Story.made = made
+    return Story
+
+
+def run_stories(story, examples):
+    from hypothesis.stateful import run_state_machine_as_test
+    run_state_machine_as_test(story, settings=settings(max_examples=examples, stateful_step_count=20, deadline=None,
+                                                       derandomize=True, database=None))
+
+
+def test_whatever_happened_exit_0_means_that_every_run_is_current(story):
+    run_stories(story, 25)
+
+
+@pytest.mark.slow
+def test_the_same_in_500_stories(story):
+    run_stories(story, 500)
