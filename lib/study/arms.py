@@ -1,8 +1,8 @@
 """The study: arms that differ in their training images and in nothing else.
 
 Every arm takes the same number of steps at the same batch size, from the same weights and in the same order of images
-(one arm, named so, takes the seed paper's fewer). What is chosen, is chosen on validation images; the test is sealed,
-and each arm opens it once.
+(one arm, named so, takes the original paper's fewer). What is chosen, is chosen on validation images; the test is
+sealed, and each arm opens it once.
 """
 import dataclasses
 from typing import NamedTuple
@@ -15,9 +15,11 @@ from lib import InputError
 from lib.data import augmentations
 from lib.data.images import Images, join, select, to_float, to_uint8
 from lib.diffusion import devices
-from lib.study import classifiers, quality, statistics
+from lib.study import CLASSICAL, classifiers, quality, statistics
+from lib.study.results import ArmResult, Contrast, RateChange
 
 WATCHED = 2000      # validation images that a curve is drawn from
+MIXED, EQUAL_EPOCHS = "real + synthetic", "real, equal epochs"
 
 
 class SealedTest:
@@ -201,36 +203,87 @@ def accuracies(model, images):
     return statistics.accuracy(classifiers.predict(model, images.images).numpy(), images.labels.numpy())
 
 
-def choose(candidates, validation, track=lambda records, total: records):
-    """The candidate whose networks are the best on validation images. candidates: {name: (Arm, Recipe)}.
+class Choices:
+    """What a study chooses, each on validation images alone, and the table of it. track: as in `fit`."""
 
-    Returns its name (the first of equals), {name: Fit} and {name: mean validation accuracy in percent}.
-    """
-    fits = {name: fit(arm, recipe, validation, track) for name, (arm, recipe) in candidates.items()}
-    scores = {name: float(f.validation.mean()) for name, f in fits.items()}
-    name = max(scores, key=scores.get)
-    return name, fits, scores
+    def __init__(self, validation, track=lambda records, total: records):
+        self.validation, self.track, self.rows = validation, track, []
+
+    def best(self, what, candidates):
+        """The candidate whose networks are the best on validation images by their mean, the first of equals.
+
+        candidates: {name: (Arm, Recipe)}. Returns its name and {name: Fit} of all.
+        """
+        fits = {name: fit(arm, recipe, self.validation, self.track) for name, (arm, recipe) in candidates.items()}
+        taken = max(fits, key=lambda name: fits[name].validation.mean())
+        told = ", ".join(f"{name}: {f.validation.mean():.1f}" for name, f in fits.items())
+        self.rows.append({"choice": what, "taken": taken, "candidates": told})
+        return taken, fits
+
+    @property
+    def table(self):
+        """A row for each choice: choice, taken, candidates (each with its mean validation accuracy in percent)."""
+        return pd.DataFrame(self.rows, columns=["choice", "taken", "candidates"])
+
+
+def best_rival(fits):
+    """The classical augmentation that is best on validation images, "" where none was trained. fits: {arm: Fit}"""
+    return max((arm for arm in CLASSICAL if arm in fits), key=lambda arm: fits[arm].validation.mean(), default="")
 
 
 # ---------------------------------------------------------------- what came out
-def compare(predictions, labels, against="real"):
-    """The table of arms: accuracy, its spread, the difference to the arm `against`, its interval, p after Holm.
+def right(predictions, labels):
+    """100 where a prediction is right, else 0: outcomes in percent. (..., N)"""
+    return 100.0 * (predictions == labels)
 
-    predictions: {arm: (variants, seeds, N)}; labels (N,). Returns a DataFrame with a row for each arm: accuracy, sd
-    (over all networks), n (networks), difference, low, high (points; bootstrap over generators, seeds and test images)
-    and p (exact McNemar test of each pair of networks, twice the median, Holm's correction over the arms).
+
+def results(predictions, labels, fits, steps):
+    """A tuple with an ArmResult for each arm. predictions: {arm: (variants, seeds, N)}, real among them; labels (N,);
+    fits: {arm: Fit}; steps: {arm: optimiser steps}."""
+    told = []
+    for arm, p in predictions.items():
+        told.append(ArmResult(
+            arm, steps[arm], statistics.crossed(right(p, labels), "%"),
+            float(statistics.accuracy(p, labels).std(ddof=1)), float(fits[arm].validation.mean()),
+            None if arm == "real" else difference(predictions, labels, arm, "real")))
+    return tuple(told)
+
+
+def outcomes(predictions, labels, arm, against):
+    """Points by which each network of `arm` beats the one of `against` of the same seed, on each image: (variants,
+    seeds, N). An arm in which no generator has a part stands beside each generator's."""
+    return right(predictions[arm], labels) - right(predictions[against], labels)
+
+
+def difference(predictions, labels, arm, against):
+    """Accuracy of `arm` minus that of `against`: an Estimate over generators, seeds and test images, in points; None
+    where one of them was not trained."""
+    if not {arm, against} <= set(predictions):
+        return None
+    return statistics.crossed(outcomes(predictions, labels, arm, against))
+
+
+def contrasts(predictions, labels, rival):
+    """The secondary questions, as a tuple of Contrasts: is the best classical rival better than synthetic images, and
+    do these add anything to it? p: Holm's correction over those that are asked. rival: of `best_rival`."""
+    asked = [(a, b) for a, b in ((rival, MIXED), (f"{rival} + synthetic", rival)) if {a, b} <= set(predictions)]
+    found = [difference(predictions, labels, *pair) for pair in asked]
+    corrected = statistics.holm([e.p for e in found])
+    return tuple(Contrast(*pair, e, float(p)) for pair, e, p in zip(asked, found, corrected, strict=True))
+
+
+def rate_change(validation, low, high):
+    """How the gain on `validation` images changes from one learning rate to another: a RateChange.
+
+    low, high: (rate, Fit of the arm real, Fit of real + synthetic), all with the same seeds and generators.
     """
-    right = {arm: p == labels for arm, p in predictions.items()}
-    rows, p_values = {}, {}
-    for arm, r in right.items():
-        values = 100 * r.mean(-1).ravel()
-        rows[arm] = {"accuracy": values.mean(), "sd": values.std(ddof=1), "n": len(values)}
-        if arm != against:
-            a, b = np.broadcast_arrays(right[against], r)
-            rows[arm] |= dict(zip(("difference", "low", "high"), statistics.bootstrap_difference(a, b), strict=True))
-            p_values[arm] = statistics.combined(statistics.mcnemar(*pairs(right[against], r))[0])
-    holm = dict(zip(p_values, statistics.holm(list(p_values.values())), strict=True))
-    return pd.DataFrame.from_dict(rows, orient="index").assign(p=pd.Series(holm, dtype=float))
+    labels = validation.labels.numpy()
+    gains = []
+    for _, *fits in (low, high):
+        real, mixed = ([classifiers.predict(model, validation.images).numpy() for model in f.models] for f in fits)
+        gains.append(right(np.stack(mixed), labels) - right(np.stack(real), labels))
+    change = statistics.crossed(gains[1] - gains[0])
+    return RateChange(low[0], high[0], float(gains[0].mean()), float(gains[1].mean()), change)
 
 
 def pairs(a, b):
@@ -239,33 +292,26 @@ def pairs(a, b):
     return [x.reshape(-1, x.shape[-1]) for x in np.broadcast_arrays(a, b)]
 
 
-def verdict(row):
-    """What a row of `compare` allows to say of its arm: 'raise', 'lower' or 'do not clearly change' the accuracy."""
-    if row["p"] < 0.05 and row["low"] > 0:
-        return "raise"
-    return "lower" if row["p"] < 0.05 and row["high"] < 0 else "do not clearly change"
+def confusion(predictions, labels, classes):
+    """Confusion matrices of real and real + synthetic: rows (arm, true class), a column for each predicted one."""
+    matrices = {}
+    for arm in ("real", MIXED):
+        networks = predictions[arm].reshape(-1, len(labels))
+        matrices[arm] = pd.DataFrame(statistics.confusion(networks, labels, len(classes)), classes, classes)
+    return pd.concat(matrices, names=["arm", "true class"])
 
 
-def real_images_equal_to(accuracy, counts, accuracies):
-    """How many real images alone reach `accuracy`: read off the curve of (counts, accuracies), straight in log count.
+def changed_cells(predictions, labels, classes):
+    """What synthetic images changed in the confusion matrix, two (K, K): in points, and p after Holm over all cells."""
+    a, b = pairs(predictions["real"], predictions[MIXED])
+    change = statistics.confusion(b, labels, len(classes)) - statistics.confusion(a, labels, len(classes))
+    return change, statistics.changed_cells(a, b, labels, len(classes))
 
-    The curve is first made monotone (running maximum). None above its last point: no number of images that was tried
-    is enough. counts rise.
+
+def by_class(change, p, generations):
+    """A row for each class: change of its recall in points, p, and how good its synthetic images are.
+
+    change, p: of `changed_cells`; generations: the `by_class` of each generator's result, of which the mean is taken.
     """
-    best = np.maximum.accumulate(accuracies)
-    if accuracy > best[-1]:
-        return None
-    if accuracy <= best[0]:
-        return float(counts[0])
-    k = int(np.searchsorted(best, accuracy))
-    part = (accuracy - best[k - 1]) / (best[k] - best[k - 1])
-    return float(counts[k - 1] * (counts[k] / counts[k - 1]) ** part)
-
-
-def words(table, steps):
-    """The table of `compare` as one reads it: rounded, intervals in brackets. steps: {arm: optimiser steps}."""
-    rows = [{"arm": arm, "steps": f"{steps[arm]:,}", "accuracy, %": f"{row['accuracy']:.2f}", "sd": f"{row['sd']:.2f}",
-             "n": f"{row['n']:.0f}"}
-            | ({"against real (95 % interval)": f"{row['difference']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})",
-                "p after Holm": f"{row['p']:.2g}"} if np.isfinite(row["p"]) else {}) for arm, row in table.iterrows()]
-    return pd.DataFrame(rows).fillna("")
+    quality = sum(g[["label_agreement", "coverage", "coverage_perfect"]] for g in generations) / len(generations)
+    return quality.assign(change=np.diag(change), p=np.diag(p))[["change", "p", *quality]]
