@@ -289,22 +289,26 @@ def accuracy_curves(curves):
     return fig
 
 
-def dose_response(panels):
-    """Mean accuracy and its range over seeds, a chart for each question.
+DOSES = (       # title, x, scale of x, {curve: its name}
+    ("How many synthetic images?", "synthetic images for each real one", "linear", {"ratio": "real + synthetic"}),
+    ("Which share of a batch?", "share of synthetic images in each batch", "linear", {"share": "real + synthetic"}),
+    ("In place of how many real ones?", "images", "log", {
+        "without": "real alone", "only": "synthetic alone", "with": "real, with all synthetic"}))
 
-    panels: {(title, xlabel, scale of x): {name: [(x, (n,) accuracies in percent), ...]}}.
-    """
-    fig, axes = plt.subplots(1, len(panels), figsize=(4.1 * len(panels), 3.4), sharey=True, squeeze=False)
-    for ax, ((title, xlabel, scale), lines) in zip(axes[0], panels.items(), strict=True):
-        colour = colours(list(lines))
-        for name, points in lines.items():
-            x, values = [p[0] for p in points], np.array([p[1] for p in points])
-            ax.plot(x, values.mean(1), "o-", color=colour[name], lw=2, ms=5, label=name if len(lines) > 1 else None)
-            ax.fill_between(x, values.min(1), values.max(1), color=colour[name], alpha=0.18, lw=0)
+
+def dose_response(curves):
+    """Mean accuracy with its interval, a chart for each question. curves: those of a Dose result."""
+    fig, axes = plt.subplots(1, len(DOSES), figsize=(4.1 * len(DOSES), 3.4), sharey=True)
+    for ax, (title, xlabel, scale, names) in zip(axes, DOSES, strict=True):
+        colour = colours(list(names.values()))
+        for curve, name in names.items():
+            c = curves[curves["curve"] == curve]
+            ax.plot(c["x"], c["accuracy"], "o-", color=colour[name], lw=2, ms=5, label=name)
+            ax.fill_between(c["x"], c["low"], c["high"], color=colour[name], alpha=0.18, lw=0)
         ax.set(title=title, xlabel=xlabel, xscale=scale)
-        if len(lines) > 1:
+        if len(names) > 1:
             ax.legend(loc="lower right")
-    axes[0][0].set_ylabel("test accuracy in percent")
+    axes[0].set_ylabel("test accuracy in percent")
     return fig
 
 

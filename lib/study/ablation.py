@@ -15,11 +15,14 @@ FAILS = 10                                                  # points of label ag
 
 
 def walks(generators):
-    """A tuple with a Walk for each that was made without a limit and with estimates clipped. generators: [Generator]"""
+    """A tuple with a Walk for each that was made without a limit and with estimates clipped.
+
+    generators: [(config of the training, config of the sampling, its Generation)]
+    """
     found = {}
-    for g in generators:
-        key = g.train["schedule"], g.train["target"], g.sample["sampler"], g.sample["sample_steps"]
-        found.setdefault(key, {})[g.sample["x0_handling"]] = g.result
+    for train, sample, result in generators:
+        key = train["schedule"], train["target"], sample["sampler"], sample["sample_steps"]
+        found.setdefault(key, {})[sample["x0_handling"]] = result
     return tuple(walk(*key, by["none"], by["clip"]) for key, by in found.items() if {"none", "clip"} <= set(by))
 
 

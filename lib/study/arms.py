@@ -314,4 +314,4 @@ def by_class(change, p, generations):
     change, p: of `changed_cells`; generations: the `by_class` of each generator's result, of which the mean is taken.
     """
     quality = sum(g[["label_agreement", "coverage", "coverage_perfect"]] for g in generations) / len(generations)
-    return quality.assign(change=np.diag(change), p=np.diag(p))[["change", "p", *quality]]
+    return pd.DataFrame({"change of recall": np.diag(change), "p": np.diag(p)}, quality.index).join(quality)

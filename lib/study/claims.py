@@ -4,7 +4,7 @@ A claim is `REPRODUCED` or `NOT` where an interval of this report decides it, el
 numbers, or what would have to be run. The report's data stand in its words: on digits a claim about CIFAR-10 is not
 settled for CIFAR-10. A claim about generators needs NETWORKS trained networks a side.
 
-All functions take what `lib.study.results` calls a Generator and a StudyRun; `schedules` are Schedules results.
+A run is anything with its `config`, its typed `result`, the run of the `training` behind it, and its `data` in words.
 """
 from typing import NamedTuple
 
@@ -18,16 +18,21 @@ NETWORKS = 5        # a side
 
 
 class Answer(NamedTuple):
+    """verdict: REPRODUCED, NOT or OPEN; figure: the name of the report's figure that shows it, or ""."""
+
     claim: str
     where: str
     verdict: str
-    here: str
+    evidence: str
+    figure: str = ""
 
 
-def answers(schedules, generators, studies):
-    """A tuple of Answers, ready for a DataFrame. Each argument: a list; of the studies the first is the main one."""
-    return (images_help(studies), images_caused_it(studies), longer_is_better(generators), higher_rate(studies),
-            cnn_is_better(studies), late_steps_are_redundant(schedules), cosine_needs_less(generators))
+def answers(runs):
+    """A tuple of Answers. runs: with `schedules`, `generations` and `studies`, each a sequence of runs, of the studies
+    the main one first."""
+    studies, generations = runs.studies, runs.generations
+    return (images_help(studies), images_caused_it(studies), longer_is_better(generations), higher_rate(studies),
+            cnn_is_better(studies), late_steps_are_redundant(runs.schedules), cosine_needs_less(generations))
 
 
 def by_interval(estimate):
@@ -48,10 +53,11 @@ def images_help(studies):
     if mlp is None:
         return Answer(claim, where, OPEN, "Needs a study with classifier mlp.")
     gain = mlp.result.gain
-    excluded = mlp.dataset == "cifar10" and gain.high < EXCLUDED
+    excluded = mlp.training.config["dataset"] == "cifar10" and gain.high < EXCLUDED
     verdict = REPRODUCED if gain.above_zero else NOT if excluded or none(gain) else OPEN
     real, mixed = (mlp.result.arm(name).accuracy for name in ("real", "real + synthetic"))
-    return Answer(claim, where, verdict, f"{real} without, {mixed} with them at equal steps: {gain} ({mlp.data}).")
+    return Answer(claim, where, verdict, f"{real} without, {mixed} with them at equal steps: {gain} ({mlp.data}).",
+                  "forest")
 
 
 def images_caused_it(studies):
@@ -62,7 +68,8 @@ def images_caused_it(studies):
     verdict = REPRODUCED if study.gain.above_zero else NOT if study.gain.below_zero or none(study.gain) else OPEN
     return Answer(claim, where, verdict,
                   f"At equal steps, where only the images differ: {study.gain}. At equal epochs, the paper's "
-                  f"comparison: {study.paper_gain}. What the additional steps alone do to the real images: {study.steps_gain}.")
+                  f"comparison: {study.paper_gain}. What the steps alone do to the real images: {study.steps_gain}.",
+                  "bridge")
 
 
 def higher_rate(studies):
@@ -85,57 +92,57 @@ def cnn_is_better(studies):
     better = statistics.difference(cnn[0], mlp[0])
     return Answer(claim, where, by_interval(better),
                   f"With synthetic images the {CLASSIFIERS['mlp']} reaches {mlp[0]}, the CNN {cnn[0]}: {better}. What "
-                  f"the images add: {mlp[1]} to the MLP, {cnn[1]} to the CNN.")
+                  f"the images add: {mlp[1]} to the MLP, {cnn[1]} to the CNN.", "forest")
 
 
 # ---------------------------------------------------------------- the generators
 SEEDS = ("seed", "data_seed")
-PLACES = ("run_dir", "train_run", "device", "images_per_class", "batch")    # of a sampling; they change no image
+PLACES = ("run_dir", "train_run", "device", "batch")        # of a sampling; they change no image
 
 
-def setting(g, *but):
-    """What makes a generator, but for its seeds, for what changes no image, and for the training parameters `but`."""
-    train = {k: str(v) for k, v in g.train.items() if k not in (*SEEDS, "run_dir", "device", *but)}
-    sample = {k: str(v) for k, v in g.sample.items() if k not in (*SEEDS, *PLACES)}
-    return tuple(sorted(train.items())), tuple(sorted(sample.items()))
+def setting(made, *but):
+    """What makes a generation, but for its seeds, for what changes no image, and for the training parameters `but`."""
+    train = {k: v for k, v in made.training.config.items() if k not in (*SEEDS, "run_dir", "device", *but)}
+    return train, {k: v for k, v in made.config.items() if k not in (*SEEDS, *PLACES)}
 
 
-def sides(generators, fits, *names):
-    """Two groups of generators, repeats of each other in seeds, that differ in no training parameter but `names`.
+def sides(generations, fits, *names):
+    """Two groups of generations, repeats of each other in seeds, that differ in no training parameter but `names`.
 
-    fits(a, b): whether the two trainings are of the kind that is asked for. None where there is no such pair. Of
-    several samplings of one network the first counts.
+    fits(a, b): whether the two trainings are of the kind that is asked for. None where there is no such pair. A network
+    counts once.
     """
-    networks = list({g.sample["train_run"]: g for g in reversed(generators)}.values())[::-1]
-    pair = next(((a, b) for a in networks for b in networks
-                 if fits(a.train, b.train) and setting(a, *names) == setting(b, *names)), None)
-    return pair and [[g for g in networks if setting(g) == setting(one)] for one in pair]
+    pair = next(((a, b) for a in generations for b in generations
+                 if fits(a.training.config, b.training.config) and setting(a, *names) == setting(b, *names)), None)
+    return pair and [list({g.config["train_run"]: g for g in generations if setting(g) == setting(one)}.values())
+                     for one in pair]
 
 
 def compared(claim, where, pair, words):
     """The answer of two sides: is the second better in label agreement and in coverage, over the networks of each?"""
     if min(map(len, pair)) < NETWORKS:
-        told = " and ".join(f"{len(side)} with {words(side[0].train)}" for side in pair)
+        told = " and ".join(f"{len(side)} with {words(side[0].training.config)}" for side in pair)
         return Answer(claim, where, OPEN, f"Needs {NETWORKS} networks a side; this plan has {told}.")
+    first, second = (words(side[0].training.config) for side in pair)
     agreement = statistics.welch(*([g.result.label_agreement.value for g in side] for side in pair))
     coverage = statistics.welch(*([g.result.coverage for g in side] for side in pair))
     verdicts = {by_interval(agreement), by_interval(coverage)}
     return Answer(claim, where, verdicts.pop() if len(verdicts) == 1 else OPEN,
-                  f"With {words(pair[1][0].train)} instead of {words(pair[0][0].train)}, label agreement changes by "
-                  f"{agreement} and coverage by {coverage}; {' and '.join(str(len(side)) for side in pair)} networks.")
+                  f"With {second} instead of {first}, label agreement changes by {agreement} and coverage by "
+                  f"{coverage} ({len(pair[0])} and {len(pair[1])} networks).", "quality")
 
 
-def longer_is_better(generators):
+def longer_is_better(generations):
     claim, where = "Images are better after 200 epochs than after 150.", "section III, figures 4, 5"
-    pair = sides(generators, lambda a, b: a["steps"] * 4 == b["steps"] * 3, "steps")
+    pair = sides(generations, lambda a, b: a["steps"] * 4 == b["steps"] * 3, "steps")
     if pair is None:
         return Answer(claim, where, OPEN, "Needs two trainings, one of three quarters of the other's length.")
     return compared(claim, where, pair, lambda train: f"{train['steps']:,} training steps")
 
 
-def cosine_needs_less(generators):
+def cosine_needs_less(generations):
     claim, where = "A cosine schedule gives better images with less training.", "section VI"
-    pair = sides(generators, lambda a, b: (a["schedule"], b["schedule"]) == ("linear", "cosine")
+    pair = sides(generations, lambda a, b: (a["schedule"], b["schedule"]) == ("linear", "cosine")
                  and b["steps"] < a["steps"], "schedule", "steps")
     if pair is None:
         return Answer(claim, where, OPEN, "Needs a linear training and a shorter cosine training, all else equal.")
@@ -145,7 +152,7 @@ def cosine_needs_less(generators):
 # ---------------------------------------------------------------- the schedules
 def late_steps_are_redundant(schedules):
     claim, where = "Under a linear schedule the last steps are redundant.", "section VI"
-    result = next((s for s in schedules if {"linear", "cosine"} <= set(s.facts.index)), None)
+    result = next((run.result for run in schedules if {"linear", "cosine"} <= set(run.result.facts.index)), None)
     if result is None:
         return Answer(claim, where, OPEN, "Needs the schedules notebook with linear and cosine.")
     linear, cosine = result.facts.loc[["linear", "cosine"], "redundant_steps"]

@@ -16,7 +16,7 @@ from lib.seeding import PassOrder, seed_dropout, step_generator
 
 
 class MLP(nn.Module):
-    """Fully connected layers of the given widths with ReLU, the original paper's; all members in one batched product."""
+    """Fully connected layers of the given widths with ReLU, the original paper's; all members in one product."""
 
     normalised, dropout = False, 0.0
 

@@ -5,7 +5,6 @@ how all of them are written and read.
 """
 import dataclasses
 import math
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -217,21 +216,3 @@ class Ablation:
     studies: int
     walks: tuple[Walk, ...]
     limit: str
-
-
-# ---------------------------------------------------------------- runs, as ablation and claims look at them
-class Generator(NamedTuple):
-    """A set of synthetic images: the parameters of the training behind it, of its sampling, and its Generation."""
-
-    train: dict
-    sample: dict
-    result: object
-
-
-class StudyRun(NamedTuple):
-    """A classifier study: its parameters, its Study, and the data: `dataset` by name, `data` in words."""
-
-    config: dict
-    result: Study
-    dataset: str
-    data: str
