@@ -107,6 +107,21 @@ def by_class(images, labels, num_classes, n):
     return sheet
 
 
+def samples(files, n=2):
+    """n images of each class from every run, a row for each: a figure for each shape of image.
+
+    files: {label: images.npz}; the columns go through the classes n times.
+    """
+    sheets = {}
+    for label, file in files.items():
+        with np.load(file) as arrays:
+            images, labels = arrays["images"], arrays["labels"]
+        classes = int(labels.max()) + 1
+        sheet = by_class(images, labels, classes, n).swapaxes(0, 1).reshape(n * classes, *images.shape[1:])
+        sheets.setdefault(sheet.shape, {})[label] = sheet
+    return [image_grid(np.stack(list(rows.values())), list(rows)) for rows in sheets.values()]
+
+
 # ---------------------------------------------------------------- schedules and training
 def schedule_curves(alphas_cumprod, noise_gain):
     """Signal left, log-SNR and noise gain of some schedules. Both arguments: {name: (T,)}."""
@@ -271,6 +286,16 @@ def paired_dots(rows, xlabel):
     ax.grid(axis="y", visible=False)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names), borderaxespad=0)
     return fig
+
+
+def walks(found):
+    """Label agreement without and with a limit on the estimated image, a row for each Walk."""
+    names = {"free": "no limit on the estimate", "clipped": "clipped to [-1, 1]"}
+    rows = {}
+    for w in found:
+        ends = {words: getattr(w, name) for name, words in names.items()}
+        rows[f"{w.schedule}, {w.target}"] = {words: (e.value, e.low, e.high) for words, e in ends.items()}
+    return paired_dots(rows, "label agreement in percent")
 
 
 def accuracy_curves(curves):

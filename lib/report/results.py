@@ -28,6 +28,7 @@ from lib.study.results import (  # noqa: F401  the study's stand below the funct
     p_words,
 )
 
+
 # ---------------------------------------------------------------- the steps
 @dataclasses.dataclass(frozen=True)
 class Schedules:

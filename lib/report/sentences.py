@@ -64,8 +64,8 @@ def schedules(result):
 def images_of_study(split, synthetic, generations, seeds):
     """What a study works with. synthetic: the Images of each generator; generations: {label: Generation}."""
     each = " and ".join(f"{len(images):,}" for images in synthetic)
-    said = (f"{len(split.train):,} real training images, {len(split.validation):,} to choose on, {len(split.test):,} to "
-            f"be judged on; {each} synthetic ones. {seeds} classifiers for each arm and generator.")
+    said = (f"{len(split.train):,} real training images, {len(split.validation):,} to choose on, {len(split.test):,} "
+            f"to be judged on; {each} synthetic ones. {seeds} classifiers for each arm and generator.")
     lines = [f"- `{label}`: label agreement {g.label_agreement}, copies of training images: {g.memorisation.verdict}"
              for label, g in generations.items()]
     return "\n".join([said, "", *lines])
@@ -81,8 +81,8 @@ def study(result):
     said = (f"At equal steps, synthetic images **{verb(result.gain)}** the test accuracy of the {result.classifier}: "
             f"{result.gain}.")
     if result.paper_gain:
-        said += (f" The original paper's comparison, at equal epochs, would have shown {result.paper_gain}; of that, the "
-                 f"additional steps alone make {result.steps_gain}.")
+        said += (f" The original paper's comparison, at equal epochs, would have shown {result.paper_gain}; of that, "
+                 f"the additional steps alone make {result.steps_gain}.")
     return said
 
 
@@ -91,27 +91,47 @@ def study_method(result):
     over = f"{result.seeds} seeds and {result.test_images:,} test images"
     over = (f"{result.generators} generators, {over}" if result.generators > 1 else
             f"{over}; with one generator they speak of that generator and of no other")
-    said = (f"Intervals hold 95 % and are taken over {over} (`lib.study.statistics`). A gain of {result.detectable:.1f} "
-            "points would be found in four of five such studies.")
+    said = (f"Intervals hold 95 % and are taken over {over} (`lib.study.statistics`). A gain of "
+            f"{result.detectable:.1f} points would be found in four of five such studies.")
     if result.contrasts:
         said += (f" *{result.rival}* is the classical augmentation that is best on validation images; the p-values of "
                  "its rows are corrected for their number (Holm).")
     return said
 
 
-def rates(result):
-    """How the gain changes with the learning rate, of a Study with several; "" of another."""
-    r = result.rates
+def rates(r):
+    """How the gain changes with the learning rate: a RateChange; "" for None, where only one was tried."""
     if r is None:
         return ""
-    return (f"At a learning rate of {r.low_rate:g} the synthetic images add {number(r.low_gain, signed=True)} points on "
-            f"validation images, at {r.high_rate:g} {number(r.high_gain, signed=True)}: a change of {r.change}.")
+    return (f"At a learning rate of {r.low_rate:g} the synthetic images add {number(r.low_gain, signed=True)} points "
+            f"on validation images, at {r.high_rate:g} {number(r.high_gain, signed=True)}: a change of {r.change}.")
 
 
-def networks(result):
-    """'a dot is a network: 5 seeds, with each of 2 generators where they have a part'"""
+def accuracies(result):
+    """Alt text and caption of the dots of a Study's test accuracies."""
     more = f", with each of {result.generators} generators where they have a part" * (result.generators > 1)
-    return f"a dot is a network: {result.seeds} seeds{more}"
+    return ("Dot plot of test accuracy: one dot for each network and a bar at the mean, a row for each arm.",
+            f"Test accuracy of each arm: a dot is a network ({result.seeds} seeds{more}), a bar the mean.")
+
+
+STUDY_FIGURES = {       # name: (alt text, caption)
+    "converged": (
+        "Line chart: validation accuracy against optimiser steps, for real and for mixed training images.",
+        "Converged? Validation accuracy while training, mean and range over all networks."),
+    "confusion": (
+        "Two confusion matrices side by side: trained on real images, and on real and synthetic images.",
+        "Confusion matrices without and with synthetic images, one scale."),
+    "confusion_difference": (
+        "Confusion matrix of differences: blue cells grew, red cells shrank when synthetic images were added; "
+        "significant ones have a frame.",
+        "What synthetic images changed, in points: on the diagonal blue is good, elsewhere red is good. A frame: "
+        "p < 0.05 of McNemar's tests of all pairs of networks, after Holm's correction over all cells."),
+    "by_class": (
+        "Three columns of dots, a row for each class: the change of recall, the label agreement and the coverage of "
+        "its synthetic images.",
+        "The change of each class's recall (filled: p < 0.05 after Holm) beside the label agreement and the coverage "
+        "of its synthetic images (hollow: what a perfect generator would cover)."),
+}
 
 
 # ---------------------------------------------------------------- dose
@@ -120,6 +140,12 @@ def images_of_dose(split, synthetic, generations, seeds):
     return (f"{len(split.train):,} real and {len(synthetic):,} synthetic images, taken from "
             f"{', then '.join(f'`{label}`' for label in generations)}; {seeds} classifiers at each dose, "
             f"{len(split.test):,} test images.")
+
+
+DOSE_FIGURE = (
+    "Three line charts of test accuracy: against the number of synthetic images, against their share of a batch, and "
+    "against the number of real or synthetic images.",
+    "Dose and response, all at the same number of steps: mean and 95 % interval over seeds and test images.")
 
 
 def dose(result):
@@ -133,6 +159,19 @@ def dose(result):
 
 
 # ---------------------------------------------------------------- ablation
+ABLATION_FIGURES = {    # name: (alt text, caption)
+    "losses": (
+        "Line chart: training loss against images seen, one line for each trained network.",
+        "Training loss of every network. Losses of different schedules do not compare: they weigh easy and hard steps "
+        "differently."),
+    "samples": (
+        "Synthetic images, one row for each run; the columns go through the classes twice.",
+        "Two images of each class from every run: same classes, same noise, not chosen by hand."),
+    "limit": (
+        "Dots with intervals: label agreement of each schedule and target, without and with clipped estimates.",
+        "The same walk without and with a limit on the estimated image; Wilson's 95 % intervals, one trained network a "
+        "row."),
+}
 LIMIT = {"survives": "The hypothesis survives", "does not survive": "The hypothesis does not survive",
          "undecided": "Label agreement does not decide it at this number of images"}
 
@@ -145,7 +184,7 @@ def limit(result):
     suspect = walks.pop(("cosine", "eps"))
     others = ", ".join(f"{schedule} with {target} {w.lost.bare}, {number(w.free_spread, 2)} times"
                        for (schedule, target), w in walks.items())
-    return (f"{LIMIT[result.limit]}: without a limit, cosine with target eps loses {suspect.lost} of label agreement and "
-            f"its pixels spread {number(suspect.free_spread, 2)} times as far as real ones; {others}.")
+    return (f"{LIMIT[result.limit]}: without a limit, cosine with target eps loses {suspect.lost} of label agreement "
+            f"and its pixels spread {number(suspect.free_spread, 2)} times as far as real ones; {others}.")
 
 # ---------------------------------------------------------------- report

@@ -39,9 +39,9 @@ def schedules(result):
 # ---------------------------------------------------------------- generation
 
 # ---------------------------------------------------------------- study
-def choices(study):
-    """What was chosen on validation images, a row for each choice."""
-    return study.choices.rename(columns={"candidates": "mean validation accuracy of each, %"})
+def choices(table):
+    """What was chosen on validation images, a row for each choice. table: `choices` of a Study."""
+    return table.rename(columns={"candidates": "mean validation accuracy of each, %"})
 
 
 def arms(study):

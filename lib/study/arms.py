@@ -16,10 +16,8 @@ from lib.data import augmentations
 from lib.data.images import Images, join, select, to_float, to_uint8
 from lib.diffusion import devices
 from lib.study import CLASSICAL, classifiers, quality, statistics
-from lib.study.results import ArmResult, Contrast, RateChange
 
 WATCHED = 2000      # validation images that a curve is drawn from
-MIXED, EQUAL_EPOCHS = "real + synthetic", "real, equal epochs"
 
 
 class SealedTest:
@@ -87,6 +85,23 @@ def real_arm(train, **options):
 def mixed_arm(train, generated, **options):
     """Real images with those of each generator."""
     return Arm(tuple((train, images) for images in generated), **options)
+
+
+def load(file, classes):
+    """The synthetic Images of a run's images.npz, and the judge's scores (N,) of them."""
+    with np.load(file) as arrays:
+        images, labels = (torch.from_numpy(arrays[name]) for name in ("images", "labels"))
+        return Images(images, labels, classes), arrays["scores"]
+
+
+def best_arm(train, generated, scores, share):
+    """Real images with the `share` of each generator's images that the judge is surest of."""
+    return mixed_arm(train, [best_share(g, s, share) for g, s in zip(generated, scores, strict=True)])
+
+
+def random_arm(train, generated, share, seed=0):
+    """As many of each generator's images, drawn by chance."""
+    return mixed_arm(train, [random_share(g, share, seed) for g in generated])
 
 
 def build_arms(train, generated, steps, seed=0):
@@ -157,6 +172,12 @@ class Recipe:
     seed: int
     device: torch.device
 
+    @classmethod
+    def of(cls, config, **others):
+        """The recipe in a notebook's config; `others`: what it has not, or should not have, from there."""
+        names = [f.name for f in dataclasses.fields(cls) if f.name not in others]
+        return cls(**{name: getattr(config, name) for name in names}, **others)
+
 
 class Fit(NamedTuple):
     """A trained arm. models: one for each variant, with a member for each seed; curve: [(step, (variants * seeds,)
@@ -217,7 +238,7 @@ class Choices:
         fits = {name: fit(arm, recipe, self.validation, self.track) for name, (arm, recipe) in candidates.items()}
         taken = max(fits, key=lambda name: fits[name].validation.mean())
         told = ", ".join(f"{name}: {f.validation.mean():.1f}" for name, f in fits.items())
-        self.rows.append({"choice": what, "taken": taken, "candidates": told})
+        self.rows.append({"choice": what, "taken": str(taken), "candidates": told})
         return taken, fits
 
     @property
@@ -229,89 +250,3 @@ class Choices:
 def best_rival(fits):
     """The classical augmentation that is best on validation images, "" where none was trained. fits: {arm: Fit}"""
     return max((arm for arm in CLASSICAL if arm in fits), key=lambda arm: fits[arm].validation.mean(), default="")
-
-
-# ---------------------------------------------------------------- what came out
-def right(predictions, labels):
-    """100 where a prediction is right, else 0: outcomes in percent. (..., N)"""
-    return 100.0 * (predictions == labels)
-
-
-def results(predictions, labels, fits, steps):
-    """A tuple with an ArmResult for each arm. predictions: {arm: (variants, seeds, N)}, real among them; labels (N,);
-    fits: {arm: Fit}; steps: {arm: optimiser steps}."""
-    told = []
-    for arm, p in predictions.items():
-        told.append(ArmResult(
-            arm, steps[arm], statistics.crossed(right(p, labels), "%"),
-            float(statistics.accuracy(p, labels).std(ddof=1)), float(fits[arm].validation.mean()),
-            None if arm == "real" else difference(predictions, labels, arm, "real")))
-    return tuple(told)
-
-
-def outcomes(predictions, labels, arm, against):
-    """Points by which each network of `arm` beats the one of `against` of the same seed, on each image: (variants,
-    seeds, N). An arm in which no generator has a part stands beside each generator's."""
-    return right(predictions[arm], labels) - right(predictions[against], labels)
-
-
-def difference(predictions, labels, arm, against):
-    """Accuracy of `arm` minus that of `against`: an Estimate over generators, seeds and test images, in points; None
-    where one of them was not trained."""
-    if not {arm, against} <= set(predictions):
-        return None
-    return statistics.crossed(outcomes(predictions, labels, arm, against))
-
-
-def contrasts(predictions, labels, rival):
-    """The secondary questions, as a tuple of Contrasts: is the best classical rival better than synthetic images, and
-    do these add anything to it? p: Holm's correction over those that are asked. rival: of `best_rival`."""
-    asked = [(a, b) for a, b in ((rival, MIXED), (f"{rival} + synthetic", rival)) if {a, b} <= set(predictions)]
-    found = [difference(predictions, labels, *pair) for pair in asked]
-    corrected = statistics.holm([e.p for e in found])
-    return tuple(Contrast(*pair, e, float(p)) for pair, e, p in zip(asked, found, corrected, strict=True))
-
-
-def rate_change(validation, low, high):
-    """How the gain on `validation` images changes from one learning rate to another: a RateChange.
-
-    low, high: (rate, Fit of the arm real, Fit of real + synthetic), all with the same seeds and generators.
-    """
-    labels = validation.labels.numpy()
-    gains = []
-    for _, *fits in (low, high):
-        real, mixed = ([classifiers.predict(model, validation.images).numpy() for model in f.models] for f in fits)
-        gains.append(right(np.stack(mixed), labels) - right(np.stack(real), labels))
-    change = statistics.crossed(gains[1] - gains[0])
-    return RateChange(low[0], high[0], float(gains[0].mean()), float(gains[1].mean()), change)
-
-
-def pairs(a, b):
-    """Each network of arm a beside the one of arm b of the same seed. a, b: (variants, seeds, N), one of them may have
-    a single variant -> two (variants * seeds, N)."""
-    return [x.reshape(-1, x.shape[-1]) for x in np.broadcast_arrays(a, b)]
-
-
-def confusion(predictions, labels, classes):
-    """Confusion matrices of real and real + synthetic: rows (arm, true class), a column for each predicted one."""
-    matrices = {}
-    for arm in ("real", MIXED):
-        networks = predictions[arm].reshape(-1, len(labels))
-        matrices[arm] = pd.DataFrame(statistics.confusion(networks, labels, len(classes)), classes, classes)
-    return pd.concat(matrices, names=["arm", "true class"])
-
-
-def changed_cells(predictions, labels, classes):
-    """What synthetic images changed in the confusion matrix, two (K, K): in points, and p after Holm over all cells."""
-    a, b = pairs(predictions["real"], predictions[MIXED])
-    change = statistics.confusion(b, labels, len(classes)) - statistics.confusion(a, labels, len(classes))
-    return change, statistics.changed_cells(a, b, labels, len(classes))
-
-
-def by_class(change, p, generations):
-    """A row for each class: change of its recall in points, p, and how good its synthetic images are.
-
-    change, p: of `changed_cells`; generations: the `by_class` of each generator's result, of which the mean is taken.
-    """
-    quality = sum(g[["label_agreement", "coverage", "coverage_perfect"]] for g in generations) / len(generations)
-    return pd.DataFrame({"change of recall": np.diag(change), "p": np.diag(p)}, quality.index).join(quality)

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.isotonic import isotonic_regression
 
 from lib import InputError
-from lib.study import arms, statistics
+from lib.study import arms, outcomes, statistics
 from lib.study.results import Estimate, Exchange
 
 
@@ -66,9 +66,9 @@ def arm(dose, train, synthetic, recipe):
     return arms.real_arm(extra) if dose.share == 1 else arms.mixed_arm(real, [extra]), recipe
 
 
-def best_share(curves, validation):
-    """The share of a batch that is best on validation images. validation: {Point: mean accuracy}"""
-    return float(max(curves["share"], key=lambda x_and_dose: validation[x_and_dose[1]])[1].share)
+def best_share(curves, fits):
+    """The share of a batch that is best on validation images. fits: {Point: Fit}"""
+    return float(max((dose for _, dose in curves["share"]), key=lambda dose: fits[dose].validation.mean()).share)
 
 
 # ---------------------------------------------------------------- what came out
@@ -80,7 +80,7 @@ def table(curves, predictions, labels):
     rows = []
     for curve, doses in curves.items():
         for x, dose in doses:
-            e = statistics.crossed(arms.right(predictions[dose], labels), "%")
+            e = statistics.crossed(outcomes.right(predictions[dose], labels), "%")
             rows.append((curve, float(x), e.value, e.low, e.high, e.n))
     return pd.DataFrame(rows, columns=["curve", "x", "accuracy", "low", "high", "n"])
 
@@ -94,11 +94,11 @@ def exchange(curves, predictions, labels, draws=1000, seed=0):
     """
     without, only = ([dose for _, dose in curves[name]] for name in ("without", "only"))
     counts = [n for n, _ in curves["without"]]
-    right = np.stack([arms.right(predictions[dose][0], labels) for dose in without + only])      # (doses, seeds, N)
+    right = np.stack([outcomes.right(predictions[dose][0], labels) for dose in without + only])      # (doses, seeds, N)
     sampled, rates = resampled(right, draws, seed), []
     for k, (synthetic, dose) in enumerate(curves["only"], start=len(without)):
         equal = [real_images_equal_to(a[k], counts, a[:len(without)]) for a in [right.mean((1, 2)), *sampled]]
-        accuracy = statistics.crossed(arms.right(predictions[dose], labels), "%")
+        accuracy = statistics.crossed(outcomes.right(predictions[dose], labels), "%")
         if np.isinf(equal[0]):
             rates.append(Exchange(synthetic, accuracy, None, None))
             continue
