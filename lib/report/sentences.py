@@ -1,5 +1,5 @@
 """A result in sentences: pure functions, result -> Markdown."""
-from lib.report.results import number
+from lib.report.results import number, p_words
 
 
 # ---------------------------------------------------------------- schedules
@@ -79,7 +79,7 @@ def verb(gain):
 def study(result):
     """The answer of a Study, and what the original paper's comparison would have shown."""
     said = (f"At equal steps, synthetic images **{verb(result.gain)}** the test accuracy of the {result.classifier}: "
-            f"{result.gain}.")
+            f"{result.gain}, {p_words(result.gain.p)}.")
     if result.paper_gain:
         said += (f" The original paper's comparison, at equal epochs, would have shown {result.paper_gain}; of that, "
                  f"the additional steps alone make {result.steps_gain}.")
