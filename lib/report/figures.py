@@ -107,6 +107,21 @@ def by_class(images, labels, num_classes, n):
     return sheet
 
 
+def samples(files, n=2):
+    """n images of each class from every run, a row for each: a figure for each shape of image.
+
+    files: {label: images.npz}; the columns go through the classes n times.
+    """
+    sheets = {}
+    for label, file in files.items():
+        with np.load(file) as arrays:
+            images, labels = arrays["images"], arrays["labels"]
+        classes = int(labels.max()) + 1
+        sheet = by_class(images, labels, classes, n).swapaxes(0, 1).reshape(n * classes, *images.shape[1:])
+        sheets.setdefault(sheet.shape, {})[label] = sheet
+    return [image_grid(np.stack(list(rows.values())), list(rows)) for rows in sheets.values()]
+
+
 # ---------------------------------------------------------------- schedules and training
 def schedule_curves(alphas_cumprod, noise_gain):
     """Signal left, log-SNR and noise gain of some schedules. Both arguments: {name: (T,)}."""
@@ -273,6 +288,16 @@ def paired_dots(rows, xlabel):
     return fig
 
 
+def walks(found):
+    """Label agreement without and with a limit on the estimated image, a row for each Walk."""
+    names = {"free": "no limit on the estimate", "clipped": "clipped to [-1, 1]"}
+    rows = {}
+    for w in found:
+        ends = {words: getattr(w, name) for name, words in names.items()}
+        rows[f"{w.schedule}, {w.target}"] = {words: (e.value, e.low, e.high) for words, e in ends.items()}
+    return paired_dots(rows, "label agreement in percent")
+
+
 def accuracy_curves(curves):
     """Validation accuracy against optimiser steps, with the range over seeds.
 
@@ -289,22 +314,26 @@ def accuracy_curves(curves):
     return fig
 
 
-def dose_response(panels):
-    """Mean accuracy and its range over seeds, a chart for each question.
+DOSES = (       # title, x, scale of x, {curve: its name}
+    ("How many synthetic images?", "synthetic images for each real one", "linear", {"ratio": "real + synthetic"}),
+    ("Which share of a batch?", "share of synthetic images in each batch", "linear", {"share": "real + synthetic"}),
+    ("In place of how many real ones?", "images", "log", {
+        "without": "real alone", "only": "synthetic alone", "with": "real, with all synthetic"}))
 
-    panels: {(title, xlabel, scale of x): {name: [(x, (n,) accuracies in percent), ...]}}.
-    """
-    fig, axes = plt.subplots(1, len(panels), figsize=(4.1 * len(panels), 3.4), sharey=True, squeeze=False)
-    for ax, ((title, xlabel, scale), lines) in zip(axes[0], panels.items(), strict=True):
-        colour = colours(list(lines))
-        for name, points in lines.items():
-            x, values = [p[0] for p in points], np.array([p[1] for p in points])
-            ax.plot(x, values.mean(1), "o-", color=colour[name], lw=2, ms=5, label=name if len(lines) > 1 else None)
-            ax.fill_between(x, values.min(1), values.max(1), color=colour[name], alpha=0.18, lw=0)
+
+def dose_response(curves):
+    """Mean accuracy with its interval, a chart for each question. curves: those of a Dose result."""
+    fig, axes = plt.subplots(1, len(DOSES), figsize=(4.1 * len(DOSES), 3.4), sharey=True)
+    for ax, (title, xlabel, scale, names) in zip(axes, DOSES, strict=True):
+        colour = colours(list(names.values()))
+        for curve, name in names.items():
+            c = curves[curves["curve"] == curve]
+            ax.plot(c["x"], c["accuracy"], "o-", color=colour[name], lw=2, ms=5, label=name)
+            ax.fill_between(c["x"], c["low"], c["high"], color=colour[name], alpha=0.18, lw=0)
         ax.set(title=title, xlabel=xlabel, xscale=scale)
-        if len(lines) > 1:
+        if len(names) > 1:
             ax.legend(loc="lower right")
-    axes[0][0].set_ylabel("test accuracy in percent")
+    axes[0].set_ylabel("test accuracy in percent")
     return fig
 
 

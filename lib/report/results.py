@@ -13,79 +13,20 @@ import numpy as np
 import pandas as pd
 
 from lib import DamagedError
-
-DECIMALS = {"bits/dim": 2}          # by unit; one for all others
-MINUS = "\u2212"
-
-
-# ---------------------------------------------------------------- one number
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A measured number with its 95 % interval.
-
-    low, high: the interval, or None where nothing was repeated; n, of: how many of what it speaks of (5 "networks",
-    898 "test images"); unit: "%", "points" (a difference, printed with its sign), "bits/dim", or ""; p: two-sided
-    p-value of "it is 0", from the same variance as the interval, or None.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
-    of: str = ""
-    unit: str = ""
-    p: float | None = None
-
-    def __post_init__(self):
-        for name in ("value", "low", "high", "p"):
-            number = getattr(self, name)
-            if number is not None and not math.isfinite(number):
-                raise ValueError(f"{name}={number}: expected a finite number")
-
-    def __str__(self):
-        """'64.7 % (63.1 to 66.4)', '+11.6 points (+9.6 to +13.8)'."""
-        space = "\u00a0" if self.unit == "%" else " "
-        words = self.number(self.value) + (space + self.unit if self.unit else "")
-        return words if self.low is None else f"{words} ({self.interval})"
-
-    def number(self, value):
-        return number(value, DECIMALS.get(self.unit, 1), signed=self.unit == "points")
-
-    @property
-    def interval(self):
-        """'63.1 to 66.4'"""
-        return "" if self.low is None else f"{self.number(self.low)} to {self.number(self.high)}"
-
-    @property
-    def sample(self):
-        """'n = 5 networks'"""
-        return f"n = {self.n:,} {self.of}".rstrip() if self.n is not None else ""
-
-    @property
-    def above_zero(self):
-        return self.low is not None and self.low > 0
-
-    @property
-    def below_zero(self):
-        return self.high is not None and self.high < 0
-
-    @property
-    def clear(self):
-        """Whether the interval leaves out 0: what a filled marker shows."""
-        return self.above_zero or self.below_zero
-
-
-def number(value, decimals=1, signed=False):
-    """A number as text with the real minus sign; what rounds to 0 has no sign. '−0.3', '+1.2', '1,204.0'"""
-    text = f"{value:,.{decimals}f}"
-    if float(text.replace(",", "")) == 0:
-        return text.lstrip("-")
-    return text.replace("-", MINUS) if value < 0 else f"+{text}" if signed else text
-
-
-def p_words(p):
-    """'p = 0.03', 'p < 0.001'; '' for None."""
-    return "" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.095 else f"p = {p:.2f}"
+from lib.study.results import (  # noqa: F401  the study's stand below the functions that make them
+    MINUS,
+    Ablation,
+    ArmResult,
+    Contrast,
+    Dose,
+    Estimate,
+    Exchange,
+    RateChange,
+    Study,
+    Walk,
+    number,
+    p_words,
+)
 
 
 # ---------------------------------------------------------------- the steps
@@ -170,112 +111,6 @@ class Generation:
     def pixel_spread(self):
         """Standard deviation of the pixels, in times of that of real images."""
         return self.pixel_sd / self.pixel_sd_real
-
-
-@dataclasses.dataclass(frozen=True)
-class ArmResult:
-    """One arm of a study. accuracy: mean over its networks (percent); sd: over them; gain: against the arm real."""
-
-    arm: str
-    steps: int
-    accuracy: Estimate
-    sd: float
-    gain: Estimate | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class RateChange:
-    """How much the gain on validation changes from the lowest to the highest learning rate tried (points)."""
-
-    low_rate: float
-    high_rate: float
-    low_gain: float
-    high_gain: float
-    change: Estimate
-
-
-@dataclasses.dataclass(frozen=True)
-class Study:
-    """Notebook 40. gain: real + synthetic against real at equal steps; paper_gain: at equal epochs, as in the original
-    paper, None without that arm; detectable: smallest difference found with 80 % power (points). choices: what was
-    chosen on validation. by_class: a row for each class: change of recall, p, label_agreement, coverage,
-    coverage_perfect. confusion: rows (arm, true class), a column for each predicted one, percent."""
-
-    classifier: str         # in words: "MLP"
-    arms: tuple[ArmResult, ...]
-    gain: Estimate
-    paper_gain: Estimate | None
-    detectable: float
-    discordance: float
-    lr: float
-    setting: str
-    generators: int
-    generator: str          # run folder of the first of those that were taken
-    seeds: int
-    real_images: int
-    synthetic_images: int
-    validation_images: int
-    test_images: int
-    filter_share: float | None
-    rates: RateChange | None
-    choices: pd.DataFrame
-    by_class: pd.DataFrame
-    confusion: pd.DataFrame
-
-    def arm(self, name):
-        """The ArmResult called `name`, or None."""
-        return next((a for a in self.arms if a.arm == name), None)
-
-
-@dataclasses.dataclass(frozen=True)
-class Exchange:
-    """`synthetic` images alone do as well as `real` real ones; None: better than all real images that were tried."""
-
-    synthetic: int
-    accuracy: Estimate
-    real: Estimate | None
-    per_real: Estimate | None   # synthetic images for a real one
-
-
-@dataclasses.dataclass(frozen=True)
-class Dose:
-    """Notebook 45. curves: a row for each point: curve (ratio, share, without, with, only), x, accuracy, low, high, n;
-    accuracy in percent, low and high of its interval over n networks."""
-
-    classifier: str
-    real_images: int
-    synthetic_images: int
-    seeds: int
-    steps: int
-    best_share: float
-    curves: pd.DataFrame
-    exchange: tuple[Exchange, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Walk:
-    """The same sampling with and without a limit on the estimated image. lost: points of label agreement without."""
-
-    schedule: str
-    target: str
-    sampler: str
-    steps: int
-    free: Estimate
-    clipped: Estimate
-    lost: Estimate
-    free_spread: float
-    clipped_spread: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Ablation:
-    """Notebook 50. limit: of study.ablation.limit_verdict, "" where a plan does not ask."""
-
-    trainings: int
-    generations: int
-    studies: int
-    walks: tuple[Walk, ...]
-    limit: str
 
 
 @dataclasses.dataclass(frozen=True)

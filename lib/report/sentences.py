@@ -1,15 +1,190 @@
 """A result in sentences: pure functions, result -> Markdown."""
+from lib.report.results import number, p_words
+
 
 # ---------------------------------------------------------------- schedules
+def forward_process(schedules):
+    """Caption of a digit that turns into noise: the signal that each of the Schedules has left half way."""
+    left = ", ".join(f"{s.name} {100 * s.alphas_cumprod[s.T // 2]:.2g} %" for s in schedules)
+    return f"The same digit and the same noise at growing shares of the steps. Signal left in the middle: {left}."
+
+
+def clip(alphas_cumprod, schedule):
+    """Nichol & Dhariwal's eq. 17 without a clip beside the cosine schedule's table with it. alphas_cumprod: (T,)"""
+    off = (alphas_cumprod - schedule.alphas_cumprod)[:-1].abs().max()
+    return (f"Eq. 17 against `lib` before the clip bites: largest difference {off:.1e}. At the last step eq. 17 gives "
+            f"{alphas_cumprod[-1]:.1e}, the clip leaves {schedule.alphas_cumprod[-1]:.2e}; clipped steps: "
+            f"{int((schedule.betas == 0.999).sum())}.")
+
+
+def cosine_offset(offsets):
+    """What study.theory.cosine_offsets says about s = 0.008."""
+    exact = offsets["s that gives 1"]
+    return (f"So $s=0.008$ is what the sentence asks for at $T=1000$ (the exact value would be {exact[1000]:.4f}). At "
+            f"$T=4000$, the number of steps in most of that paper, the first step is "
+            f"{offsets.loc[4000, 's = 0.008']:.2f} of a bin, and $s={exact[4000]:.3f}$ would be needed.")
+
+
+def schedules(result):
+    """What a Schedules result shows; where linear and cosine are among its schedules, what tells them apart."""
+    outside = (result.checks["inside"] == "NO").sum()
+    said = [f"Of the {len(result.checks)} simulated numbers on this page, {outside} lie outside the tolerance of four "
+            "standard errors."]
+    end = result.ends["at the end"]
+    if not {"linear", "cosine"} <= set(end.index.get_level_values(0)):
+        return said[0]
+    linear, cosine = result.facts.loc["linear"], result.facts.loc["cosine"]
+
+    def ends(kind):
+        return f"{number(end['cosine', kind], 2)} under cosine and {number(end['linear', kind], 2)} under linear"
+
+    said += [
+        f"Noise outweighs the image from step {linear['equal_noise_step']:.0f} of {result.T:,} under linear and from "
+        f"step {cosine['equal_noise_step']:.0f} under cosine. Linear spends **{linear['redundant_steps']:.0f}** steps "
+        f"where less than 1 % of the image's variance is left, cosine **{cosine['redundant_steps']:.0f}**: the "
+        "original paper's argument for cosine.",
+        f"But the first plain reverse step multiplies the predicted noise by **{cosine['first_noise_gain']:.3g}** "
+        f"under cosine and by **{linear['first_noise_gain']:.2g}** under linear. With errors of {result.delta} in each "
+        f"predicted noise, a network that saturates ends with a spread of {ends('saturates, plain')}, where 1 is "
+        f"right. With $\\hat x_0$ clipped it is {ends('saturates, x0 clipped')}; with a network that stays right for "
+        f"any input, and no clip, {ends('stays right, plain')}.",
+        "The gain is harmless while the network stays right for the inputs that the gain makes, and clipping bounds "
+        "it in any case. This is one pixel with random errors, not a trained network; the plan `why-cosine` tests it "
+        "with trained ones. Whether it is what happened in the original paper cannot be decided: it does not say "
+        "whether its sampler clips."]
+    return "\n\n".join(said)
+
+
 
 # ---------------------------------------------------------------- training
 
 # ---------------------------------------------------------------- generation
 
 # ---------------------------------------------------------------- study
+def images_of_study(split, synthetic, generations, seeds):
+    """What a study works with. synthetic: the Images of each generator; generations: {label: Generation}."""
+    each = " and ".join(f"{len(images):,}" for images in synthetic)
+    said = (f"{len(split.train):,} real training images, {len(split.validation):,} to choose on, {len(split.test):,} "
+            f"to be judged on; {each} synthetic ones. {seeds} classifiers for each arm and generator.")
+    lines = [f"- `{label}`: label agreement {g.label_agreement}, copies of training images: {g.memorisation.verdict}"
+             for label, g in generations.items()]
+    return "\n".join([said, "", *lines])
+
+
+def verb(gain):
+    """What an Estimate of a gain lets one say: images 'raise', 'lower' or 'do not clearly change' the accuracy."""
+    return "raise" if gain.above_zero else "lower" if gain.below_zero else "do not clearly change"
+
+
+def study(result):
+    """The answer of a Study, and what the original paper's comparison would have shown."""
+    said = (f"At equal steps, synthetic images **{verb(result.gain)}** the test accuracy of the {result.classifier}: "
+            f"{result.gain}, {p_words(result.gain.p)}.")
+    if result.paper_gain:
+        said += (f" The original paper's comparison, at equal epochs, would have shown {result.paper_gain}; of that, "
+                 f"the additional steps alone make {result.steps_gain}.")
+    return said
+
+
+def study_method(result):
+    """What the intervals and p-values of a Study mean."""
+    over = f"{result.seeds} seeds and {result.test_images:,} test images"
+    over = (f"{result.generators} generators, {over}" if result.generators > 1 else
+            f"{over}; with one generator they speak of that generator and of no other")
+    said = (f"Intervals hold 95 % and are taken over {over} (`lib.study.statistics`). A gain of "
+            f"{result.detectable:.1f} points would be found in four of five such studies.")
+    if result.contrasts:
+        said += (f" *{result.rival}* is the classical augmentation that is best on validation images; the p-values of "
+                 "its rows are corrected for their number (Holm).")
+    return said
+
+
+def rates(r):
+    """How the gain changes with the learning rate: a RateChange; "" for None, where only one was tried."""
+    if r is None:
+        return ""
+    return (f"At a learning rate of {r.low_rate:g} the synthetic images add {number(r.low_gain, signed=True)} points "
+            f"on validation images, at {r.high_rate:g} {number(r.high_gain, signed=True)}: a change of {r.change}.")
+
+
+def accuracies(result):
+    """Alt text and caption of the dots of a Study's test accuracies."""
+    more = f", with each of {result.generators} generators where they have a part" * (result.generators > 1)
+    return ("Dot plot of test accuracy: one dot for each network and a bar at the mean, a row for each arm.",
+            f"Test accuracy of each arm: a dot is a network ({result.seeds} seeds{more}), a bar the mean.")
+
+
+STUDY_FIGURES = {       # name: (alt text, caption)
+    "converged": (
+        "Line chart: validation accuracy against optimiser steps, for real and for mixed training images.",
+        "Converged? Validation accuracy while training, mean and range over all networks."),
+    "confusion": (
+        "Two confusion matrices side by side: trained on real images, and on real and synthetic images.",
+        "Confusion matrices without and with synthetic images, one scale."),
+    "confusion_difference": (
+        "Confusion matrix of differences: blue cells grew, red cells shrank when synthetic images were added; "
+        "significant ones have a frame.",
+        "What synthetic images changed, in points: on the diagonal blue is good, elsewhere red is good. A frame: "
+        "p < 0.05 of McNemar's tests of all pairs of networks, after Holm's correction over all cells."),
+    "by_class": (
+        "Three columns of dots, a row for each class: the change of recall, the label agreement and the coverage of "
+        "its synthetic images.",
+        "The change of each class's recall (filled: p < 0.05 after Holm) beside the label agreement and the coverage "
+        "of its synthetic images (hollow: what a perfect generator would cover)."),
+}
+
 
 # ---------------------------------------------------------------- dose
+def images_of_dose(split, synthetic, generations, seeds):
+    """What a dose study works with. synthetic: all Images; generations: {label: Generation}, in the order taken."""
+    return (f"{len(split.train):,} real and {len(synthetic):,} synthetic images, taken from "
+            f"{', then '.join(f'`{label}`' for label in generations)}; {seeds} classifiers at each dose, "
+            f"{len(split.test):,} test images.")
+
+
+DOSE_FIGURE = (
+    "Three line charts of test accuracy: against the number of synthetic images, against their share of a batch, and "
+    "against the number of real or synthetic images.",
+    "Dose and response, all at the same number of steps: mean and 95 % interval over seeds and test images.")
+
+
+def dose(result):
+    """The answers of a Dose: the best share of a batch and the exchange rate."""
+    rates = "; ".join(f"{e.synthetic:,} synthetic images alone are as good as "
+                      + (f"{e.real.bare} real ones" if e.real else f"more than the {result.real_images:,} real ones")
+                      for e in result.exchange)
+    return (f"Best share of synthetic images in a batch, by validation: {result.best_share:g}. Exchange rate: {rates} "
+            f"(in brackets: over {result.seeds} seeds and {result.test_images:,} test images, not over generators and "
+            "subsets of real images). Doses are exploratory: nothing about them was fixed before.")
+
 
 # ---------------------------------------------------------------- ablation
+ABLATION_FIGURES = {    # name: (alt text, caption)
+    "losses": (
+        "Line chart: training loss against images seen, one line for each trained network.",
+        "Training loss of every network. Losses of different schedules do not compare: they weigh easy and hard steps "
+        "differently."),
+    "samples": (
+        "Synthetic images, one row for each run; the columns go through the classes twice.",
+        "Two images of each class from every run: same classes, same noise, not chosen by hand."),
+    "limit": (
+        "Dots with intervals: label agreement of each schedule and target, without and with clipped estimates.",
+        "The same walk without and with a limit on the estimated image; Wilson's 95 % intervals, one trained network a "
+        "row."),
+}
+LIMIT = {"survives": "The hypothesis survives", "does not survive": "The hypothesis does not survive",
+         "undecided": "Label agreement does not decide it at this number of images"}
+
+
+def limit(result):
+    """Whether an estimate out of range ruins the walk of cosine with target eps, of an Ablation; "" if not asked."""
+    if not result.limit:
+        return ""
+    walks = {(w.schedule, w.target): w for w in result.walks}
+    suspect = walks.pop(("cosine", "eps"))
+    others = ", ".join(f"{schedule} with {target} {w.lost.bare}, {number(w.free_spread, 2)} times"
+                       for (schedule, target), w in walks.items())
+    return (f"{LIMIT[result.limit]}: without a limit, cosine with target eps loses {suspect.lost} of label agreement "
+            f"and its pixels spread {number(suspect.free_spread, 2)} times as far as real ones; {others}.")
 
 # ---------------------------------------------------------------- report

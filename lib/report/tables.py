@@ -1,15 +1,140 @@
 """A result's numbers as the tables that one reads: pure functions, result -> DataFrame of text."""
+import pandas as pd
+
+from lib.report.results import MINUS, number
+
+
+def show(table, digits=4):
+    """A table for the page: `text`, with a named index as its first columns and no numbers of rows."""
+    named = table.index.names != [None]
+    return text(table.reset_index() if named else table, digits).style.hide(axis="index")
+
+
+def text(table, digits=4):
+    """Every number of `table` as text: `digits` significant ones, whole numbers in full (1,204), nothing for NaN."""
+    def cell(value):
+        if isinstance(value, str) or pd.isna(value):
+            return value if isinstance(value, str) else ""
+        words = f"{value:,}" if pd.api.types.is_integer(value) else f"{value:#.{digits}g}"
+        return words.replace("-", MINUS)
+    return table.map(cell)
+
 
 # ---------------------------------------------------------------- schedules
+def schedules(result):
+    """A row for each schedule of a Schedules result: its ends, its idle steps, its noise gain."""
+    f = result.facts
+    return pd.DataFrame({
+        "signal at T": f["signal_at_T"].map("{:.1e}".format),
+        "log-SNR, first": f["log_snr_first"].map(number),
+        "last": f["log_snr_last"].map(number),
+        "prior KL, bits/dim": f["prior_kl_bits"].map("{:.1e}".format),
+        "redundant": (100 * f["redundant_steps"] / result.T).map(lambda v: f"{number(v)} %"),
+        "largest gain": f["largest_noise_gain"].map("{:.3g}".format),
+        "at t": f["largest_gain_at"].map("{:,}".format)})
+
 
 # ---------------------------------------------------------------- training
 
 # ---------------------------------------------------------------- generation
 
 # ---------------------------------------------------------------- study
+def choices(table):
+    """What was chosen on validation images, a row for each choice. table: `choices` of a Study."""
+    return table.rename(columns={"candidates": "mean validation accuracy of each, %"})
+
+
+def arms(study):
+    """Every arm of a Study: its accuracy with its interval, over all its networks, and its gain against real."""
+    return pd.DataFrame([{
+        "arm": a.arm, "steps": f"{a.steps:,}", "test accuracy, %": a.accuracy.bare, "sd": number(a.sd, 2),
+        "networks": f"{a.accuracy.n}", "against real, points": a.gain.bare if a.gain else ""} for a in study.arms])
+
+
+def contrasts(study):
+    """What a Study asks: its main question, the original paper's comparison, and the secondary ones."""
+    rows = [("real + synthetic against real", study.gain, study.gain.p)]
+    if study.paper_gain:
+        rows += [("real + synthetic against real, equal epochs", study.paper_gain, None),
+                 ("real against real, equal epochs", study.steps_gain, None)]
+    rows += [(f"{c.arm} against {c.against}", c.difference, c.p) for c in study.contrasts]
+    return pd.DataFrame([{"question": words, "difference, points": e.bare, "p": p_value(p)} for words, e, p in rows])
+
+
+def p_value(p):
+    """'0.032', '< 0.001'; '' for None."""
+    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def variance(study):
+    """What the variance of a Study's gain is made of: each thing that was repeated, and what it adds."""
+    v = study.variance
+    return pd.DataFrame({"repeated": v.index, "n": v["n"].map("{:,.0f}".format).to_numpy(),
+                         "standard error from it, points": (v["variance"]**0.5).map(lambda x: number(x, 2)).to_numpy()})
+
+
+def by_class(study):
+    """Each class's change of recall beside the quality of its synthetic images; numbers, for a figure."""
+    return study.by_class.rename(columns={
+        "change of recall": "change of recall, points", "p": "p after Holm", "label_agreement": "label agreement, %",
+        "coverage": "coverage, %", "coverage_perfect": "coverage of a perfect generator, %"})
+
+
+def studies(named):
+    """A row for each of {label: Study}."""
+    return pd.DataFrame([{
+        "study": label, "classifier": s.classifier, "real, %": s.arm("real").accuracy.bare,
+        "real + synthetic, %": s.arm("real + synthetic").accuracy.bare, "gain at equal steps, points": s.gain.bare,
+        "gain at equal epochs, points": s.paper_gain.bare if s.paper_gain else "", "generators": f"{s.generators}",
+        "seeds": f"{s.seeds}"} for label, s in named.items()])
+
 
 # ---------------------------------------------------------------- dose
+def exchange(dose):
+    """How many real images alone each number of synthetic ones alone is worth."""
+    return pd.DataFrame([{
+        "synthetic images alone": f"{e.synthetic:,}", "test accuracy, %": e.accuracy.bare,
+        "as good as so many real ones": e.real.bare if e.real else "more than there are",
+        "synthetic for a real one": e.per_real.bare if e.per_real else ""} for e in dose.exchange])
+
 
 # ---------------------------------------------------------------- ablation
+VARIED = ("dataset", "canvas", "size", "schedule", "target", "loss_weight", "channels", "channel_mult", "grad_clip",
+          "T", "steps", "data_seed", "seed")
+
+
+def varied(configs):
+    """The parameters of a training that are not the same in all `configs`, or schedule."""
+    return [k for k in VARIED if len({str(c[k]) for c in configs}) > 1] or ["schedule"]
+
+
+def trained(named):
+    """A row for each of {label: (config, Training)}: what sets it apart, what it cost, what it reached."""
+    names = varied([config for config, _ in named.values()])
+    return pd.DataFrame([{"run": label} | {k: str(config[k]).strip("[]") for k in names} | {
+        "bits/dim": t.bits.bare, "million weights": number(t.parameters / 1e6, 2), "images seen": f"{t.images:,}",
+        "final loss": number(t.loss, 4), "training time, s": number(t.seconds, 0)}
+        for label, (config, t) in named.items()])
+
+
+def generated(named):
+    """A row for each of {label: (config, Generation)}: how it was sampled, and how good the images are."""
+    return pd.DataFrame([{
+        "run": label, "network": config["train_run"].split("/")[-1], "sampler": config["sampler"],
+        "steps": f"{config['sample_steps']}", "guidance": f"{config['guidance']:g}", "x0": config["x0_handling"],
+        "values out of range, %": number(g.outside_range), "pixel sd / real": number(g.pixel_spread, 2),
+        "label agreement, %": g.label_agreement.bare, "worst class, %": number(g.by_class["label_agreement"].min()),
+        "Fréchet distance (real to real)": f"{number(g.frechet.value, 2)} ({number(g.reference.value, 2)})",
+        "coverage, % (perfect)": f"{number(g.coverage)} ({number(g.coverage_perfect)})", "n": f"{g.images:,}"}
+        for label, (config, g) in named.items()])
+
+
+def walks(ablation):
+    """The same sampling without and with a limit on the estimated image, a row for each network."""
+    return pd.DataFrame([{
+        "schedule": w.schedule, "target": w.target, "walk": f"{w.sampler}, {w.steps} steps",
+        "agreement without limit, %": w.free.bare, "clipped, %": w.clipped.bare,
+        "lost without limit, points": w.lost.bare, "pixel sd / real without limit": number(w.free_spread, 2),
+        "clipped": number(w.clipped_spread, 2), "n": f"{w.lost.n:,}"} for w in ablation.walks])
 
 # ---------------------------------------------------------------- report

@@ -7,3 +7,4 @@ OPTIMIZERS = ("adamw", "sgd")
 ARMS = ("real", "real twice", "real + flip", "real + shift", "real + flip and shift", "real + noise",
         "real + retrieval", "real + synthetic", "real + best synthetic", "real + random synthetic",
         "real + shift + synthetic", "synthetic only", "shuffled labels", "real, equal epochs")
+CLASSICAL = ("real + flip", "real + shift", "real + flip and shift")     # the rivals that need no generator

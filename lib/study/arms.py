@@ -1,8 +1,8 @@
 """The study: arms that differ in their training images and in nothing else.
 
 Every arm takes the same number of steps at the same batch size, from the same weights and in the same order of images
-(one arm, named so, takes the seed paper's fewer). What is chosen, is chosen on validation images; the test is sealed,
-and each arm opens it once.
+(one arm, named so, takes the original paper's fewer). What is chosen, is chosen on validation images; the test is
+sealed, and each arm opens it once.
 """
 import dataclasses
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from lib import InputError
 from lib.data import augmentations
 from lib.data.images import Images, join, select, to_float, to_uint8
 from lib.diffusion import devices
-from lib.study import classifiers, quality, statistics
+from lib.study import CLASSICAL, classifiers, quality, statistics
 
 WATCHED = 2000      # validation images that a curve is drawn from
 
@@ -87,6 +87,23 @@ def mixed_arm(train, generated, **options):
     return Arm(tuple((train, images) for images in generated), **options)
 
 
+def load(file, classes):
+    """The synthetic Images of a run's images.npz, and the judge's scores (N,) of them."""
+    with np.load(file) as arrays:
+        images, labels = (torch.from_numpy(arrays[name]) for name in ("images", "labels"))
+        return Images(images, labels, classes), arrays["scores"]
+
+
+def best_arm(train, generated, scores, share):
+    """Real images with the `share` of each generator's images that the judge is surest of."""
+    return mixed_arm(train, [best_share(g, s, share) for g, s in zip(generated, scores, strict=True)])
+
+
+def random_arm(train, generated, share, seed=0):
+    """As many of each generator's images, drawn by chance."""
+    return mixed_arm(train, [random_share(g, share, seed) for g in generated])
+
+
 def build_arms(train, generated, steps, seed=0):
     """{name: Arm} of the whole study, but for the filter's. train: the real images; generated: tuple of `Images`,
     one for each generator."""
@@ -155,6 +172,12 @@ class Recipe:
     seed: int
     device: torch.device
 
+    @classmethod
+    def of(cls, config, **others):
+        """The recipe in a notebook's config; `others`: what it has not, or should not have, from there."""
+        names = [f.name for f in dataclasses.fields(cls) if f.name not in others]
+        return cls(**{name: getattr(config, name) for name in names}, **others)
+
 
 class Fit(NamedTuple):
     """A trained arm. models: one for each variant, with a member for each seed; curve: [(step, (variants * seeds,)
@@ -201,71 +224,29 @@ def accuracies(model, images):
     return statistics.accuracy(classifiers.predict(model, images.images).numpy(), images.labels.numpy())
 
 
-def choose(candidates, validation, track=lambda records, total: records):
-    """The candidate whose networks are the best on validation images. candidates: {name: (Arm, Recipe)}.
+class Choices:
+    """What a study chooses, each on validation images alone, and the table of it. track: as in `fit`."""
 
-    Returns its name (the first of equals), {name: Fit} and {name: mean validation accuracy in percent}.
-    """
-    fits = {name: fit(arm, recipe, validation, track) for name, (arm, recipe) in candidates.items()}
-    scores = {name: float(f.validation.mean()) for name, f in fits.items()}
-    name = max(scores, key=scores.get)
-    return name, fits, scores
+    def __init__(self, validation, track=lambda records, total: records):
+        self.validation, self.track, self.rows = validation, track, []
 
+    def best(self, what, candidates):
+        """The candidate whose networks are the best on validation images by their mean, the first of equals.
 
-# ---------------------------------------------------------------- what came out
-def compare(predictions, labels, against="real"):
-    """The table of arms: accuracy, its spread, the difference to the arm `against`, its interval, p after Holm.
+        candidates: {name: (Arm, Recipe)}. Returns its name and {name: Fit} of all.
+        """
+        fits = {name: fit(arm, recipe, self.validation, self.track) for name, (arm, recipe) in candidates.items()}
+        taken = max(fits, key=lambda name: fits[name].validation.mean())
+        told = ", ".join(f"{name}: {f.validation.mean():.1f}" for name, f in fits.items())
+        self.rows.append({"choice": what, "taken": str(taken), "candidates": told})
+        return taken, fits
 
-    predictions: {arm: (variants, seeds, N)}; labels (N,). Returns a DataFrame with a row for each arm: accuracy, sd
-    (over all networks), n (networks), difference, low, high (points; bootstrap over generators, seeds and test images)
-    and p (exact McNemar test of each pair of networks, twice the median, Holm's correction over the arms).
-    """
-    right = {arm: p == labels for arm, p in predictions.items()}
-    rows, p_values = {}, {}
-    for arm, r in right.items():
-        values = 100 * r.mean(-1).ravel()
-        rows[arm] = {"accuracy": values.mean(), "sd": values.std(ddof=1), "n": len(values)}
-        if arm != against:
-            a, b = np.broadcast_arrays(right[against], r)
-            rows[arm] |= dict(zip(("difference", "low", "high"), statistics.bootstrap_difference(a, b), strict=True))
-            p_values[arm] = statistics.combined(statistics.mcnemar(*pairs(right[against], r))[0])
-    holm = dict(zip(p_values, statistics.holm(list(p_values.values())), strict=True))
-    return pd.DataFrame.from_dict(rows, orient="index").assign(p=pd.Series(holm, dtype=float))
+    @property
+    def table(self):
+        """A row for each choice: choice, taken, candidates (each with its mean validation accuracy in percent)."""
+        return pd.DataFrame(self.rows, columns=["choice", "taken", "candidates"])
 
 
-def pairs(a, b):
-    """Each network of arm a beside the one of arm b of the same seed. a, b: (variants, seeds, N), one of them may have
-    a single variant -> two (variants * seeds, N)."""
-    return [x.reshape(-1, x.shape[-1]) for x in np.broadcast_arrays(a, b)]
-
-
-def verdict(row):
-    """What a row of `compare` allows to say of its arm: 'raise', 'lower' or 'do not clearly change' the accuracy."""
-    if row["p"] < 0.05 and row["low"] > 0:
-        return "raise"
-    return "lower" if row["p"] < 0.05 and row["high"] < 0 else "do not clearly change"
-
-
-def real_images_equal_to(accuracy, counts, accuracies):
-    """How many real images alone reach `accuracy`: read off the curve of (counts, accuracies), straight in log count.
-
-    The curve is first made monotone (running maximum). None above its last point: no number of images that was tried
-    is enough. counts rise.
-    """
-    best = np.maximum.accumulate(accuracies)
-    if accuracy > best[-1]:
-        return None
-    if accuracy <= best[0]:
-        return float(counts[0])
-    k = int(np.searchsorted(best, accuracy))
-    part = (accuracy - best[k - 1]) / (best[k] - best[k - 1])
-    return float(counts[k - 1] * (counts[k] / counts[k - 1]) ** part)
-
-
-def words(table, steps):
-    """The table of `compare` as one reads it: rounded, intervals in brackets. steps: {arm: optimiser steps}."""
-    rows = [{"arm": arm, "steps": f"{steps[arm]:,}", "accuracy, %": f"{row['accuracy']:.2f}", "sd": f"{row['sd']:.2f}",
-             "n": f"{row['n']:.0f}"}
-            | ({"against real (95 % interval)": f"{row['difference']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})",
-                "p after Holm": f"{row['p']:.2g}"} if np.isfinite(row["p"]) else {}) for arm, row in table.iterrows()]
-    return pd.DataFrame(rows).fillna("")
+def best_rival(fits):
+    """The classical augmentation that is best on validation images, "" where none was trained. fits: {arm: Fit}"""
+    return max((arm for arm in CLASSICAL if arm in fits), key=lambda arm: fits[arm].validation.mean(), default="")

@@ -16,7 +16,7 @@ from lib.seeding import PassOrder, seed_dropout, step_generator
 
 
 class MLP(nn.Module):
-    """Fully connected layers of the given widths with ReLU, as the seed paper's; all members in one batched product."""
+    """Fully connected layers of the given widths with ReLU, the original paper's; all members in one product."""
 
     normalised, dropout = False, 0.0
 
@@ -55,7 +55,7 @@ class StrongMLP(MLP):
 
 
 class CNN(nn.Module):
-    """A small convolutional network, the classifier that the seed paper wanted to try: a stage for each width
+    """A small convolutional network, the classifier that the original paper wanted to try: a stage for each width
     (conv, batch norm, ReLU, twice; then halved), global average, linear. Members run one after another."""
 
     dropout = 0.0
@@ -99,8 +99,9 @@ def train_classifier(model, images, labels, *, steps, batch, lr, weight_decay=0.
     images: (N, C, H, W) uint8, labels: (N,); they move to the device whole and stay uint8. synthetic: (images, labels)
     or None; with it, each batch holds round(batch * synthetic_fraction) synthetic images and real ones for the rest,
     so that every arm of a study takes the same number of steps at the same batch size. augment: one of
-    `lib.augmentations`, applied to each batch, or None. optimizer: one of OPTIMIZERS; AdamW's lr falls in a line to 0,
-    plain SGD's stays, as in the simplest textbook loop. Yields {done, loss, images_per_second} every `log_every` steps.
+    `lib.data.augmentations`, applied to each batch, or None. optimizer: one of OPTIMIZERS; AdamW's lr falls in a line
+    to 0, plain SGD's stays, as in the simplest textbook loop. Yields {done, loss, images_per_second} every `log_every`
+    steps.
     """
     device = next(model.parameters()).device
     parts = [(images, labels, batch)]

@@ -13,7 +13,7 @@ from lib.diffusion.process import predict_x0, q_sample
 from lib.diffusion.schedules import SCHEDULES
 from lib.report import figures, runs
 from lib.study import arms as study
-from lib.study import statistics
+from lib.study import outcomes, statistics
 from lib.teaching.widgets import Picture, SchedulePanel, Work
 
 
@@ -156,10 +156,9 @@ def explore_arms(predictions, labels, classes):
     second = ipywidgets.Dropdown(options=options, value="real + synthetic", description="to")
 
     def redraw(_=None):
-        a, b = study.pairs(predictions[first.value], predictions[second.value])
-        change = statistics.confusion(b, labels, len(classes)) - statistics.confusion(a, labels, len(classes))
-        p = statistics.changed_cells(a, b, labels, len(classes))
-        accuracy = [statistics.accuracy(x, labels).mean() for x in (a, b)]
+        names = first.value, second.value
+        change, p = outcomes.changed_cells(predictions, labels, classes, *names)
+        accuracy = [statistics.accuracy(predictions[name], labels).mean() for name in names]
         words = f"{first.value} {accuracy[0]:.1f} %, {second.value} {accuracy[1]:.1f} %"
         picture.show(figures.to_png(figures.confusion_difference(change, classes, p)),
                      f"Difference of two confusion matrices in points, significant cells framed: {words}")

@@ -1,52 +1,182 @@
-"""Tests of the tests: on simulated nulls they reject at their level, and a planted difference is found."""
+"""The tests' tests: simulated studies whose truth is known, and formulas beside other people's."""
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.weightstats import ttost_ind
 
 from lib.study import statistics as sig
+from lib.study.results import Estimate
 
 
-def coins(rng, share, *shape):
-    return rng.random(shape) < share
+# ---------------------------------------------------------------- simulated studies
+def study(rng, generators, seeds, images, gain=0.0, generator_sd=0.08):
+    """(outcomes (G, S, N) in points, their true mean): real images against real and synthetic ones, by a probit.
+
+    An image is as hard for both arms, and a little harder or easier with synthetic images, by the generator; seeds and
+    generators shift all images; the rest is each network's own. `gain` moves the second arm. The truth of a single
+    generator is that generator's.
+    """
+    z = rng.standard_normal
+    hard, seed, generator = 1.2 * z((1, 1, images)), 0.05 * z((1, seeds, 1)), generator_sd * z((generators, 1, 1))
+    real = 1.0 + hard + seed + 0.5 * z((1, seeds, images))
+    mixed = (1.0 + gain + hard + seed + generator + 0.3 * z((1, 1, images)) + 0.2 * z((generators, 1, images))
+             + 0.03 * z((generators, seeds, 1)) + 0.5 * z((generators, seeds, images)))
+    shared = 1.2**2 + 0.05**2 + 0.5**2
+    more = 0.3**2 + 0.2**2 + 0.03**2
+    mean, more = (1.0 + gain + generator[0, 0, 0], more) if generators == 1 else (1.0 + gain, more + generator_sd**2)
+    truth = 100 * (stats.norm.cdf(mean / (shared + more)**0.5) - stats.norm.cdf(1.0 / shared**0.5))
+    return 100 * ((mixed > 0) * 1.0 - (real > 0)), truth
 
 
-def arms(rng, n=1000, seeds=5, a=0.7, b=0.7, shared=0.8):
-    """Two arms whose images have their own difficulty: `shared` of all outcomes are the image's, the rest chance."""
-    image = rng.random(n)
-    return [np.where(coins(rng, shared, seeds, n), image < share, coins(rng, share, seeds, n)) for share in (a, b)]
+def replicated(rng, count, pool=600, gain=0.0):
+    """(outcomes (R, N) with NaN, truth): every replicate tests its own half of the images with its own networks."""
+    z = rng.standard_normal
+    hard, turn = 1.2 * z(pool), 0.3 * z(pool)
+    real = 1.0 + hard + 0.1 * z((count, 1)) + 0.5 * z((count, pool))
+    mixed = 1.0 + gain + hard + turn + 0.13 * z((count, 1)) + 0.5 * z((count, pool))
+    variances = 1.2**2 + 0.1**2 + 0.5**2, 1.2**2 + 0.3**2 + 0.13**2 + 0.5**2
+    truth = 100 * (stats.norm.cdf((1.0 + gain) / variances[1]**0.5) - stats.norm.cdf(1.0 / variances[0]**0.5))
+    tested = rng.permuted(np.tile(np.arange(pool) < pool // 2, (count, 1)), axis=1)
+    return np.where(tested, 100 * ((mixed > 0) * 1.0 - (real > 0)), np.nan), truth
 
 
-def test_mcnemar_is_the_binomial_test_of_the_discordant_images():
-    a = np.array([[1, 1, 1, 1, 1, 1, 1, 0, 0, 1]], bool)
-    b = np.array([[0, 0, 0, 0, 0, 0, 1, 1, 0, 1]], bool)
-    p, discordant = sig.mcnemar(a, b)
-    assert p[0] == pytest.approx(stats.binomtest(6, 7).pvalue) and discordant[0] == 70
-    assert sig.mcnemar(a, a)[0][0] == 1
+def covered(interval, draw, draws):
+    """The share of `draws` simulated studies whose interval holds the truth."""
+    hits = 0
+    for _ in range(draws):
+        outcomes, truth = draw()
+        e = interval(outcomes)
+        hits += e.low <= truth <= e.high
+    return hits / draws
 
 
-def test_on_nulls_the_paired_test_rejects_at_most_as_often_as_it_says():
+def test_the_interval_of_a_crossed_study_covers_the_truth():
     rng = np.random.default_rng(0)
-    p = [sig.combined(sig.mcnemar(*arms(rng, n=300))[0]) for _ in range(600)]
-    assert np.mean(np.array(p) < 0.05) <= 0.05 + 3 * (0.05 * 0.95 / 600) ** 0.5
-    one = [sig.mcnemar(*arms(rng, n=300, seeds=1))[0][0] for _ in range(600)]
-    assert 0.015 < np.mean(np.array(one) < 0.05) <= 0.05 + 3 * (0.05 * 0.95 / 600) ** 0.5    # exact: a little under
+    assert covered(sig.crossed, lambda: study(rng, 2, 5, 300), 300) >= 0.93
 
 
-def test_on_nulls_cochrans_q_rejects_at_its_level():
+def test_the_interval_over_replicates_covers_the_truth():
     rng = np.random.default_rng(1)
-    p = [sig.cochrans_q([coins(rng, 0.7, 1, 300) for _ in range(4)]) for _ in range(600)]
-    # of one seed: twice the median is twice its p, so the level is half
-    assert np.mean(np.array(p) < 0.10) == pytest.approx(0.05, abs=4 * (0.05 * 0.95 / 600) ** 0.5)
-    same = coins(rng, 0.7, 3, 50)
-    assert sig.cochrans_q([same, same]) == 1
+    assert covered(sig.replicates, lambda: replicated(rng, 5), 300) >= 0.93
 
 
-def test_a_planted_difference_is_found_by_all():
+@pytest.mark.slow
+@pytest.mark.parametrize("generators, seeds, generator_sd", [(1, 5, 0.08), (2, 3, 0.03), (2, 5, 0.08), (5, 5, 0.3), (10, 3, 0.3)])
+def test_the_crossed_interval_covers_the_truth_for_few_and_for_many(generators, seeds, generator_sd):
+    """0.08 is 1.5 points between generators, 0.3 is 5.5. (With two generators that differ so much 87 % are covered.)"""
     rng = np.random.default_rng(2)
-    a, b = arms(rng, n=2000, b=0.76)
-    assert sig.combined(sig.mcnemar(a, b)[0]) < 1e-3 and sig.cochrans_q([a, b]) < 1e-3
-    difference, low, high = sig.bootstrap_difference(a[None], b[None])
-    assert low > 0 and low < difference < high and difference == pytest.approx(6, abs=2)
+    assert covered(sig.crossed, lambda: study(rng, generators, seeds, 300, 0.1, generator_sd), 600) >= 0.93
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [5, 10, 20])
+def test_the_interval_over_replicates_covers_the_truth_for_few_and_for_many(count):
+    rng = np.random.default_rng(3)
+    assert covered(sig.replicates, lambda: replicated(rng, count, gain=0.1), 600) >= 0.93
+
+
+@pytest.mark.parametrize("interval, draw", [
+    (sig.crossed, lambda rng, gain: study(rng, 2, 5, 300, gain)), (sig.replicates, lambda rng, gain: replicated(rng, 10, gain=gain))])
+def test_where_nothing_is_to_be_found_a_verdict_is_given_in_at_most_6_percent(interval, draw):
+    rng, gain, false = np.random.default_rng(4), null_gain(interval), 0
+    for _ in range(300):
+        outcomes, truth = draw(rng, gain)
+        assert truth == pytest.approx(0, abs=1e-6)
+        false += interval(outcomes).clear
+    assert false / 300 <= 0.06
+
+
+def null_gain(interval):
+    """The gain that makes both arms equally good: more spread alone would lower the second arm's accuracy."""
+    shared = 1.2**2 + 0.5**2 + (0.05**2 if interval is sig.crossed else 0.1**2)
+    mixed = (shared + 0.3**2 + 0.2**2 + 0.03**2 + 0.08**2 if interval is sig.crossed else
+             1.2**2 + 0.3**2 + 0.13**2 + 0.5**2)
+    return (mixed / shared)**0.5 - 1
+
+
+def test_the_detectable_effect_is_found_in_at_least_80_percent():
+    rng, found, sizes = np.random.default_rng(5), 0, []
+    for _ in range(300):
+        outcomes, truth = replicated(rng, 10, gain=0.24)
+        e = sig.replicates(outcomes)
+        found += e.above_zero
+        sizes.append(sig.detectable(e))
+    assert np.mean(sizes) == pytest.approx(truth, rel=0.05)             # the truth is as large as what is detectable
+    assert 0.78 <= found / 300 <= 0.93                                  # V is a little large: a little more is found
+
+
+# ---------------------------------------------------------------- formulas
+def test_variance_and_degrees_are_those_of_the_protocol():
+    rng = np.random.default_rng(6)
+    D = rng.normal(2, 30, (3, 4, 50)) + rng.normal(0, 2, (3, 1, 1))
+    parts = [D.mean((1, 2)).var(ddof=1) / 3, D.mean((0, 2)).var(ddof=1) / 4, D.mean((0, 1)).var(ddof=1) / 50]
+    V = sum(parts)
+    df = V**2 / sum(v**2 / n for v, n in zip(parts, (2, 3, 49), strict=True))
+    e = sig.crossed(D)
+    assert (e.value, e.df, e.n, e.of) == (pytest.approx(D.mean()), pytest.approx(df), 12, "networks")
+    assert (e.low, e.high) == pytest.approx(stats.t.interval(0.95, df, D.mean(), V**0.5))
+    assert e.p == pytest.approx(2 * stats.t.sf(abs(D.mean()) / V**0.5, df))
+    assert sig.variance_parts(D)["variance"].tolist() == pytest.approx(parts)
+
+
+def test_the_interval_of_replicates_with_one_image_each_and_no_overlap_is_students():
+    """Each image tested once: both parts are the variance of one sample, so V is twice Student's."""
+    values = np.random.default_rng(7).normal(1, 2, 12)
+    outcomes = np.where(np.eye(12, dtype=bool), values, np.nan)
+    assert sig.standard_error(sig.replicates(outcomes)) == pytest.approx(2**0.5 * stats.sem(values))
+
+
+def test_images_that_no_replicate_tested_count_for_nothing():
+    D, _ = replicated(np.random.default_rng(8), 5)
+    assert sig.replicates(np.hstack([D, np.full((5, 9), np.nan)])) == sig.replicates(D)
+
+
+def test_a_single_generator_has_no_part_in_the_variance():
+    D, _ = study(np.random.default_rng(9), 1, 5, 100)
+    assert list(sig.variance_parts(D).index) == ["seeds", "test images"] and sig.crossed(D).n == 5
+
+
+def test_p_is_below_5_percent_exactly_where_the_interval_leaves_out_0():
+    rng = np.random.default_rng(10)
+    estimates = [sig.crossed(study(rng, 2, 5, 100, gain)[0]) for gain in np.linspace(0, 0.5, 30)]
+    assert {(e.p < 0.05) for e in estimates} == {True, False}
+    assert all((e.p < 0.05) == e.clear for e in estimates)
+
+
+def test_arms_that_do_the_same_differ_by_0_for_sure():
+    e = sig.crossed(np.zeros((2, 3, 10)))
+    assert (e.value, e.low, e.high, e.p, sig.detectable(e), sig.equivalence(e, 0.5)) == (0, 0, 0, 1, 0, 0)
+
+
+def test_the_interval_of_a_share_ends_at_0_and_100_percent():
+    right = np.ones((1, 2, 20))
+    right[0, 0, 0] = 0
+    e = sig.crossed(100 * right, "%")
+    assert e.high == 100 and e.low > 80 and e.p is None
+
+
+def test_the_difference_of_two_groups_is_welchs():
+    a, b = [1.0, 2, 4, 4, 7], [5.0, 6, 6, 9, 9, 9]
+    e, test = sig.welch(a, b), stats.ttest_ind(b, a, equal_var=False)
+    assert (e.low, e.high) == pytest.approx(test.confidence_interval()) and e.p == pytest.approx(test.pvalue)
+    assert (e.value, e.n) == (pytest.approx(np.mean(b) - np.mean(a)), 5)
+
+
+def test_the_difference_of_two_estimates_adds_their_variances():
+    a, b = (sig.t_estimate(value, [v], [9], 10, "networks", "%") for value, v in ((60, 0.09), (50, 0.16)))
+    e = sig.difference(a, b)
+    assert (e.value, sig.standard_error(e), e.df) == pytest.approx((10, 0.5, 0.25**2 / (0.09**2 / 9 + 0.16**2 / 9)))
+
+
+def test_equivalence_is_schuirmanns_two_one_sided_tests():
+    rng = np.random.default_rng(11)
+    a, b = rng.normal(0, 1, 30), rng.normal(0.2, 1.3, 25)
+    expected = ttost_ind(b, a, -1, 1, usevar="unequal")[0]
+    assert sig.equivalence(sig.welch(a, b), 1) == pytest.approx(expected)
+
+
+def test_an_effect_as_large_as_the_margin_is_not_called_none():
+    assert sig.equivalence(Estimate(0.6, 0.5, 0.7, df=9), margin=0.5) > 0.5
 
 
 def test_holm_multiplies_the_smallest_by_their_number():
@@ -54,49 +184,44 @@ def test_holm_multiplies_the_smallest_by_their_number():
     assert sig.holm([]).tolist() == []
 
 
-def test_the_bootstrap_covers_the_truth_over_new_generators_seeds_and_images():
-    """Truth 0; each generator shifts its arm by its own amount, so that an interval over images alone would be too narrow."""
-    rng, hits, narrow = np.random.default_rng(3), 0, 0
-    for _ in range(150):
-        a, b = [], []
-        for _ in range(8):
-            x, y = arms(rng, n=400, seeds=2, b=0.7 + rng.normal(0, 0.03))
-            a.append(x)
-            b.append(y)
-        _, low, high = sig.bootstrap_difference(np.stack(a), np.stack(b), draws=300)
-        hits += low < 0 < high
-        flat = np.concatenate(b).mean(0) - np.concatenate(a).mean(0)
-        narrow += abs(flat.mean()) < 1.96 * flat.std() / 400**0.5
-    assert hits / 150 == pytest.approx(0.93, abs=0.07)               # eight generators: a bootstrap is a little short
-    assert hits >= narrow
-
-
-def test_the_detectable_difference_is_what_simulation_finds():
-    assert [round(sig.detectable_difference(d, 10_000), 2) for d in (10, 20, 30)] == [0.89, 1.25, 1.53]    # n = 10,000, three shares
-    rng, d = np.random.default_rng(4), sig.detectable_difference(20, 1000) / 100
-    only_b = rng.binomial(1000, 0.2, 2000)
-    wins = rng.binomial(only_b, 0.5 + d / 0.4)
-    found = [stats.binomtest(int(w), int(n)).pvalue < 0.05 for w, n in zip(wins, only_b, strict=True)]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.04)            # the exact test is a little conservative
+# ---------------------------------------------------------------- cells of a confusion matrix
+def test_mcnemar_is_the_binomial_test_of_the_discordant_images():
+    a = np.array([[1, 1, 1, 1, 1, 1, 1, 0, 0, 1]], bool)
+    b = np.array([[0, 0, 0, 0, 0, 0, 1, 1, 0, 1]], bool)
+    assert sig.mcnemar(a, b)[0] == pytest.approx(stats.binomtest(6, 7).pvalue) and sig.mcnemar(a, a)[0] == 1
 
 
 def test_a_planted_confusion_is_found_in_its_cell_and_a_null_is_not():
     rng, labels = np.random.default_rng(5), np.repeat(np.arange(4), 250)
-    a = np.where(coins(rng, 0.8, 5, 1000), labels, rng.integers(4, size=(5, 1000)))
-    null = np.where(coins(rng, 0.8, 5, 1000), labels, rng.integers(4, size=(5, 1000)))
+    a, null = (np.where(rng.random((5, 1000)) < 0.8, labels, rng.integers(4, size=(5, 1000))) for _ in range(2))
     assert sig.changed_cells(a, null, labels, 4).min() > 0.05
-    b = np.where((labels == 2) & coins(rng, 0.2, 5, 1000), 0, null)
+    b = np.where((labels == 2) & (rng.random((5, 1000)) < 0.2), 0, null)
     p = sig.changed_cells(a, b, labels, 4)
     assert p[2, 0] < 0.01 and p[2, 2] < 0.01
     assert np.delete(p.ravel(), [8, 10]).min() > 0.05
 
 
-def test_a_measured_number_is_inside_four_standard_errors_or_marked():
-    table = sig.side_by_side([("a", 1, 1.39, 0.1), ("b", 1, 1.41, 0.1), ("c", 0, -0.3, 0.1)])
-    assert table["inside"].tolist() == ["yes", "NO", "yes"] and table["tolerance"].tolist() == pytest.approx([0.4] * 3)
+def test_confusion_rows_are_true_classes_and_sum_to_100():
+    m = sig.confusion(np.array([[0, 1, 1, 1], [0, 0, 1, 1]]), np.array([0, 0, 1, 1]), 2)
+    assert m.tolist() == [[75.0, 25.0], [0.0, 100.0]]
 
 
-def test_right_measurements_are_inside():
-    rng = np.random.default_rng(0)
-    means = rng.normal(2, 3, (500, 1000)).mean(1)
-    assert (sig.side_by_side([("mean", 2, m, 3 / 1000**0.5) for m in means])["inside"] == "yes").all()
+# ---------------------------------------------------------------- means and shares
+def test_accuracy_is_a_percentage_for_each_seed():
+    assert sig.accuracy(np.array([[0, 1, 2, 2], [0, 0, 0, 0]]), [0, 1, 2, 0]).tolist() == [75.0, 50.0]
+
+
+def test_the_interval_of_a_mean_is_students():
+    values = [1.0, 2.0, 4.0, 4.5]
+    mean, half = sig.mean_interval(values)
+    assert (mean - half, mean + half) == pytest.approx(tuple(stats.ttest_1samp(values, 0).confidence_interval(0.95)))
+
+
+def test_the_difference_of_two_shares_has_newcombes_interval():
+    """Newcombe 1998 (Statistics in Medicine 17, 873), table II, example a, method 10: 56/70 against 48/80."""
+    assert sig.difference_of_proportions((80, 70), (60, 80)) == pytest.approx((20, 5.24, 33.39), abs=0.01)
+
+
+def test_a_share_of_all_or_none_still_has_an_interval():
+    assert sig.proportion_interval(100, 200) == pytest.approx((100 * 200 / (200 + 1.96**2), 100), abs=0.01)
+    assert sig.proportion_interval(0, 200)[0] == 0

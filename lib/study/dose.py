@@ -1,0 +1,133 @@
+"""How many synthetic images is a real one worth? One dose at a time, everything at the same number of steps.
+
+What comes out is exploratory: one generator's images, one subset of the real ones at each dose, and doses that were not
+fixed before anything was seen.
+"""
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.isotonic import isotonic_regression
+
+from lib import InputError
+from lib.study import arms, outcomes, statistics
+from lib.study.results import Estimate, Exchange
+
+
+class Point(NamedTuple):
+    """A dose: the fraction of the real images, synthetic images of each class, and their share of a batch."""
+
+    fraction: float
+    count: int
+    share: float
+
+
+def plan(train, synthetic, *, ratios, shares, real_fractions, synthetic_fraction):
+    """{curve: [(x, Point)]} of the five curves: "ratio" (x: synthetic images for each real one), "share" (of a batch),
+    "without" and "with" all synthetic images (x: real images), "only" synthetic ones (x: their number).
+
+    train, synthetic: Images, the latter as many of each class. InputError for a ratio that there are no images for.
+    """
+    most, classes = len(synthetic) / len(train), len(train.classes)
+    each = len(synthetic) // classes
+    if max(ratios) > most + 1e-9:
+        raise InputError(f"ratios={ratios}: expected at most {most:g}, {len(synthetic):,} synthetic for {len(train):,} "
+                         "real images; raise images_per_class or name more runs")
+    counts = [round(ratio / most * each) for ratio in ratios]
+    real = [len(arms.first_of_each_class(train, float(fraction))) for fraction in real_fractions]
+    curves = {
+        "ratio": [(ratio, (1, count, synthetic_fraction)) for ratio, count in zip(ratios, counts, strict=True)],
+        "share": [(share, (1, each, share)) for share in shares],
+        "without": [(n, (fraction, 0, 0)) for n, fraction in zip(real, real_fractions, strict=True)],
+        "with": [(n, (fraction, each, synthetic_fraction)) for n, fraction in zip(real, real_fractions, strict=True)],
+        "only": [(count * classes, (1, count, 1)) for ratio, count in zip(ratios, counts, strict=True) if ratio],
+    }
+    return {curve: [(x, point(*dose)) for x, dose in doses] for curve, doses in curves.items()}
+
+
+def point(fraction, count, share):
+    """The Point; without synthetic images in the batch there is one for each fraction of the real ones."""
+    return Point(float(fraction), count, share) if count and share else Point(float(fraction), 0, 0)
+
+
+def points(curves):
+    """All doses of `plan`, each once."""
+    return list(dict.fromkeys(dose for doses in curves.values() for _, dose in doses))
+
+
+def arm(dose, train, synthetic, recipe):
+    """(Arm, Recipe) of a Point: the first images of each class, so that a larger dose holds a smaller one."""
+    real = arms.first_of_each_class(train, dose.fraction)
+    extra = arms.first_of_each_class(synthetic, dose.count)
+    recipe = dataclasses.replace(recipe, synthetic_fraction=dose.share)
+    if not dose.count:
+        return arms.real_arm(real), recipe
+    return arms.real_arm(extra) if dose.share == 1 else arms.mixed_arm(real, [extra]), recipe
+
+
+def best_share(curves, fits):
+    """The share of a batch that is best on validation images. fits: {Point: Fit}"""
+    return float(max((dose for _, dose in curves["share"]), key=lambda dose: fits[dose].validation.mean()).share)
+
+
+# ---------------------------------------------------------------- what came out
+def table(curves, predictions, labels):
+    """A row for each point of each curve: curve, x, accuracy, low, high (percent; over seeds and test images), n seeds.
+
+    predictions: {Point: (1, seeds, N)}; labels (N,).
+    """
+    rows = []
+    for curve, doses in curves.items():
+        for x, dose in doses:
+            e = statistics.crossed(outcomes.right(predictions[dose], labels), "%")
+            rows.append((curve, float(x), e.value, e.low, e.high, e.n))
+    return pd.DataFrame(rows, columns=["curve", "x", "accuracy", "low", "high", "n"])
+
+
+def exchange(curves, predictions, labels, draws=1000, seed=0):
+    """For each number of synthetic images alone, how many real ones alone do as well: a tuple of Exchanges.
+
+    Read off the curve of real images (`real_images_equal_to`). The interval holds the middle 95 % of `draws` bootstrap
+    samples of seeds and test images, the same for all doses; a draw above the curve counts as its last number. It does
+    not cover another generator or another subset of real images.
+    """
+    without, only = ([dose for _, dose in curves[name]] for name in ("without", "only"))
+    counts = [n for n, _ in curves["without"]]
+    right = np.stack([outcomes.right(predictions[dose][0], labels) for dose in without + only])      # (doses, seeds, N)
+    sampled, rates = resampled(right, draws, seed), []
+    for k, (synthetic, dose) in enumerate(curves["only"], start=len(without)):
+        equal = [real_images_equal_to(a[k], counts, a[:len(without)]) for a in [right.mean((1, 2)), *sampled]]
+        accuracy = statistics.crossed(outcomes.right(predictions[dose], labels), "%")
+        if np.isinf(equal[0]):
+            rates.append(Exchange(synthetic, accuracy, None, None))
+            continue
+        low, high = np.minimum(np.quantile(equal[1:], [0.025, 0.975], method="nearest"), counts[-1])
+        rates.append(Exchange(
+            synthetic, accuracy, Estimate(equal[0], float(low), float(high), right.shape[1], "seeds", "images"),
+            Estimate(synthetic / equal[0], synthetic / float(high), synthetic / float(low), right.shape[1], "seeds")))
+    return tuple(rates)
+
+
+def resampled(right, draws, seed):
+    """Mean accuracies of bootstrap samples of seeds and of images. (doses, seeds, N) -> (draws, doses)"""
+    rng, (_, seeds, n) = np.random.default_rng(seed), right.shape
+    of_images = rng.multinomial(n, np.full(n, 1 / n), draws) / n
+    of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), draws) / seeds
+    return np.einsum("bs,dsb->bd", of_seeds, right @ of_images.T)
+
+
+def real_images_equal_to(accuracy, counts, accuracies):
+    """How many real images alone reach `accuracy`: read off the curve of (counts, accuracies), straight in log count.
+
+    The curve is first made to rise by isotonic regression. inf above its last point: no number that was tried is
+    enough; the first of `counts` below its first. counts rise.
+    """
+    rising = isotonic_regression(accuracies)
+    if accuracy > rising[-1]:
+        return float("inf")
+    if accuracy <= rising[0]:
+        return float(counts[0])
+    k = int(np.searchsorted(rising, accuracy))
+    part = (accuracy - rising[k - 1]) / (rising[k] - rising[k - 1])
+    return float(counts[k - 1] * (counts[k] / counts[k - 1]) ** part)
