@@ -91,11 +91,12 @@ def p_words(p):
 # ---------------------------------------------------------------- the steps
 @dataclasses.dataclass(frozen=True)
 class Schedules:
-    """Notebook 10. facts: a row for each schedule (signal_at_T, redundant_steps, equal_noise_step, first_noise_gain,
-    largest_noise_gain, prior_kl_bits); ends: (schedule, kind of network) -> spread at the end of the way back, where 1
-    is right; checks: expected beside simulated numbers."""
+    """Notebook 10. facts: a row for each schedule of lib, its columns are study.theory.facts'. ends: a row for each
+    (schedule, network and sampler) with the spread on the way back, where 1 is right, for an error `delta` in each
+    predicted noise. checks: expected beside simulated numbers."""
 
     T: int
+    delta: float
     facts: pd.DataFrame
     ends: pd.DataFrame
     checks: pd.DataFrame
@@ -296,7 +297,7 @@ def encode(value):
     if dataclasses.is_dataclass(value):
         return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, pd.DataFrame):
-        return json.loads(value.to_json(orient="split", double_precision=15))
+        return {"names": list(value.index.names)} | json.loads(value.to_json(orient="split", double_precision=15))
     if isinstance(value, tuple | list):
         return [encode(v) for v in value]
     if isinstance(value, np.generic):
@@ -317,7 +318,10 @@ def decode(value, kind):
             raise KeyError(f"{kind.__name__} has {', '.join(hints)}, and not {', '.join(value)}")
         return kind(**{name: decode(v, hints[name]) for name, v in value.items()})
     if kind is pd.DataFrame:
-        return pd.DataFrame(value["data"], index=value["index"], columns=value["columns"])
+        names, labels = value["names"], value["index"]
+        index = (pd.MultiIndex.from_tuples(map(tuple, labels), names=names) if len(names) > 1
+                 else pd.Index(labels, name=names[0]))
+        return pd.DataFrame(value["data"], index=index, columns=value["columns"])
     if typing.get_origin(kind) is tuple:
         return tuple(decode(v, typing.get_args(kind)[0]) for v in value)
     return kind(value) if kind is float else value
