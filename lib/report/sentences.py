@@ -30,7 +30,7 @@ def schedules(result):
     outside = (result.checks["inside"] == "NO").sum()
     said = [f"Of the {len(result.checks)} simulated numbers on this page, {outside} lie outside the tolerance of four "
             "standard errors."]
-    end = result.ends["at the end"]
+    end, lost = result.ends["at the end"], result.ends["% of pixels lost"]
     if not {"linear", "cosine"} <= set(end.index.get_level_values(0)):
         return said[0]
     linear, cosine = result.facts.loc["linear"], result.facts.loc["cosine"]
@@ -46,8 +46,9 @@ def schedules(result):
         f"But the first plain reverse step multiplies the predicted noise by **{cosine['first_noise_gain']:.3g}** "
         f"under cosine and by **{linear['first_noise_gain']:.2g}** under linear. With errors of {result.delta} in each "
         f"predicted noise, a network that saturates ends with a spread of {ends('saturates, plain')}, where 1 is "
-        f"right. With $\\hat x_0$ clipped it is {ends('saturates, x0 clipped')}; with a network that stays right for "
-        f"any input, and no clip, {ends('stays right, plain')}.",
+        f"right; under cosine {lost['cosine', 'saturates, plain']:.2g} % of the pixels make it, which ran away. With "
+        f"$\\hat x_0$ clipped it is {ends('saturates, x0 clipped')}; with a network that stays right for any input, and "
+        f"no clip, {ends('stays right, plain')}.",
         "The gain is harmless while the network stays right for the inputs that the gain makes, and clipping bounds "
         "it in any case. This is one pixel with random errors, not a trained network; the plan `why-cosine` tests it "
         "with trained ones. Whether it is what happened in the original paper cannot be decided: it does not say "

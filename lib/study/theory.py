@@ -5,6 +5,7 @@ Tensors are float64. Tables are DataFrames of numbers; lib.report.tables makes t
 """
 import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -75,11 +76,19 @@ def first_step_errors(schedule, delta, normals, n):
             "clipped": step(wrong["eps"].clamp(-1, 1)), "v": step(wrong["v"])}
 
 
+class WayBack(NamedTuple):
+    """spreads: {network and sampler: standard deviation of x after each of the T reverse steps}; 1 is right. lost:
+    percent of the pixels that end farther than 2 from 0, where +1 and -1 are right: a few of these make a spread."""
+
+    spreads: dict
+    lost: dict
+
+
 def way_back(schedule, delta, normals, members=4000):
-    """Standard deviation of x after each reverse step, {network and sampler: [T numbers]}; 1 is right.
+    """The whole WayBack of `members` pixels for each of KINDS.
 
     The network is the best denoiser, wrong by fresh noise of size `delta` in each predicted noise. One that saturates
-    never answers with more than 4. members: pixels of each of the KINDS.
+    never answers with more than 4.
     """
     x, spreads = normals(len(KINDS), members), []
     for step in reversed(range(schedule.T)):
@@ -91,7 +100,9 @@ def way_back(schedule, delta, normals, members=4000):
         mean, variance = q_posterior(ac, before, x0, x)
         x = mean + variance.sqrt() * normals(*x.shape)
         spreads.append(x.std(1))
-    return dict(zip(KINDS, torch.stack(spreads, 1).tolist(), strict=True))
+    lost = 100 * (x.abs() > 2).double().mean(1)
+    return WayBack(dict(zip(KINDS, torch.stack(spreads, 1).tolist(), strict=True)),
+                   dict(zip(KINDS, lost.tolist(), strict=True)))
 
 
 # ---------------------------------------------------------------- tables of numbers
@@ -177,13 +188,12 @@ def first_steps(schedules, wrong):
     return by_schedule(rows)
 
 
-def ends(spreads):
-    """(schedule, network and sampler): the spread after one step, its largest and its last value; 1 is right.
-
-    spreads: {schedule: `way_back`}.
-    """
-    rows = {(name, kind): {"after one step": values[0], "largest": max(values), "at the end": values[-1]}
-            for name, kinds in spreads.items() for kind, values in kinds.items()}
+def ends(walks):
+    """(schedule, network and sampler): the spread after one step, its largest and its last value, where 1 is right; and
+    the percent of lost pixels. walks: {schedule: `WayBack`}."""
+    rows = {(name, kind): {"after one step": values[0], "largest": max(values), "at the end": values[-1],
+                           "% of pixels lost": walk.lost[kind]}
+            for name, walk in walks.items() for kind, values in walk.spreads.items()}
     index = pd.MultiIndex.from_tuples(rows, names=["schedule", "network and sampler"])
     return pd.DataFrame(list(rows.values()), index=index)
 
