@@ -39,10 +39,13 @@ def to_png(fig):
 
 
 def show_png(png, alt, caption=""):
-    """Display PNG bytes with an alt text and a Markdown caption, which the report keeps."""
+    """Display PNG bytes with an alt text and a Markdown caption. The page sets the caption from the picture's metadata;
+    in JupyterLab, which does not, the same words follow as an output of their own, which the page leaves out."""
     width, height = struct.unpack(">II", png[16:24])
     words = {"alt": alt, "caption": caption, "width": width // 2, "height": height // 2}
     display({"image/png": base64.b64encode(png).decode(), "text/plain": alt}, raw=True, metadata={"image/png": words})
+    if caption:
+        display({"text/markdown": caption, "text/plain": caption}, raw=True, metadata={"caption": True})
 
 
 # ---------------------------------------------------------------- pictures

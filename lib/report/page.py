@@ -70,7 +70,7 @@ def shown(output, widgets):
         return [output] if output.name == "stdout" else []
     if output.output_type == "error":
         return [output]
-    if output.metadata.get("progress"):
+    if output.metadata.get("progress") or output.metadata.get("caption"):
         return []
     if view := output.data.get(WIDGET_VIEW):
         return [o for last in last_shown(view["model_id"], widgets) for o in shown(nbformat.from_dict(last), widgets)]

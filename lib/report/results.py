@@ -32,11 +32,12 @@ from lib.study.results import (  # noqa: F401  the study's stand below the funct
 # ---------------------------------------------------------------- the steps
 @dataclasses.dataclass(frozen=True)
 class Schedules:
-    """Notebook 10. facts: a row for each schedule (signal_at_T, redundant_steps, equal_noise_step, first_noise_gain,
-    largest_noise_gain, prior_kl_bits); ends: (schedule, kind of network) -> spread at the end of the way back, where 1
-    is right; checks: expected beside simulated numbers."""
+    """Notebook 10. facts: a row for each schedule of lib, its columns are study.theory.facts'. ends: a row for each
+    (schedule, network and sampler) with the spread on the way back, where 1 is right, for an error `delta` in each
+    predicted noise. checks: expected beside simulated numbers."""
 
     T: int
+    delta: float
     facts: pd.DataFrame
     ends: pd.DataFrame
     checks: pd.DataFrame
@@ -69,10 +70,22 @@ class Training:
         return self.images / self.seconds
 
 
+def share(percent, n, of):
+    """The Estimate of a share of n independent ones, with Wilson's interval."""
+    from lib.study.statistics import proportion_interval
+    return Estimate(float(percent), *proportion_interval(percent, n), n, of, "%")
+
+
+def around(mean, sd, n, of="images each"):
+    """The Estimate of a mean over random subsets of n; its low and high are where 95 % of such subsets lie."""
+    return Estimate(mean, mean - 1.96 * sd, mean + 1.96 * sd, n, of)
+
+
 @dataclasses.dataclass(frozen=True)
 class Memorisation:
-    """Are images closer to training images than new real ones are? verdict: one of quality.verdict's words. share,
-    expected: percent within `threshold` grey levels; p: of the exact test; copies: images that are training images."""
+    """Are images closer to training images than new real ones of their class are? verdict: one of quality.verdict's
+    words. share, expected: percent nearer than `threshold` grey levels (mean over classes); p: of the exact test;
+    detectable: percent of copies that it would find; copies: images that are training images."""
 
     verdict: str
     copies: int
@@ -80,13 +93,16 @@ class Memorisation:
     expected: float
     threshold: float
     p: float
+    detectable: float
     images: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Generation:
-    """Notebook 30. Distances are Frechet's in the judge's features, `reference` that of real to real images at the same
-    n. by_class: a row for each class: label_agreement, coverage, coverage_perfect (percent)."""
+    """Notebook 30. judge: who gives the labels; encoder: the network in whose features distances are measured. frechet:
+    Frechet's distance of synthetic to real images, `reference` that of real to real ones at the same n; their low and
+    high: where 95 % of such subsets lie. by_class: a row for each class: label_agreement, coverage, coverage_perfect
+    (percent)."""
 
     images: int
     label_agreement: Estimate

@@ -1,4 +1,4 @@
-"""How good, how varied and how new are generated images? Measures that download nothing.
+"""How good, how varied and how new are synthetic images? Measures that download nothing.
 
 Images are uint8 (N, C, H, W), features float (N, D). Every measure comes with what a perfect generator would get at the
 same numbers of images, because all of them depend on these numbers: show the two side by side.
@@ -15,21 +15,29 @@ from sklearn.metrics import pairwise_distances_argmin_min as nearest
 from torch import nn
 
 from lib import InputError
-from lib.data.images import to_float
+from lib.data import load
+from lib.data.digits import digit_oracle
+from lib.data.images import select, to_float
 from lib.study.classifiers import CNN, train_classifier
 
 COPY = 1.0      # rms distance, grey levels of 0..255: two images at most this far apart are the same picture
 ALARM = 0.01    # p-value under which the gate speaks: about one in a hundred sets of new real images
+AT_MOST = 5000  # images of a measure: its cost grows with their square
 
 
 class LeakedTest(RuntimeError):
     """Images that should be new are test images."""
 
 
-# ---------------------------------------------------------------- encoder
+def some(images, seed, n=AT_MOST):
+    """At most n of the Images, by chance."""
+    return select(images, torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:n])
+
+
+# ---------------------------------------------------------------- judge
 @dataclass(frozen=True, eq=False)
-class Encoder:
-    """A frozen network that turns images into features; its name says how it came to be and ends with a hash.
+class Judge:
+    """A frozen network that looks at images; its name says how it came to be and ends with a hash of its weights.
 
     It must never be the classifier under test: images would be judged by what that very network happens to look at.
     Compare features only of images that it was not trained on: those of its own training images lie elsewhere.
@@ -48,12 +56,12 @@ class Encoder:
         return self._run(self.net[:-1], images).numpy()
 
     def probabilities(self, images):
-        """Of each class (softmax), so that the encoder can be a judge too. (N, C, H, W) uint8 -> (N, K) float64"""
+        """Of each class (softmax). (N, C, H, W) uint8 -> (N, K) float64"""
         return self._run(self.net, images).softmax(1).numpy()
 
 
-def train_encoder(train, *, widths, steps, batch, lr, seed, device="cpu"):
-    """Train a `lib.classifiers.CNN` on `train`, real training images only, and freeze it. Returns an Encoder.
+def train_judge(train, *, widths, steps, seed, batch=64, lr=2e-3, device="cpu"):
+    """Train a `classifiers.CNN` on `train`, real training images only, and freeze it. Returns a Judge.
 
     seed: another than those of the classifiers under test. Same images, seed, versions and device: same weights.
     """
@@ -64,7 +72,7 @@ def train_encoder(train, *, widths, steps, batch, lr, seed, device="cpu"):
     for tensor in net.state_dict().values():
         digest.update(tensor.cpu().contiguous().numpy())
     shape = "-".join(map(str, widths))
-    return Encoder(f"CNN {shape}, {steps} steps on {len(train)} real images, {digest.hexdigest()[:8]}", net)
+    return Judge(f"CNN {shape}, {steps} steps on {len(train)} real images, {digest.hexdigest()[:8]}", net)
 
 
 # ---------------------------------------------------------------- quality: Frechet distance
@@ -84,8 +92,10 @@ def frechet_distance(a, b):
     return max(0.0, float(shift + sum(np.square(r).sum() for r in roots) - 2 * both))
 
 
-def frechet_floor(real, n, *, draws=5, seed=0):
-    """Frechet distance of n real features to n others: (mean, sd) over random draws. What no generator can get below.
+def frechet_reference(real, n, *, draws=5, seed=0):
+    """Frechet distance of n real features to n others: (mean, sd) over random draws.
+
+    Where a perfect generator lies, but no floor: one that makes the most common images only can get below it.
 
     InputError for fewer than 2n features.
     """
@@ -98,16 +108,17 @@ def frechet_floor(real, n, *, draws=5, seed=0):
     return float(np.mean(distances)), float(np.std(distances, ddof=1))
 
 
-def frechet_with_floor(real, synthetic, *, draws=5, seed=0):
-    """{distance, floor, floor_sd, n}: Frechet distance of synthetic to real features beside real to real, all at one n.
+def frechet_beside_reference(real, synthetic, *, draws=5, seed=0):
+    """{distance, distance_sd, reference, reference_sd, n}: synthetic to real features beside real to real, at one n.
 
-    n: half of the real features or all synthetic ones, whichever is less; means over `draws` random subsets of n.
-    real: of images that the encoder was not trained on.
+    n: half of the real features or all synthetic ones, whichever is less; means over `draws` random subsets of n, and
+    the standard deviations over these. real: of images that the judge was not trained on.
     """
     n, rng = min(len(real) // 2, len(synthetic)), np.random.default_rng((seed, 1))
-    floor, floor_sd = frechet_floor(real, n, draws=draws, seed=seed)
+    reference, reference_sd = frechet_reference(real, n, draws=draws, seed=seed)
     distances = [frechet_distance(*(x[rng.permutation(len(x))[:n]] for x in (real, synthetic))) for _ in range(draws)]
-    return {"distance": float(np.mean(distances)), "floor": floor, "floor_sd": floor_sd, "n": n}
+    return {"distance": float(np.mean(distances)), "distance_sd": float(np.std(distances, ddof=1)),
+            "reference": reference, "reference_sd": reference_sd, "n": n}
 
 
 # ---------------------------------------------------------------- variety: density and coverage
@@ -152,13 +163,29 @@ def coverage_by_class(real, real_labels, synthetic, synthetic_labels, num_classe
     return tuple(np.array(rows).T)
 
 
-# ---------------------------------------------------------------- rightness and nearness
+# ---------------------------------------------------------------- rightness
 def class_agreement(judged, labels, num_classes):
     """Percent of each class's images that the judge gives the label they were made for. (K,)"""
     judged, labels = np.asarray(judged), np.asarray(labels)
     return np.array([100 * (judged[labels == k] == k).mean() for k in range(num_classes)])
 
 
+def label_judge(dataset, settings, judge, test):
+    """Who judges labels: (function from images to labels (N,), its name, the percent of `test` that it gets right).
+
+    The network `judge`; for digits the nearest of all real digits at any place of the canvas, a better one, whose
+    accuracy on the test half is measured knowing the other half alone. settings: the training's canvas and data_seed.
+    """
+    if dataset != "digits":
+        def judged(images):
+            return judge.probabilities(images).argmax(1)
+        return judged, judge.name, 100 * float((judged(test.images) == test.labels.numpy()).mean())
+    known = load("digits", seed=settings["data_seed"]).train
+    right = digit_oracle(settings["canvas"], known)(test.images) == test.labels
+    return digit_oracle(settings["canvas"]), "nearest real digit", 100 * float(right.double().mean())
+
+
+# ---------------------------------------------------------------- newness: copies of training images
 def nearest_distance(images, reference):
     """Root mean squared pixel difference (0..255) of each image to the nearest of `reference`; and which. (N,), (N,)
 
@@ -167,25 +194,39 @@ def nearest_distance(images, reference):
     a, b = (np.asarray(x).reshape(len(x), -1).astype(np.float32) for x in (images, reference))
     index, distance = nearest(a, b)
     return distance / np.sqrt(a.shape[1]), index
-# ---------------------------------------------------------------- newness: copies of training images
-def memorised(synthetic, train, held_out, *, level=0.01):
-    """Are synthetic images closer to training images than new real ones are? By rms pixel distance (0..255).
 
-    threshold: the distance that about `level` of the held-out real images lie under (the j-th smallest). share: percent
-    of the synthetic images under it; expected: its exact mean if they are like the held-out ones, 100 j / (held-out +
-    1); p: one-sided, that the share is no more than that; copies: number at most COPY from a training image.
-    The threshold is itself a random draw, so a binomial test would alarm too often; p is exact (Fisher's test with
-    j - 1 held-out images under the threshold, which is the precedence test: Nelson 1963) and needs nothing but images
-    drawn alike, with the same mix of classes. Smooth images are close to everything in this distance: see `verdict`.
+
+def memorised(synthetic, train, held_out, *, level=0.01):
+    """Are synthetic Images closer to training images than new real ones are? By rms pixel distance (0..255).
+
+    In each class apart, so that a mix of classes with more easy ones alarms nobody: the threshold is the j-th smallest
+    distance of its m held-out images, j about `level` of them, and counts how many of its n synthetic ones lie under.
+    If these are like the held-out ones the count is beta-binomial (n, j, m + 1 - j), whatever the distances'
+    distribution (the precedence test: Nelson 1963); the sum over classes has the convolution of these. The threshold is
+    itself a random draw, so a binomial test would alarm too often; this one needs nothing but images drawn alike.
+    Classes of which one side has no image don't count. Smooth images are close to everything: see `verdict`.
+
+    Returns {share: percent under their threshold; expected: its mean; threshold: mean over the classes; p: one-sided,
+    exact; detectable: percent of copies at which the gate speaks, the others being like new ones; copies: number at
+    most COPY from a training image; images}.
     """
-    distance, new = nearest_distance(synthetic, train)[0], nearest_distance(held_out, train)[0]
-    n, m = len(distance), len(new)
-    j = max(1, round(level * (m + 1)))
-    threshold = np.sort(new)[j - 1]
-    under = int((distance < threshold).sum())
-    p = stats.fisher_exact([[under, j - 1], [n - under, m - j + 1]], alternative="greater").pvalue
-    return {"share": 100 * under / n, "expected": 100 * j / (m + 1), "threshold": float(threshold), "p": float(p),
-            "copies": int((distance <= COPY).sum())}
+    distance, new = (nearest_distance(x.images, train.images)[0] for x in (synthetic, held_out))
+    counts, thresholds, under, expected = np.ones(1), [], 0, 0.0        # counts[k]: chance of k under the threshold
+    for k in range(len(train.classes)):
+        mine, others = distance[synthetic.labels == k], np.sort(new[held_out.labels == k])
+        n, m = len(mine), len(others)
+        if not n or not m:
+            continue
+        j = max(1, round(level * (m + 1)))
+        thresholds.append(others[j - 1])
+        under += int((mine < others[j - 1]).sum())
+        expected += n * j / (m + 1)
+        counts = np.convolve(counts, stats.betabinom.pmf(np.arange(n + 1), n, j, m + 1 - j))
+    tail, n = np.minimum(np.cumsum(counts[::-1])[::-1], 1), len(counts) - 1        # tail[k]: chance of k or more
+    speaks = int((tail >= ALARM).sum())                                            # the smallest count with an alarm
+    return {"share": 100 * under / n, "expected": 100 * expected / n, "threshold": float(np.mean(thresholds)),
+            "p": float(tail[under]), "detectable": min(100.0, 100 * (speaks - expected) / (n - expected)),
+            "copies": int((distance <= COPY).sum()), "images": len(distance)}
 
 
 def verdict(gate, control):
@@ -200,6 +241,12 @@ def verdict(gate, control):
     if gate["p"] >= ALARM:
         return "none found"
     return "undecided" if control["p"] < ALARM else "too close"
+
+
+def memorisation(synthetic, train, held_out):
+    """`memorised` with its verdict: the values of a lib.report.results.Memorisation."""
+    gate, control = memorised(synthetic, train, held_out), memorised(synthetic, held_out, train)
+    return {"verdict": verdict(gate, control)} | gate
 
 
 def nearest_pairs(synthetic, train, held_out, rows=8):

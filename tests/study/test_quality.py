@@ -9,7 +9,9 @@ from scipy import stats
 from scipy.linalg import sqrtm
 
 from lib import InputError
+from lib.data import load
 from lib.data.images import Images, select
+from lib.report.results import Memorisation
 from lib.study import quality as q
 
 
@@ -21,8 +23,8 @@ def toy(n=60, seed=0):
     return Images(images, labels, ("dark", "bright"))
 
 
-def encode(train, seed=7):
-    return q.train_encoder(train, widths=(4, 8), steps=20, batch=16, lr=1e-2, seed=seed)
+def judged_by(train, seed=7):
+    return q.train_judge(train, widths=(4, 8), steps=20, batch=16, lr=1e-2, seed=seed)
 
 
 def with_moments(rng, n, mean, cov):
@@ -42,42 +44,42 @@ def nudge(rng, images, sd):
     return (images.double() + torch.from_numpy(rng.normal(0, sd, images.shape))).round().clamp(0, 255).to(torch.uint8)
 
 
-# ---------------------------------------------------------------- encoder
-def test_an_encoder_is_a_function_of_its_images_and_seed_and_leaves_chance_alone():
+# ---------------------------------------------------------------- judge
+def test_a_judge_is_a_function_of_its_images_and_seed_and_leaves_chance_alone():
     all_images = toy()
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = encode(select(all_images, slice(40)))
+    first = judged_by(select(all_images, slice(40)))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    again = encode(select(all_images, slice(40)))
+    again = judged_by(select(all_images, slice(40)))
     assert again.name == first.name and first.name.startswith("CNN 4-8, 20 steps on 40 real images, ")
     assert len(first.name.split(", ")[-1]) == 8
-    assert encode(select(all_images, slice(40)), seed=8).name != first.name
+    assert judged_by(select(all_images, slice(40)), seed=8).name != first.name
     other = all_images.images.clone()
     other[40:] = 255 - other[40:]                                    # images that it is not given
-    assert encode(select(Images(other, all_images.labels, all_images.classes), slice(40))).name == first.name
+    assert judged_by(select(Images(other, all_images.labels, all_images.classes), slice(40))).name == first.name
     other[3, 0, 4, 4] ^= 128                                         # one pixel of one that it is given
-    assert encode(select(Images(other, all_images.labels, all_images.classes), slice(40))).name != first.name
+    assert judged_by(select(Images(other, all_images.labels, all_images.classes), slice(40))).name != first.name
 
 
-def test_an_encoder_is_frozen_and_each_image_has_features_of_its_own():
-    encoder, images = encode(toy()), toy(30, seed=3).images
-    state = {k: v.clone() for k, v in encoder.net.state_dict().items()}
-    features = encoder.features(images)
+def test_a_judge_is_frozen_and_each_image_has_features_of_its_own():
+    judge, images = judged_by(toy()), toy(30, seed=3).images
+    state = {k: v.clone() for k, v in judge.net.state_dict().items()}
+    features = judge.features(images)
     assert features.shape == (30, 8) and features.dtype == np.float64
-    np.testing.assert_array_equal(encoder.features(images), features)
-    np.testing.assert_allclose(encoder.features(images[:3]), features[:3], atol=1e-5)     # float32, other batch size
-    assert not encoder.net.training and not any(p.requires_grad for p in encoder.net.parameters())
-    assert all(torch.equal(v, state[k]) for k, v in encoder.net.state_dict().items())
+    np.testing.assert_array_equal(judge.features(images), features)
+    np.testing.assert_allclose(judge.features(images[:3]), features[:3], atol=1e-5)     # float32, other batch size
+    assert not judge.net.training and not any(p.requires_grad for p in judge.net.parameters())
+    assert all(torch.equal(v, state[k]) for k, v in judge.net.state_dict().items())
     with pytest.raises(AttributeError):
-        encoder.name = "another"
+        judge.name = "another"
 
 
 def test_the_features_are_what_the_last_layer_turns_into_probabilities():
-    encoder, data = encode(toy()), toy(40, seed=3)
-    logits = encoder.features(data.images) @ encoder.net[-1].weight.double().numpy().T + encoder.net[-1].bias.double().numpy()
-    p = encoder.probabilities(data.images)
+    judge, data = judged_by(toy()), toy(40, seed=3)
+    logits = judge.features(data.images) @ judge.net[-1].weight.double().numpy().T + judge.net[-1].bias.double().numpy()
+    p = judge.probabilities(data.images)
     np.testing.assert_allclose(p, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), atol=1e-5)
     assert (p.argmax(1) == data.labels.numpy()).mean() > 0.9         # a judge that has learned dark from bright
 
@@ -109,19 +111,19 @@ def test_equal_sets_are_at_distance_0_even_with_fewer_images_than_features():
         q.frechet_distance(x, x[:, :3])
 
 
-def test_the_floor_falls_with_n_and_fresh_images_lie_on_it():
+def test_the_reference_falls_with_n_and_fresh_images_lie_on_it():
     rng = np.random.default_rng(3)
     real, fresh, shifted = rng.normal(size=(800, 10)), rng.normal(size=(300, 10)), rng.normal(0.3, 1, (300, 10))
-    floors = [q.frechet_floor(real, n)[0] for n in (50, 100, 200, 400)]
-    assert all(low < 0.7 * high for high, low in zip(floors, floors[1:], strict=False))       # about 1 / n
+    references = [q.frechet_reference(real, n)[0] for n in (50, 100, 200, 400)]
+    assert all(low < 0.7 * high for high, low in zip(references, references[1:], strict=False))       # about 1 / n
     with pytest.raises(InputError, match="at most 400"):
-        q.frechet_floor(real, 401)
-    result = q.frechet_with_floor(real, fresh, draws=10)
-    assert result["n"] == 300 and abs(result["distance"] - result["floor"]) < 5 * result["floor_sd"]
-    worse = q.frechet_with_floor(real, shifted, draws=10)
-    assert worse["distance"] - worse["floor"] == pytest.approx(10 * 0.3**2, abs=0.25)
-    assert q.frechet_with_floor(real[:100], fresh)["n"] == 50
-    assert q.frechet_with_floor(real, fresh, draws=10) == result
+        q.frechet_reference(real, 401)
+    result = q.frechet_beside_reference(real, fresh, draws=10)
+    assert result["n"] == 300 and abs(result["distance"] - result["reference"]) < 5 * result["reference_sd"]
+    worse = q.frechet_beside_reference(real, shifted, draws=10)
+    assert worse["distance"] - worse["reference"] == pytest.approx(10 * 0.3**2, abs=0.25)
+    assert q.frechet_beside_reference(real[:100], fresh)["n"] == 50
+    assert q.frechet_beside_reference(real, fresh, draws=10) == result
 
 
 # ---------------------------------------------------------------- density and coverage
@@ -170,8 +172,8 @@ def test_coverage_sees_lost_modes_where_the_frechet_distance_sees_nothing():
     spots = np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], 1)
     real, complete, lost = (spots[rng.choice(modes, 400)] + rng.normal(0, 0.05, (400, 2))
                             for modes in (np.arange(8), np.arange(8), np.arange(0, 8, 2)))
-    result = q.frechet_with_floor(real, lost, draws=20)
-    assert abs(result["distance"] - result["floor"]) < 2 * result["floor_sd"]
+    result = q.frechet_beside_reference(real, lost, draws=20)
+    assert abs(result["distance"] - result["reference"]) < 2 * result["reference_sd"]
     assert q.density_and_coverage(real, complete)[1] > 0.9
     assert q.density_and_coverage(real, lost)[1] == pytest.approx(0.5, abs=0.06)
 
@@ -186,46 +188,109 @@ def test_each_class_is_covered_by_its_own_images_only():
     assert expected.tolist() == [q.expected_coverage(30, 30), q.expected_coverage(30, 30), 0]
 
 
+# ---------------------------------------------------------------- rightness
+def test_agreement_is_counted_within_each_class():
+    assert q.class_agreement([0, 1, 1, 1], [0, 0, 1, 1], 2).tolist() == [50.0, 100.0]
+
+
+def test_digits_are_judged_by_the_nearest_real_digit_and_others_by_the_network():
+    test = load("digits", canvas=10).test
+    settings = {"canvas": 10, "data_seed": 0}
+    judged, name, right = q.label_judge("digits", settings, None, test)
+    assert name == "nearest real digit" and 90 < right < 100
+    assert torch.equal(judged(test.images), test.labels)             # it knows all digits, these among them
+    data = toy(40, seed=3)
+    judge = judged_by(toy())
+    judged, name, right = q.label_judge("folder", settings, judge, data)
+    assert name == judge.name and right == 100 * (judged(data.images) == data.labels.numpy()).mean()
+
+
 # ---------------------------------------------------------------- copies of training images
-def test_the_gates_p_is_that_of_the_precedence_test():
+def test_a_copy_has_distance_0_and_names_its_original():
+    rng = np.random.default_rng(0)
+    reference = rng.integers(0, 256, (20, 3, 8, 8), dtype=np.uint8)
+    distance, index = q.nearest_distance(reference[[7, 3]], reference)
+    assert distance.max() < 0.05 and index.tolist() == [7, 3]        # float32 dot products of 192 squares
+    brighter = np.clip(reference[[7]].astype(int) // 2 + 60, 0, 255).astype(np.uint8)
+    expected = np.sqrt(((brighter[0].astype(float) - reference.astype(float)) ** 2).mean((1, 2, 3))).min()
+    assert q.nearest_distance(brighter, reference)[0][0] == pytest.approx(expected, rel=1e-4)
+
+
+def labelled(images, labels=None):
+    """Images of the classes "easy" and "hard"; easy alone unless told."""
+    labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else torch.as_tensor(labels)
+    return Images(images, labels, ("easy", "hard"))
+
+
+def two_classes(rng, easy, hard):
+    """Easy pictures have half the noise, so they lie nearer to training images."""
+    return labelled(torch.cat([pictures(rng, easy, noise=20), pictures(rng, hard)]), [0] * easy + [1] * hard)
+
+
+def test_the_gates_p_is_that_of_the_precedence_test_in_one_class():
     """Of n new values, the number under the j-th of m others is beta-binomial, whatever their distribution."""
     rng = np.random.default_rng(8)
-    train, held_out, synthetic = (pictures(rng, n) for n in (100, 180, 90))
+    train, held_out, synthetic = (labelled(pictures(rng, n)) for n in (100, 180, 90))
     gate = q.memorised(synthetic, train, held_out, level=0.05)
     under = round(gate["share"] * 90 / 100)
     assert gate["expected"] == pytest.approx(100 * 9 / 181) and under > 0
     assert gate["p"] == pytest.approx(stats.betabinom.sf(under - 1, 90, 9, 181 - 9), rel=1e-9)
 
 
-def test_on_fresh_images_the_gate_has_its_level():
+def test_the_count_of_two_classes_is_the_sum_of_theirs():
+    rng = np.random.default_rng(14)
+    train, held_out, synthetic = two_classes(rng, 50, 50), two_classes(rng, 60, 90), two_classes(rng, 40, 20)
+    gate = q.memorised(synthetic, train, held_out, level=0.1)
+    draws = (stats.betabinom.rvs(40, 6, 55, size=400_000, random_state=rng)
+             + stats.betabinom.rvs(20, 9, 82, size=400_000, random_state=rng))
+    assert gate["expected"] == pytest.approx(100 * (40 * 6 / 61 + 20 * 9 / 91) / 60)
+    assert gate["p"] == pytest.approx((draws >= round(gate["share"] * 60 / 100)).mean(), abs=0.004)   # 5 errors
+
+
+def test_on_fresh_images_the_gate_has_its_level_whatever_the_mix_of_classes():
+    """All synthetic images are of the easy class, of the held-out ones every second."""
     rng, gates = np.random.default_rng(9), []
     for _ in range(300):
-        images = pictures(rng, 330)
-        gates.append(q.memorised(images[:100], images[100:150], images[150:], level=0.02))
+        train, held_out, synthetic = two_classes(rng, 25, 25), two_classes(rng, 90, 90), two_classes(rng, 100, 0)
+        gates.append(q.memorised(synthetic, train, held_out, level=0.02))
     share, p = (np.array([gate[key] for gate in gates]) for key in ("share", "p"))
-    assert gates[0]["expected"] == pytest.approx(100 * 4 / 181)
+    assert gates[0]["expected"] == pytest.approx(100 * 2 / 91)
     assert abs(share.mean() - gates[0]["expected"]) < 4 * share.std() / 300**0.5
     assert np.mean(p < 0.05) <= 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
     assert np.mean(p < 0.3) > 0.15                                    # it is not silent because it never speaks
 
 
+def test_the_share_that_would_be_found_is_found_half_of_the_time():
+    rng, found = np.random.default_rng(15), []
+    for _ in range(60):
+        train, held_out, fresh = (labelled(pictures(rng, n)) for n in (100, 300, 200))
+        planted = round(q.memorised(fresh, train, held_out)["detectable"] * 200 / 100)
+        copies = labelled(torch.cat([nudge(rng, train.images[:planted], 3), fresh.images[planted:]]))
+        found.append(q.memorised(copies, train, held_out)["p"] < q.ALARM)
+    assert 0 < planted < 25 and 0.25 < np.mean(found) < 0.85          # 4 errors around what skewness makes of a half
+
+
 def test_three_percent_of_noisy_copies_raise_the_alarm_and_close_ones_are_counted():
     rng = np.random.default_rng(10)
-    train, held_out, fresh = (pictures(rng, n) for n in (300, 900, 500))
+    train, held_out, fresh = (labelled(pictures(rng, n)) for n in (300, 900, 500))
     for sd, word in ((4, "too close"), (0.5, "copies")):
-        planted = torch.cat([nudge(rng, train[:15], sd), fresh[15:]])
+        planted = labelled(torch.cat([nudge(rng, train.images[:15], sd), fresh.images[15:]]))
         gate, control = q.memorised(planted, train, held_out), q.memorised(planted, held_out, train)
-        assert gate["p"] < q.ALARM <= control["p"] and q.verdict(gate, control) == word
+        assert gate["p"] < q.ALARM <= control["p"] and q.memorisation(planted, train, held_out)["verdict"] == word
         assert gate["copies"] == (15 if word == "copies" else 0)
-    gate, control = q.memorised(fresh, train, held_out), q.memorised(fresh, held_out, train)
-    assert gate["copies"] == 0 and q.verdict(gate, control) == "none found"
+    assert q.memorisation(fresh, train, held_out)["verdict"] == "none found"
+
+
+def test_what_the_gate_tells_is_what_the_result_holds():
+    train, held_out, synthetic = (labelled(pictures(np.random.default_rng(k), 30)) for k in range(3))
+    assert Memorisation(**q.memorisation(synthetic, train, held_out)).images == 30
 
 
 def test_smooth_images_are_close_to_all_and_the_control_says_so():
     rng = np.random.default_rng(11)
     train, held_out, smooth = pictures(rng, 300), pictures(rng, 300), pictures(rng, 200, noise=0)
-    gate, control = q.memorised(smooth, train, held_out), q.memorised(smooth, held_out, train)
-    assert gate["p"] < q.ALARM and q.verdict(gate, control) == "undecided"
+    told = q.memorisation(*map(labelled, (smooth, train, held_out)))
+    assert told["p"] < q.ALARM and told["verdict"] == "undecided"
     pairs = q.nearest_pairs(smooth, train, held_out, 200)
     assert np.mean(pairs["to_train"] < pairs["to_held_out"]) == pytest.approx(0.5, abs=0.15)
 

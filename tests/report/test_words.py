@@ -1,0 +1,80 @@
+"""Tables and sentences of the notebooks 10, 20 and 30."""
+import pandas as pd
+import pytest
+
+from lib.report import results, sentences, tables
+from lib.report.results import Estimate
+
+
+def made_schedules(names=("linear", "cosine"), outside=0):
+    facts = pd.DataFrame({
+        "signal_at_T": [4e-5, 2e-9], "log_snr_first": [9.21, 10.0], "log_snr_last": [-10.12, -19.8],
+        "prior_kl_bits": [3e-5, 2e-9], "redundant_steps": [327, 65], "equal_noise_step": [259, 496],
+        "first_noise_gain": [0.0202, 31.59], "largest_noise_gain": [0.0202, 31.59], "largest_gain_at": [1999, 1999],
+    }, index=pd.Index(["linear", "cosine"], name="schedule"))
+    kinds = ["stays right, plain", "saturates, plain", "saturates, x0 clipped"]
+    index = pd.MultiIndex.from_product([names, kinds], names=["schedule", "network and sampler"])
+    ends = pd.DataFrame({"at the end": [1.0, 1.01, 1.02, 1.03, 10.9, 1.04][:len(index)],
+                         "% of pixels lost": [0, 0, 0, 0, 0.12, 0][:len(index)]}, index=index)
+    checks = pd.DataFrame({"quantity": ["a", "b"], "inside": ["yes", "NO" if outside else "yes"]})
+    return results.Schedules(T=2000, delta=0.05, facts=facts, ends=ends, checks=checks)
+
+
+# ---------------------------------------------------------------- tables
+def test_a_table_is_text_with_one_kind_of_minus_and_no_nan():
+    table = pd.DataFrame({"a": [-0.00012345, 12.0], "n": [-1204, 5], "word": ["x-y", None], "gap": [float("nan"), 1.0]})
+    assert tables.text(table, 3).values.tolist() == [["\u22121.23e\u221204", "\u22121,204", "x-y", ""],
+                                                     ["12.0", "5", "", "1.00"]]
+
+
+def test_a_named_index_is_shown_and_row_numbers_are_not():
+    shown = tables.show(pd.DataFrame({"n": [1]}, index=pd.Index(["linear"], name="schedule"))).to_html()
+    assert "schedule" in shown and "linear" in shown
+    assert 'class="row_heading' not in shown and "row_heading" not in tables.show(pd.DataFrame({"n": [1]})).to_html()
+
+
+def test_the_table_of_schedules_has_shares_of_T():
+    table = tables.schedules(made_schedules())
+    assert table.loc["linear", "redundant"] == "16.4 %" and table.loc["cosine", "at t"] == "1,999"
+    assert table.loc["cosine", "last"] == "\u221219.8"
+
+
+# ---------------------------------------------------------------- sentences
+def test_the_schedules_page_says_what_tells_the_two_apart():
+    said = sentences.schedules(made_schedules())
+    assert "Of the 2 simulated numbers on this page, 0 lie outside" in said
+    assert "from step 259 of 2,000 under linear and from step 496 under cosine" in said
+    assert "spread of 10.90 under cosine and 1.01 under linear" in said and "0.12 % of the pixels" in said
+    assert "**31.6** under cosine and by **0.02** under linear" in said
+
+
+def test_without_cosine_the_schedules_page_compares_nothing_and_still_counts():
+    said = sentences.schedules(made_schedules(("linear",), outside=1))
+    assert said.endswith("on this page, 1 lie outside the tolerance of four standard errors.")
+
+
+@pytest.mark.parametrize("given, words", [
+    ({"dataset": "digits", "canvas": 12, "size": 0}, "digits on a 12x12 canvas"),
+    ({"dataset": "digits", "canvas": 0, "size": 0}, "plain 8x8 digits"),
+    ({"dataset": "cifar10", "canvas": 0, "size": 16}, "CIFAR-10 at 16x16 pixels"),
+])
+def test_a_data_set_in_words(given, words):
+    assert sentences.dataset(given) == words
+
+
+def test_only_the_plain_loss_of_the_noise_is_1_for_a_network_that_answers_0():
+    assert "1 is a network" in sentences.loss("eps", "simple")
+    assert "1 is" not in sentences.loss("v", "simple") and "1 is" not in sentences.loss("eps", "vlb")
+
+
+@pytest.mark.parametrize("verdict", ["copies", "too close", "undecided", "none found"])
+def test_every_verdict_on_copies_has_words_with_its_numbers(verdict):
+    said = sentences.memorisation(results.Memorisation(verdict, 3, 2.5, 1.0, 18.2, 0.0004, 2.1, 1500))
+    assert "2.5 % of the synthetic images" in said and "p < 0.001" in said and "from 2.1 %" in said
+    assert said.startswith("Copies: 3 of 1,500") == (verdict == "copies")
+
+
+def test_label_agreement_is_told_with_its_interval_and_its_judges_accuracy():
+    said = sentences.label_agreement(results.share(80, 100, "synthetic images"), "nearest real digit",
+                                     Estimate(97.4, 96.2, 98.3, 898, "test images", "%"))
+    assert "80.0\u00a0% (71.1 to 86.7), n = 100 synthetic images" in said and "97.4\u00a0% (96.2 to 98.3)" in said
