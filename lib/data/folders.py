@@ -24,7 +24,7 @@ from lib.data.places import absolute
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM")     # whatever the name: no EPS starts Ghostscript
-PIXELS = 64_000_000         # of one picture: decoded and scaled in about 0.6 GB of memory
+PIXELS = 64_000_000         # of one picture: decoded and scaled in about 0.7 GB of memory
 PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
 SHARE = 1 / 5               # of each class that is the test, and of the rest that is validation
 TESTED = 6                  # fewest test images of a class: coverage (lib.study.quality) needs more than its k = 5
@@ -44,7 +44,10 @@ def folder(*, data_dir, size, per_class, seed):
     if not data_dir or not root.is_dir():
         raise InputError(f"data_dir={data_dir!r}: expected a folder of class folders, with images as class/name.png; "
                          "--data-dir names it")
-    classes, paths, left_out = _find(root, data_dir)
+    try:
+        classes, paths, left_out = _find(root, data_dir)
+    except OSError as error:
+        raise InputError(f"data_dir={data_dir!r}: cannot read {str(error.filename)!r} ({error.strerror})") from None
     labels = torch.tensor([k for k, found in enumerate(paths) for _ in found])
     _check_counts(labels, classes, data_dir)
     paths = [path for found in paths for path in found]
@@ -68,13 +71,14 @@ def _find(root, data_dir):
     folders = [path for path in folders if not root.resolve().is_relative_to(path.resolve())]       # a link upwards
     names, wrong = [path.name for path in folders], f"data_dir={data_dir!r}: "
     if names and PARTS.issuperset(map(str.lower, names)):
+        largest = max(names, key=lambda name: name.lower().startswith("train"))
         raise InputError(f"{wrong}{_list(map(repr, names))} are parts of a split, not classes: expected class folders, "
-                         f"such as those in {os.path.join(data_dir, names[-1])!r}; the split is made from them")
+                         f"such as those in {os.path.join(data_dir, largest)!r}; the split is made from them")
     if len(names) < 2:
         raise InputError(f"{wrong}expected at least 2 class folders, with images as class/name.png, but found "
                          f"{len(names)}: {_list(map(_text, names)) or 'none'}")
-    if odd := [name for name in names if any(unicodedata.category(c) in ("Cc", "Cs") for c in name)]:
-        raise InputError(f"{wrong}{_list(map(repr, odd))}: expected class names in UTF-8 without control characters")
+    if odd := [_text(name) for name in names if _text(name) != name]:
+        raise InputError(f"{wrong}'{_list(odd)}': expected class names in UTF-8 without control characters")
 
     paths, nested, links = [], [], 0
     for path in folders:
@@ -85,7 +89,8 @@ def _find(root, data_dir):
         nested += [f"{_text(p.relative_to(root).as_posix())} holds {n}" for p in below if (n := _number_below(p))]
     if nested:
         raise InputError(f"{wrong}{_list(nested)}: expected the pictures of a class in its own folder, not deeper")
-    kinds = Counter(_text(path.suffix.lower()) or "without an ending" for path in others)
+    kinds = Counter(_text(path.suffix.lower()) or "without an ending" if path.is_file() else "no files"
+                    for path in others)
     kinds += Counter({"beside the class folders": len(loose), "linked folders": links})
     words = _list(f"{kind} ({n})" for kind, n in kinds.most_common())
     return tuple(names), paths, (f"Left out, because they are no pictures of a class: {words}.",) if words else ()
@@ -136,7 +141,7 @@ def _check_headers(paths, names):
     kinds = [[name for c, name in zip(channels, names, strict=True) if c == count] for count in (1, 3)]
     if all(kinds):
         (grey, colour), (g, c) = kinds, map(len, kinds)
-        raise InputError(f"{g} pictures are grey ({grey[0]}) and {c} are in colour ({colour[0]}): "
+        raise InputError(f"{g} grey ({grey[0]}) beside {c} coloured pictures ({colour[0]}): "
                          "expected one kind in all class folders")
 
 
@@ -167,7 +172,8 @@ def _decode(file, size):
     """(C, H, W) uint8"""
     with _opened(file) as picture:
         _check_picture(picture)
-        pixels = np.array(ImageOps.exif_transpose(picture))
+        ImageOps.exif_transpose(picture, in_place=True)
+        pixels = np.array(picture)
     pixels = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
     return resize(pixels[None], size)[0].numpy()
 
@@ -221,8 +227,8 @@ def _without_copies(images, names):
 
 # ---------------------------------------------------------------- words
 def _text(name):
-    """`name` with what is not UTF-8 escaped, so that it can be printed."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    """`name` on one line and in UTF-8: control characters and what is no UTF-8 are escaped."""
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Cs") else c for c in name)
 
 
 def _list(words, comma=", "):
