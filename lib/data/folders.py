@@ -86,9 +86,10 @@ def _find(root, data_dir):
         paths.append(pictures)
         others += no_pictures
         links += sum(p.is_symlink() for p in below)
-        nested += [f"{_text(p.relative_to(root).as_posix())} holds {n}" for p in below if (n := _number_below(p))]
+        nested += [f"{_text(p.relative_to(root).as_posix())} holds {n} pictures"
+                   for p in below if (n := _number_below(p))]
     if nested:
-        raise InputError(f"{wrong}{_list(nested)}: expected the pictures of a class in its own folder, not deeper")
+        raise InputError(f"{wrong}{_list(nested)}: expected those of a class in its own folder, not deeper")
     kinds = Counter(_text(path.suffix.lower()) or "without an ending" if path.is_file() else "no files"
                     for path in others)
     kinds += Counter({"beside the class folders": len(loose), "linked folders": links})

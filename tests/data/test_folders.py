@@ -139,7 +139,7 @@ def test_links_upwards_are_not_followed(pets):
 
 def test_pictures_in_folders_below_a_class_are_refused(pets, refused):
     class_folder(pets / "cat" / "old" / "thumbnails", range(7))
-    refused(pets, "cat/old holds 7: expected the pictures of a class in its own folder, not deeper")
+    refused(pets, "cat/old holds 7 pictures: expected those of a class in its own folder, not deeper")
 
 
 def test_the_parts_of_a_split_are_not_classes(tmp_path, refused):
