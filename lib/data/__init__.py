@@ -49,10 +49,21 @@ def load_for(settings):
     return load(**options, seed=settings["data_seed"])
 
 
+def same_split(split, expected, what="the network"):
+    """`split` itself. InputError unless its fingerprint is `expected`, that of the data which `what` learned from: on
+    another split, test images could be its training images."""
+    from lib.data.images import fingerprint
+    if (found := fingerprint(split)) != expected:
+        raise InputError(f"the data have changed since {what} learned from them (sha256 {found[:8]} is now loaded, "
+                         f"expected {expected[:8]}): make its training again, or put the data back")
+    return split
+
+
 def check(config):
-    """Load what a notebook's config asks for and return {dataset, train, validation, test, shape, sha256}: train,
-    validation and test are numbers of images. Errors as `load`."""
+    """Load what a notebook's config asks for and return {dataset, train, validation, test, shape, sha256, notes};
+    of the three parts, the numbers of images. Errors as `load`."""
     from lib.data.images import fingerprint
     split = load_for(vars(config))
     return {"dataset": config.dataset, "train": len(split.train), "validation": len(split.validation),
-            "test": len(split.test), "shape": list(split.image_shape), "sha256": fingerprint(split)}
+            "test": len(split.test), "shape": list(split.image_shape), "sha256": fingerprint(split),
+            "notes": list(split.notes)}

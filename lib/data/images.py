@@ -1,15 +1,16 @@
 """Images in memory: every data set is three `Images`, train, validation and test; adding synthetic ones is a `join`."""
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from lib import ROOT, InputError
+from lib import InputError
 
 SIDES = (8, 64)             # smallest and largest side of an image, pixels
+
+
 @dataclass(frozen=True, eq=False)
 class Images:
     """images (N, C, H, W) uint8, labels (N,) int64 in 0..len(classes)-1, classes: their names. InputError otherwise."""
@@ -37,12 +38,14 @@ class Images:
 class Split:
     """The images to learn from, those to choose settings by, and those to be judged on, of the same classes and shape.
 
-    Each image of a data set stands in one part at most.
+    Each image of a data set stands in one part at most, and no equal one in another. notes: sentences on what was left
+    out or is worth knowing.
     """
 
     train: Images
     validation: Images
     test: Images
+    notes: tuple[str, ...] = ()
 
     @property
     def image_shape(self):
@@ -96,11 +99,10 @@ def resize(images, size):
     top, left = (h - side) // 2, (w - side) // 2
     square = images[:, :, top:top + side, left:left + side]
     how = {"mode": "area"} if side % size == 0 else {"mode": "bilinear", "antialias": True}
-    resized = torch.empty(n, c, size, size, dtype=torch.uint8)
-    for start in range(0, n, 2048):       # in parts: as float32 all of CIFAR-10 would fill 700 MB
-        part = F.interpolate(square[start:start + 2048].float(), size=(size, size), **how)
-        resized[start:start + 2048] = part.round().clamp(0, 255).to(torch.uint8)
-    return resized
+    planes = square.flatten(0, 1)[:, None]
+    parts = planes.split(max(1, 2**21 // side**2))      # as float32 all of CIFAR-10 would fill 700 MB, a photo as much
+    resized = [F.interpolate(part.float(), size=(size, size), **how).round().clamp(0, 255).byte() for part in parts]
+    return torch.cat(resized).view(n, c, size, size)
 
 
 def hold_out(images, order, share, per_class):
@@ -129,8 +131,3 @@ def fingerprint(split):
         for tensor in (part.images, part.labels):
             digest.update(tensor.cpu().contiguous().numpy())
     return digest.hexdigest()
-
-
-def absolute(data_dir):
-    """`data_dir` as a path; a relative one counts from the repository: a notebook runs in another folder."""
-    return ROOT / Path(data_dir).expanduser()
