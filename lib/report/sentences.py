@@ -150,8 +150,7 @@ DOSE_FIGURE = (
 
 def dose(result):
     """The answers of a Dose: the best share of a batch and the exchange rate."""
-    rates = "; ".join(f"{e.synthetic:,} synthetic images alone are as good as "
-                      + (f"{e.real.bare} real ones" if e.real else f"more than the {result.real_images:,} real ones")
+    rates = "; ".join(f"{e.synthetic:,} synthetic images alone are as good as {result.worth(e)} real ones"
                       for e in result.exchange)
     return (f"Best share of synthetic images in a batch, by validation: {result.best_share:g}. Exchange rate: {rates} "
             f"(in brackets: over {result.seeds} seeds and {result.test_images:,} test images, not over generators and "
