@@ -181,9 +181,9 @@ def limit(result):
         return ""
     walks = {(w.schedule, w.target): w for w in result.walks}
     suspect = walks.pop(("cosine", "eps"))
-    others = ", ".join(f"{schedule} with {target} {w.lost.bare}, {number(w.free_spread, 2)} times"
+    others = "; ".join(f"to {schedule} with {target} {w.lost.bare}, {number(w.free_spread, 2)} times"
                        for (schedule, target), w in walks.items())
-    return (f"{LIMIT[result.limit]}: without a limit, cosine with target eps loses {suspect.lost} of label agreement "
-            f"and its pixels spread {number(suspect.free_spread, 2)} times as far as real ones; {others}.")
+    return (f"{LIMIT[result.limit]}: clipping adds {suspect.lost} of label agreement to cosine with target eps, whose "
+            f"pixels spread {number(suspect.free_spread, 2)} times as far as real ones without it; {others}.")
 
 # ---------------------------------------------------------------- report
