@@ -234,8 +234,7 @@ DOSE_FIGURE = (
 
 def dose(result):
     """The answers of a Dose: the best share of a batch and the exchange rate."""
-    rates = "; ".join(f"{e.synthetic:,} synthetic images alone are as good as "
-                      + (f"{e.real.bare} real ones" if e.real else f"more than the {result.real_images:,} real ones")
+    rates = "; ".join(f"{e.synthetic:,} synthetic images alone are as good as {result.worth(e)} real ones"
                       for e in result.exchange)
     return (f"Best share of synthetic images in a batch, by validation: {result.best_share:g}. Exchange rate: {rates} "
             f"(in brackets: over {result.seeds} seeds and {result.test_images:,} test images, not over generators and "
@@ -266,9 +265,9 @@ def limit(result):
         return ""
     walks = {(w.schedule, w.target): w for w in result.walks}
     suspect = walks.pop(("cosine", "eps"))
-    others = ", ".join(f"{schedule} with {target} {w.lost.bare}, {number(w.free_spread, 2)} times"
+    others = "; ".join(f"to {schedule} with {target} {w.lost.bare}, {number(w.free_spread, 2)} times"
                        for (schedule, target), w in walks.items())
-    return (f"{LIMIT[result.limit]}: without a limit, cosine with target eps loses {suspect.lost} of label agreement "
-            f"and its pixels spread {number(suspect.free_spread, 2)} times as far as real ones; {others}.")
+    return (f"{LIMIT[result.limit]}: clipping adds {suspect.lost} of label agreement to cosine with target eps, whose "
+            f"pixels spread {number(suspect.free_spread, 2)} times as far as real ones without it; {others}.")
 
 # ---------------------------------------------------------------- report

@@ -94,7 +94,7 @@ def exchange(dose):
     """How many real images alone each number of synthetic ones alone is worth."""
     return pd.DataFrame([{
         "synthetic images alone": f"{e.synthetic:,}", "test accuracy, %": e.accuracy.bare,
-        "as good as so many real ones": e.real.bare if e.real else "more than there are",
+        "as good as so many real ones": dose.worth(e),
         "synthetic for a real one": e.per_real.bare if e.per_real else ""} for e in dose.exchange])
 
 

@@ -58,7 +58,7 @@ def points(curves):
 
 def arm(dose, train, synthetic, recipe):
     """(Arm, Recipe) of a Point: the first images of each class, so that a larger dose holds a smaller one."""
-    real = arms.first_of_each_class(train, dose.fraction)
+    real = arms.first_of_each_class(train, float(dose.fraction))
     extra = arms.first_of_each_class(synthetic, dose.count)
     recipe = dataclasses.replace(recipe, synthetic_fraction=dose.share)
     if not dose.count:

@@ -189,6 +189,13 @@ class Dose:
     curves: pd.DataFrame
     exchange: tuple[Exchange, ...]
 
+    def worth(self, exchange):
+        """How many real images an Exchange is worth, in words: '142 (90 to 180)', 'at most 18', 'more than 899'."""
+        if exchange.real is None:
+            return f"more than {self.real_images:,}"
+        fewest = self.curves.loc[self.curves["curve"] == "without", "x"].min()
+        return f"at most {fewest:,.0f}" if exchange.real.value <= fewest else exchange.real.bare
+
 
 # ---------------------------------------------------------------- notebook 50
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,125 @@
+"""What came out of a study: planted gains are found where they were planted, and every number is what it says."""
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lib.data.images import Images
+from lib.study import arms, classifiers, outcomes, statistics
+
+CLASSES = ("a", "b", "c")
+
+
+def predicted(rng, difficulty, labels, accuracy, variants=1, seeds=5, shared=0.8):
+    """Predictions whose seeds agree on the hard images: `shared` of all outcomes are the image's, the rest chance."""
+    shape = (variants, seeds, len(labels))
+    right = np.where(rng.random(shape) < shared, difficulty < accuracy, rng.random(shape) < accuracy)
+    return np.where(right, labels, (labels + 1 + rng.integers(2, size=shape)) % 3)
+
+
+def simulated(seed=0, n=1500, **accuracies):
+    """({arm: predictions}, labels) of real, two rivals, and mixed arms of two generators."""
+    rng = np.random.default_rng(seed)
+    difficulty, labels = rng.random(n), rng.integers(3, size=n)
+    arms_ = {"real": 1, "real + shift": 1, "real + synthetic": 2, "real + shift + synthetic": 2, "real, equal epochs": 1}
+    given = {name.replace(" ", "_").replace("+", "and").replace(",", ""): name for name in arms_}
+    level = {given[k]: v for k, v in accuracies.items()}
+    return {name: predicted(rng, difficulty, labels, level.get(name, 0.7), variants)
+            for name, variants in arms_.items()}, labels
+
+
+def test_a_planted_gain_and_a_planted_loss_are_found_in_their_arms():
+    p, labels = simulated(real_and_synthetic=0.78, real_and_shift=0.62)
+    assert outcomes.difference(p, labels, "real + synthetic", "real").above_zero
+    assert outcomes.difference(p, labels, "real + shift", "real").below_zero
+    assert not outcomes.difference(p, labels, "real, equal epochs", "real").clear
+
+
+def test_a_difference_is_that_of_the_accuracies_over_all_networks():
+    p, labels = simulated(real_and_synthetic=0.76)
+    e = outcomes.difference(p, labels, "real + synthetic", "real")
+    means = [statistics.accuracy(p[arm], labels).mean() for arm in ("real + synthetic", "real")]
+    assert e.value == pytest.approx(means[0] - means[1]) and (e.n, e.unit) == (10, "points")
+
+
+def test_an_arm_that_was_not_trained_has_no_difference():
+    p, labels = simulated()
+    assert outcomes.difference(p, labels, "real + flip", "real") is None
+
+
+def test_the_secondary_questions_are_the_rivals_and_are_corrected_for_their_number():
+    p, labels = simulated(real_and_synthetic=0.74, real_and_shift_and_synthetic=0.78)
+    found = outcomes.contrasts(p, labels, "real + shift")
+    assert [(c.arm, c.against) for c in found] == [("real + shift", "real + synthetic"),
+                                                   ("real + shift + synthetic", "real + shift")]
+    assert [c.p for c in found] == pytest.approx(list(statistics.holm([c.difference.p for c in found])))
+    assert outcomes.contrasts(p, labels, "") == ()
+
+
+def test_pairs_are_networks_of_the_same_seed():
+    a, b = np.arange(6).reshape(1, 2, 3), 10 * np.arange(18).reshape(3, 2, 3)
+    x, y = outcomes.pairs(a, b)
+    assert x.tolist() == [[0, 1, 2], [3, 4, 5]] * 3 and y.tolist() == b.reshape(6, 3).tolist()
+    with pytest.raises(ValueError):
+        outcomes.pairs(b, np.concatenate([a, a]))                    # two generators beside three: no pairs
+
+
+def test_the_change_of_a_classs_recall_is_the_diagonal_of_the_changed_confusion():
+    p, labels = simulated(real_and_synthetic=0.78)
+    good = pd.DataFrame({"label_agreement": [90.0, 80, 70], "coverage": [50.0, 60, 70], "coverage_perfect": 75.0})
+    table = outcomes.by_class(p, labels, CLASSES, [good, good + 10])
+    recall = [[100 * (p[arm][..., labels == k] == k).mean() for k in range(3)] for arm in ("real", "real + synthetic")]
+    assert table["change of recall"].tolist() == pytest.approx(list(np.subtract(recall[1], recall[0])))
+    assert table["label_agreement"].tolist() == [95, 85, 75] and list(table.index) == list(CLASSES)
+    matrices = outcomes.confusion(p, labels, CLASSES)
+    assert np.diag(matrices.loc["real"]) == pytest.approx(recall[0])
+    assert matrices.sum(axis=1).to_numpy() == pytest.approx(np.full(6, 100))
+
+
+class Known:
+    """A network whose predictions are given: members are right with `share`, one after another."""
+
+    def __init__(self, labels, shares):
+        self.p = torch.stack([torch.where(torch.arange(len(labels)) < s * len(labels), labels, labels + 1) for s in shares])
+
+
+@pytest.fixture
+def known(monkeypatch):
+    monkeypatch.setattr(classifiers, "predict", lambda model, images: model.p)
+    labels = torch.zeros(100, dtype=torch.int64)
+    return Images(torch.zeros(100, 1, 8, 8, dtype=torch.uint8), labels, CLASSES), lambda *shares: arms.Fit(
+        [Known(labels, shares)], [], None)
+
+
+def test_the_gain_at_two_rates_and_its_change_are_measured_on_the_validation_images(known):
+    validation, fit = known
+    r = outcomes.rate_change(validation, (0.1, fit(0.5, 0.5), fit(0.6, 0.7)), (0.3, fit(0.5, 0.6), fit(0.9, 0.9)))
+    assert (r.low_gain, r.high_gain, r.change.value) == pytest.approx((15, 35, 20)) and (r.low_rate, r.high_rate) == (0.1, 0.3)
+    assert r.change.n == 2 and r.change.low < 20 < r.change.high
+
+
+def test_a_single_learning_rate_has_no_change(known):
+    validation, fit = known
+    assert outcomes.rate_change(validation, (0.1, fit(0.5), fit(0.6)), (0.1, fit(0.5), fit(0.6))) is None
+
+
+def test_the_answer_holds_what_its_parts_say():
+    p, labels = simulated(real_and_synthetic=0.76)
+    train = Images(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange(6) % 3, CLASSES)
+    made = Images(torch.zeros(9, 1, 8, 8, dtype=torch.uint8), torch.arange(9) % 3, CLASSES)
+    built = arms.build_arms(train, (made, made), 100)
+    good = pd.DataFrame({"label_agreement": [90.0] * 3, "coverage": 50.0, "coverage_perfect": 75.0})
+    result = outcomes.answer(
+        p, SimpleNamespace(labels=labels), {arm: arms.Fit([], [], np.array([70.0, 72])) for arm in p}, built,
+        SimpleNamespace(classifier="strong-mlp", steps=100, lr=0.1, seeds=5), arms.Choices([0] * 40),
+        [SimpleNamespace(by_class=good)] * 2, setting="the only one", generator="a", filter_share=None, rates=None)
+    assert result.gain == outcomes.difference(p, labels, "real + synthetic", "real") == result.arm("real + synthetic").gain
+    assert result.paper_gain.value == pytest.approx(result.gain.value + result.steps_gain.value)
+    assert (result.rival, result.classifier, result.generators) == ("real + shift", "strong MLP", 2)
+    assert (result.real_images, result.synthetic_images, result.validation_images, result.test_images) == (6, 9, 40, 1500)
+    assert {a.arm: a.steps for a in result.arms} == {arm: 40 if "epochs" in arm else 100 for arm in p}
+    assert result.arm("real").gain is None and result.arm("real").validation == 71
+    assert result.detectable == statistics.detectable(result.gain)
+    assert result.variance["variance"].sum() == pytest.approx(statistics.standard_error(result.gain)**2)
