@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-import yaml
+from ruamel.yaml import YAML
 
 from lib import ROOT
 from lib.engine.parameters import STEPS
@@ -146,7 +146,7 @@ def test_no_file_names_a_folder_of_somebodys_machine():
 
 
 def test_conda_brings_only_python_and_pip_and_pyproject_has_the_rest():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    environment = YAML(typ="safe").load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     *conda, pip = environment["dependencies"]
     assert environment["channels"] == ["conda-forge"]
     assert [c.split(">")[0] for c in conda] == ["python", "pip"] and pip == {"pip": ["-e .[test]"]}
