@@ -30,7 +30,7 @@ def test_every_bracket_and_environment_closes_and_no_tag_holds_an_ampersand(path
 
 
 def in_jupyterlab(texts, folder):
-    """(number of formulas, the texts with a wrong one) of Markdown cells in JupyterLab, once their number is the same."""
+    """(number of formulas, texts with a wrong one, texts too wide to be seen whole) of Markdown in JupyterLab."""
     (folder / "root").mkdir()
     nbformat.write(new_notebook(cells=[new_markdown_cell(text) for text in texts]), folder / "root/page.ipynb")
     with jupyterlab(folder) as address, chromium() as browser:
@@ -42,7 +42,9 @@ def in_jupyterlab(texts, folder):
             page.wait_for_timeout(2000)
             before, count = count, page.locator("mjx-container").count()
         wrong = page.evaluate("s => [...document.querySelectorAll('.jp-Notebook .jp-Cell')].map(c => !!c.querySelector(s))", WRONG)
-        return count, [text for text, is_wrong in zip(texts, wrong, strict=True) if is_wrong]
+        wide = page.evaluate("[...document.querySelectorAll('.jp-RenderedMarkdown')].filter(m => m.scrollWidth > m.clientWidth)"
+                             ".map(m => m.innerText)")
+        return count, [text for text, is_wrong in zip(texts, wrong, strict=True) if is_wrong], wide
 
 
 @pytest.mark.slow
@@ -51,6 +53,6 @@ def test_jupyterlab_typesets_every_formula_but_the_two_wrong_ones(tmp_path):
     """Two planted ones show that a wrong one is seen."""
     right = [text for path in NOTEBOOKS for text in texts(path) if formulas(text)]
     planted = [r"$$x \tag{A & B}$$", r"Some $\notacommand$ here"]
-    count, wrong = in_jupyterlab(right + planted, tmp_path)
-    assert wrong == planted
+    count, wrong, wide = in_jupyterlab(right + planted, tmp_path)
+    assert wrong == planted and not wide
     assert count == len(formulas("\n".join(right))) + 2
