@@ -6,30 +6,18 @@ import subprocess
 import sys
 
 import pytest
-import yaml
+from ruamel.yaml import YAML
 
 from lib import ROOT
 from lib.engine.parameters import STEPS
 
-ALLOWED = {
-    "__init__": set(),
-    "parameters": set(), "schedules": set(), "evaluation": set(), "significance": set(), "figures": set(), "unet": set(),
-    "augmentations": set(), "devices": set(), "checkpoints": {"schedules", "unet"},
-    "classifiers": {"data", "training"}, "quality": {"classifiers", "data", "evaluation"}, "claims": {"evaluation"},
-    "study": {"augmentations", "classifiers", "data", "devices", "evaluation", "significance"},
-    "data": {"image_files"}, "image_files": {"data"}, "diffusion": set(),
-    "samplers": {"diffusion"}, "likelihood": {"data", "diffusion", "samplers", "schedules"}, "training": {"checkpoints", "data", "devices", "diffusion"}, "runs": {"figures"},
-    "widgets": {"data", "diffusion", "figures", "runs", "schedules"},
-    "explorers": {"checkpoints", "data", "diffusion", "evaluation", "figures", "runs", "samplers", "schedules", "significance", "study", "widgets"},
-    "reporting": {"runs"},
-    "parallel": {"devices", "samplers", "training"},
-    "published": {"checkpoints", "data", "devices", "figures", "plans", "runs", "samplers"},
-    "plans": {"parameters", "data", "reporting"}, "handouts": {"reporting", "runs"},
-    "__main__": {"plans", "bench", "handouts", "published"},
-    "peers": {"classifiers", "data"}, "bench": {"peers", "runs", "classifiers", "devices", "samplers", "schedules", "training", "unet"},
-}
-MODULES = sorted(p.stem for p in (ROOT / "lib").glob("*.py"))
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+BELOW = {                                                      # district: those that it may import from
+    "data": set(), "diffusion": {"data"}, "study": {"data", "diffusion"}, "report": {"data", "diffusion", "study"},
+    "teaching": {"data", "diffusion", "study", "report"}, "bench": {"data", "diffusion", "study", "report"},
+    "engine": {"data", "diffusion", "study", "report", "teaching", "bench"}}
+MODULES = sorted((ROOT / "lib").rglob("*.py"))
+PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = [p for p in PAGES if not p.stem.startswith("00")]                     # the steps of a plan
 HANDOUTS = sorted((ROOT / "notebooks" / "handouts").glob("*.ipynb"))              # exercises, no steps of a plan
 MADE = {".git", ".venv", "runs", "build", "__pycache__", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"}
 
@@ -46,62 +34,94 @@ def project_files():
 TRACKED = project_files()
 
 
-def lib_imports(source):
+def districts_of(source):
+    """The districts of lib that Python source imports from."""
     found = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module == "lib":
-            found |= {a.name for a in node.names if a.name in MODULES}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lib."):
-            found.add(node.module.split(".")[1])
+        if isinstance(node, ast.ImportFrom):
+            found |= {node.module or "", *(f"{node.module}.{name.name}" for name in node.names)}
         elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("lib.")}
-    return found
+            found |= {name.name for name in node.names}
+    return {name.split(".")[1] for name in found if name.startswith("lib.")} & set(BELOW)
 
 
-def test_every_module_has_a_line_in_the_table():
-    assert set(MODULES) == set(ALLOWED)
+def test_every_folder_of_lib_is_a_district():
+    assert {p.parent.name for p in MODULES} == {"lib", *BELOW}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_modules_import_only_what_they_may(module):
-    source = (ROOT / "lib" / f"{module}.py").read_text(encoding="utf-8")
-    assert lib_imports(source) <= ALLOWED[module]
+@pytest.mark.parametrize("district", BELOW)
+def test_no_arrow_runs_up(district):
+    up = {p.stem: found for p in (ROOT / "lib" / district).glob("*.py")
+          if (found := districts_of(p.read_text(encoding="utf-8")) - BELOW[district] - {district})}
+    assert not up
 
 
-def test_parameters_needs_the_standard_library_only():
-    code = "import sys; import lib.parameters; print([m for m in sys.modules if m in ('torch', 'numpy', 'yaml')])"
+def test_what_all_districts_share_imports_none():
+    for name in ("__init__", "seeding"):
+        assert not districts_of((ROOT / "lib" / f"{name}.py").read_text(encoding="utf-8"))
+
+
+def test_parameters_need_the_standard_library_only():
+    code = "import sys; import lib.engine.parameters; print([m for m in sys.modules if m in ('torch', 'numpy', 'ruamel')])"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m != "__main__"])
-def test_every_module_says_what_it_is_for(module):
-    assert ast.get_docstring(ast.parse((ROOT / "lib" / f"{module}.py").read_text(encoding="utf-8")))
+def test_every_module_says_what_it_is_for():
+    assert not [p for p in MODULES if not ast.get_docstring(ast.parse(p.read_text(encoding="utf-8")))]
 
 
 def test_the_top_level_holds_what_the_map_says():
     top = {name.split("/")[0] for name in TRACKED if not name.startswith(".")}
-    assert top == {"notebooks", "lib", "reports", "tests", "environment.yml", "pyproject.toml", "README.md"}
+    assert top == {"notebooks", "lib", "reports", "tests", "environment.yml", "pyproject.toml", "README.md", "LICENSE"}
 
 
 def test_there_is_one_notebook_for_each_step():
     assert [p.stem for p in NOTEBOOKS] == [s.notebook for s in STEPS.values()]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS + HANDOUTS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", PAGES + HANDOUTS, ids=lambda p: p.stem)
 def test_notebooks_are_stored_clean(path):
     nb = json.loads(path.read_text(encoding="utf-8"))
     assert all(not c["outputs"] and c["execution_count"] is None for c in nb["cells"] if c["cell_type"] == "code")
     assert nb["metadata"]["kernelspec"]["name"] == "python3" and set(nb["metadata"]) == {"kernelspec", "language_info"}
 
 
+def code_cells(path):
+    """[(source, tags)] of a notebook's code."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [("".join(c["source"]), c["metadata"].get("tags", [])) for c in cells if c["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
+def test_a_page_is_short_cells_of_short_lines(path):
+    cells = code_cells(path)
+    assert not [line for source, _ in cells for line in source.splitlines() if len(line) > 100]
+    assert not [source for source, tags in cells if source.count("\n") >= 15 and "parameters" not in tags]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
+def test_a_page_builds_no_table_no_metrics_and_no_sentence(path):
+    for source, _ in code_cells(path):
+        assert "DataFrame([{" not in source and "metrics" not in source
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.JoinedStr):
+                assert not any(isinstance(inner, ast.JoinedStr) and inner is not node for inner in strings_in(node)), source
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Markdown":
+                assert not any(isinstance(inner, ast.JoinedStr) for inner in ast.walk(node)), source
+
+
+def strings_in(f_string):
+    """What stands in the braces of an f-string, but for its formats."""
+    return [inner for part in f_string.values if isinstance(part, ast.FormattedValue) for inner in ast.walk(part.value)]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_the_notebooks_of_steps_are_thin(path):
-    nb = json.loads(path.read_text(encoding="utf-8"))
-    code = [c for c in nb["cells"] if c["cell_type"] == "code"]
-    assert sum("parameters" in c["metadata"].get("tags", []) for c in code) == 1
-    assert not any("injected-parameters" in c["metadata"].get("tags", []) for c in nb["cells"])
-    functions = re.findall(r"(?m)^def (\w+)", "\n".join("".join(c["source"]) for c in code))
-    assert len(functions) <= 6                                     # what two pages need belongs to lib
+def test_a_step_begins_with_its_parameters_and_ends_with_its_result(path):
+    cells = code_cells(path)
+    step = next(name for name, s in STEPS.items() if s.notebook == path.stem)
+    assert [tags for _, tags in cells].count(["parameters"]) == 1 and cells[0][1] == ["parameters"]
+    assert f'notebook.begin("{step}", globals())' in cells[1][0]
+    assert re.search(r"(?m)^run\.finish\(\w+\)\Z", cells[-1][0])
 
 
 @pytest.mark.parametrize("path", HANDOUTS, ids=lambda p: p.stem)
@@ -113,7 +133,7 @@ def test_an_exercise_runs_without_this_repository(path):
 
 
 def test_no_function_is_written_in_two_notebooks():
-    names = [f for p in NOTEBOOKS + HANDOUTS for f in re.findall(r"def (\w+)", p.read_text(encoding="utf-8"))]
+    names = [f for p in PAGES + HANDOUTS for f in re.findall(r"def (\w+)", p.read_text(encoding="utf-8"))]
     assert len(names) == len(set(names))
 
 
@@ -126,7 +146,7 @@ def test_no_file_names_a_folder_of_somebodys_machine():
 
 
 def test_conda_brings_only_python_and_pip_and_pyproject_has_the_rest():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    environment = YAML(typ="safe").load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     *conda, pip = environment["dependencies"]
     assert environment["channels"] == ["conda-forge"]
     assert [c.split(">")[0] for c in conda] == ["python", "pip"] and pip == {"pip": ["-e .[test]"]}

@@ -47,8 +47,8 @@ def schedules(result):
         f"under cosine and by **{linear['first_noise_gain']:.2g}** under linear. With errors of {result.delta} in each "
         f"predicted noise, a network that saturates ends with a spread of {ends('saturates, plain')}, where 1 is "
         f"right; under cosine {lost['cosine', 'saturates, plain']:.2g} % of the pixels make it, which ran away. With "
-        f"$\\hat x_0$ clipped it is {ends('saturates, x0 clipped')}; with a network that stays right for any input, and "
-        f"no clip, {ends('stays right, plain')}.",
+        f"$\\hat x_0$ clipped it is {ends('saturates, x0 clipped')}; with a network that stays right for any input, "
+        f"and no clip, {ends('stays right, plain')}.",
         "The gain is harmless while the network stays right for the inputs that the gain makes, and clipping bounds "
         "it in any case. This is one pixel with random errors, not a trained network; the plan `why-cosine` tests it "
         "with trained ones. Whether it is what happened in the original paper cannot be decided: it does not say "

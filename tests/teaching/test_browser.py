@@ -2,24 +2,17 @@
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import nbformat
 import pytest
+from lab import BROWSER, chromium, jupyterlab
 from nbformat.v4 import new_code_cell, new_notebook
 
 from lib import ROOT
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome", "msedge", "chromium-browser"))), None)
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chrome, Chromium or Edge is installed")]
-ARGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync"]
 DREAM = f"""\
 from lib.diffusion import checkpoints
 from lib.teaching import explorers
@@ -32,11 +25,8 @@ SIZES = {"desktop": (1280, 900), "phone": (390, 800)}
 
 @pytest.fixture(scope="module")
 def browser():
-    root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=BROWSER, args=ARGS + root)
+    with chromium() as found:
         yield found
-        found.close()
 
 
 # ---------------------------------------------------------------- the report
@@ -97,38 +87,14 @@ def test_axe_finds_nothing_serious(page):
 # ---------------------------------------------------------------- JupyterLab
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address of a JupyterLab with settings of its own, on a copy of lib, the first notebook and one that dreams."""
+    """The address of a JupyterLab on a copy of lib, the first notebook and one that dreams."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "lib", folder / "root" / "lib")                  # so that its run is written there
     shutil.copy(ROOT / "notebooks" / "10_schedules.ipynb", folder / "root")
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     nbformat.write(new_notebook(cells=[new_code_cell(DREAM)], metadata=kernel), folder / "root/dream.ipynb")
-    settings = folder / "settings/@jupyterlab/apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    variables = {"JUPYTER_CONFIG_DIR": "config", "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}
-    environment = os.environ | {k: str(folder / v) for k, v in variables.items()} | {"PYTHONPATH": str(folder / "root")}
-    with open(folder / "log", "w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0",
-             "--IdentityProvider.token=test", f"--ServerApp.root_dir={folder / 'root'}"],
-            stdout=log, stderr=subprocess.STDOUT, env=environment)
-    try:
-        end = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status?token=test")
-                break
-            except OSError:
-                assert server.poll() is None and time.monotonic() < end, (folder / "log").read_text()[-2000:]
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(30)
+    with jupyterlab(folder) as address:
+        yield address
 
 
 def run_all(lab, browser, notebook):
