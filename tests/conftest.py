@@ -28,3 +28,12 @@ def report(root):
     build = root / "reports" / "build" / "smoke"
     page = BeautifulSoup((build / "report.html").read_text(encoding="utf-8"), "html.parser")
     return done.stdout, root / "reports" / "runs" / "smoke", page, pypdf.PdfReader(build / "report.pdf")
+
+
+def pytest_collection_modifyitems(items):
+    """With several processes a file is one's, and so are all tests of the smoke plan: it is made once."""
+    for item in items:
+        smoke = "report" in getattr(item, "fixturenames", ())
+        if smoke:
+            item.add_marker(pytest.mark.smoke)
+        item.add_marker(pytest.mark.xdist_group("smoke" if smoke else item.path.stem))

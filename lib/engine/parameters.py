@@ -6,6 +6,7 @@ Papermill passes on what it is given (an unknown name, `-p T abc`); these classe
 import ast
 import dataclasses
 import difflib
+import functools
 import math
 import reprlib
 import typing
@@ -300,20 +301,26 @@ def perhaps(name, known):
 # ---------------------------------------------------------------- a step's notebook
 def cells(file):
     """The cells of a notebook. InputError, naming it, where it is none: a merge conflict, text that is no JSON."""
-    import sys
-    sys.modules.setdefault("rfc3987_syntax", None)      # of jsonschema: 2 s for a grammar of web addresses
-    import nbformat
     where = f"notebooks/{file.name}"
     try:
         text = file.read_text(encoding="utf-8")
-        return nbformat.reads(text, as_version=4).cells
-    except OSError as error:
-        raise InputError(f"{where}: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{where}: it can't be read ({error})") from None
+    try:
+        return cells_of(text)
     except Exception:                                   # nbformat lets many kinds through
         if "\n<<<<<<<" in text or "\n>>>>>>>" in text:
             raise InputError(f"{where}: it holds a merge conflict (<<<<<<<): choose one of the two versions") from None
         raise InputError(f"{where}: it can't be read as a notebook; `git checkout {where}` brings back the "
                          "committed one") from None
+
+
+@functools.lru_cache(maxsize=32)
+def cells_of(text):
+    import sys
+    sys.modules.setdefault("rfc3987_syntax", None)      # of jsonschema: 2 s for a grammar of web addresses
+    import nbformat
+    return nbformat.reads(text, as_version=4).cells
 
 
 def python_of(cell, where):
@@ -339,7 +346,7 @@ def defaults(file):
             target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
             found[target.id] = ast.literal_eval(node.value)
         except (AttributeError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            line = one_line(ast.unparse(node))[:80]
+            line = cell.source.splitlines()[node.lineno - 1].strip()[:80]
             raise InputError(f"{where}: {line!r}: expected a line of the form name = value, the value a number, a text "
                              "or a list of them") from None
     return found

@@ -5,6 +5,7 @@ is one node of it.
 """
 import dataclasses
 import re
+import warnings
 from pathlib import Path
 
 from lib import ROOT, InputError
@@ -22,15 +23,21 @@ def read_yaml(text):
     """The value that a YAML 1.2 text stands for (1e-4 is a number, `no` is text; `<<: *name` takes over another
     mapping's values). InputError for what is no YAML, a key given twice, and texts that stand for very much."""
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.error import ReusedAnchorWarning, YAMLError
     try:
-        weigh(YAML(typ="safe", pure=True).compose(text), {})
-        return YAML(typ="safe", pure=True).load(text)
+        yaml = YAML(typ="safe", pure=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ReusedAnchorWarning)
+            node = yaml.compose(text)
+        weigh(node, {})
+        return None if node is None else yaml.constructor.construct_document(node)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
         words = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
         raise InputError(one_line(line + words)) from None
+    except ReusedAnchorWarning as error:
+        raise InputError(one_line(str(error))) from None
     except RecursionError:
         raise InputError("it is nested too deeply") from None
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, AssertionError) as error:

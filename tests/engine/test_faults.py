@@ -10,30 +10,32 @@ import sys
 import time
 
 import pytest
-from commands import call, processes, python
+from commands import call, python
+from commands import processes as working
 from test_front_door import change, report, wait_for
-from test_plans import make_project, project  # noqa: F401
+from toy import make_project
 
-import lib.__main__ as front_door
-from lib import ROOT, DamagedError, InputError
+from lib import ROOT, DamagedError, InputError, processes
+from lib.engine import commands, gpus, kernel, make
 from lib.engine import plan as plans
 from lib.report import runs
 
 TABLE = (ROOT / "tests" / "faults.md").read_text(encoding="utf-8")
-ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in TABLE.splitlines() if line.startswith("| ")][1:]
+ROWS = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in TABLE.splitlines() if line.startswith("| ")][1:]
 can_mount = pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only Linux's root can mount a small disk")
 
 
 # ---------------------------------------------------------------- the table
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0][:40])
-def test_every_fault_has_a_promise_and_tests_that_exist(row):
-    fault, promise, tests = row
-    assert fault and promise.endswith(".")
-    named = re.findall(r"`(\w+)\.(test_\w+)`", tests)
-    assert named
-    for file, name in named:
-        text = (ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8")
-        assert re.search(rf"(?m)^def {name}\(", text), f"{file}.{name}"
+def test_every_fault_has_a_promise_and_tests_that_exist():
+    missing = []
+    for fault, promise, tests in ROWS:
+        assert fault and promise.endswith("."), fault
+        assert (named := re.findall(r"`(\w+)\.(test_\w+)`", tests)), fault
+        for file, name in named:
+            (path,) = (ROOT / "tests").rglob(f"{file}.py")
+            if not re.search(rf"(?m)^def {name}\(", path.read_text(encoding="utf-8")):
+                missing.append(f"{file}.{name}")
+    assert not missing
 
 
 def test_the_table_is_whole():
@@ -46,10 +48,10 @@ def test_the_table_is_whole():
     ("error", 1, "ZeroDivisionError: division by zero"), ("refused", 1, "steps=10: expected more"),
     ("killed", 3, "the kernel was killed (out of memory?)"), ("memory", 3, "MemoryError"),
     ("damaged", 4, "data/x.bin: damaged"), ("diverged", 5, "Diverged: loss is nan by step 3")])
-def test_the_exit_code_tells_the_kind_of_the_failure(project, capsys, trouble, code, words):  # noqa: F811
+def test_the_exit_code_tells_the_kind_of_the_failure(project, capsys, trouble, code, words):
     job = plans.read_plan("tiny").job("train", "linear")
     job.folder.mkdir(parents=True)
-    assert plans.run_job(job.values | {"trouble": trouble}) == code
+    assert kernel.run_job(job.values | {"trouble": trouble}) == code
     event = json.loads((project / "reports/runs/tiny/jobs.jsonl").read_text().splitlines()[-1])
     assert (event["event"], event["code"]) == ("failed", code) and event["error"].startswith(words)
     assert job.notebook.exists() and not (job.folder / "result.json").exists()
@@ -57,27 +59,24 @@ def test_the_exit_code_tells_the_kind_of_the_failure(project, capsys, trouble, c
 
 @pytest.mark.parametrize("failed, code", [({"train/linear": 3}, 3), ({"train/linear": 5, "train/cosine": 5}, 5),
                                           ({"train/linear": 3, "train/cosine": 4}, 1)])
-def test_a_report_ends_with_the_code_of_its_failed_runs(project, monkeypatch, failed, code):  # noqa: F811
-    class Watch:
-        running = {}
-    Watch.failed = {label: ("words", number) for label, number in failed.items()}
-    monkeypatch.setattr(front_door, "ROOT", project)
-    monkeypatch.setattr(plans, "partial_report", lambda plan, failed: False)
-    assert front_door.explain(plans.read_plan("tiny"), Watch, project / "log") == code
+def test_a_report_ends_with_the_code_of_its_failed_runs(project, monkeypatch, failed, code):
+    failed = {label: ("words", number) for label, number in failed.items()}
+    monkeypatch.setattr(make, "partial_report", lambda plan, failed, left: False)
+    assert make.explain(plans.read_plan("tiny"), failed, dict.fromkeys(failed, "not finished"), 1) == code
 
 
-def test_a_damaged_data_set_ends_the_command_with_4_before_anything_starts(project, monkeypatch):  # noqa: F811
+def test_a_damaged_data_set_ends_the_command_with_4_before_anything_starts(project, monkeypatch):
     def damaged(config):
         raise DamagedError("cifar-10-batches-py is damaged")
     monkeypatch.setattr("lib.data.check", damaged)
     with pytest.raises(DamagedError, match="^reports/plans/tiny.yml: train.cosine: cifar-10-batches-py is damaged$") as error:
-        plans.check_data(plans.read_plan("tiny"))
+        plans.check_data(plans.read_plan("tiny"), ["train/cosine"])
     assert error.value.code == 4
 
 
 @pytest.mark.slow
 def test_a_command_whose_run_is_killed_ends_with_3(tmp_path):
-    project = make_project(tmp_path)  # noqa: F811
+    project = make_project(tmp_path)
     (project / "reports/plans/one.yml").write_text("train: {one: {trouble: killed}}\nschedules: {}\nablation: {}\n")
     done = report(project, "one")
     assert done.returncode == 3 and "failed: train/one: the kernel was killed (out of memory?)" in done.stderr
@@ -85,25 +84,25 @@ def test_a_command_whose_run_is_killed_ends_with_3(tmp_path):
 
 # ---------------------------------------------------------------- kernels
 @pytest.mark.slow
-def test_a_kernel_that_never_answers_is_told(project, monkeypatch, tmp_path_factory):  # noqa: F811
+def test_a_kernel_that_never_answers_is_told(project, monkeypatch, tmp_path_factory):
     spec = tmp_path_factory.mktemp("jupyter") / "kernels/python3"
     spec.mkdir(parents=True)
     argv = [sys.executable, "-c", "import time; time.sleep(1000)", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
     monkeypatch.setenv("JUPYTER_PATH", str(spec.parent.parent))
-    monkeypatch.setattr(plans, "START_SECONDS", 3)
-    with pytest.raises(plans.NotebookFailed, match="^the kernel did not answer within 3 s$"):
-        plans.run_notebook(project / "notebooks/10_schedules.ipynb", project / "out.ipynb", {})
-    wait_for(lambda: not [p for p in processes(project) if "time.sleep(1000)" in " ".join(p.cmdline())], 10)
+    monkeypatch.setattr(kernel, "START_SECONDS", 3)
+    with pytest.raises(kernel.NotebookFailed, match="^the kernel did not answer within 3 s$"):
+        kernel.run_notebook(project / "notebooks/10_schedules.ipynb", project / "out.ipynb", {})
+    wait_for(lambda: not [p for p in working(project) if "time.sleep(1000)" in " ".join(p.cmdline())], 10)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has TCP only")
-def test_kernels_that_start_at_once_share_no_port(project):  # noqa: F811
+def test_kernels_that_start_at_once_share_no_port(project):
     book = json.loads((project / "notebooks/10_schedules.ipynb").read_text())
     book["cells"][-1]["source"] = "import ipykernel; print(ipykernel.get_connection_info())"
     (project / "notebooks/10_schedules.ipynb").write_text(json.dumps(book))
-    plans.run_notebook(project / "notebooks/10_schedules.ipynb", project / "out.ipynb", {})
+    kernel.run_notebook(project / "notebooks/10_schedules.ipynb", project / "out.ipynb", {})
     told = json.loads((project / "out.ipynb").read_text())["cells"][-1]["outputs"][0]["text"]
     assert '"transport": "ipc"' in "".join(told)
 
@@ -128,11 +127,11 @@ def disk(tmp_path):
 @can_mount
 @pytest.mark.slow
 def test_a_disk_that_fills_in_the_middle_is_told_and_the_next_call_goes_on(tmp_path, disk):
-    project = make_project(tmp_path / "p")  # noqa: F811
+    project = make_project(tmp_path / "p")
     disk(project / "reports/runs", "size=4m")
     (project / "reports/plans/one.yml").write_text("train: {one: {}}\ngenerate: {one: {train_run: one}}\nschedules: {}\nablation: {}\n")
     book = project / "notebooks/30_generate.ipynb"
-    change(book, "print('work is done')", "(folder / 'model').write_bytes(bytes(8 * 10**6))")
+    change(book, "print('work is done')", "(run.folder / 'model').write_bytes(bytes(8 * 10**6))")
     done = report(project, "one")
     assert done.returncode == 1 and "OSError: [Errno 28] No space left on device" in done.stderr, done.stderr
     assert (project / "reports/runs/one/train/one/result.json").exists()                       # what was finished stays
@@ -144,7 +143,7 @@ def test_a_disk_that_fills_in_the_middle_is_told_and_the_next_call_goes_on(tmp_p
 @can_mount
 @pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_told_before_anything_starts(tmp_path, disk):
-    project = make_project(tmp_path / "p")  # noqa: F811
+    project = make_project(tmp_path / "p")
     disk(project / "reports/runs", "ro")
     done = report(project, "tiny")
     assert (done.returncode, done.stdout) == (2, "")
@@ -154,7 +153,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_starts(tmp_path
 # ---------------------------------------------------------------- places and languages
 @pytest.mark.slow
 def test_umlauts_and_spaces_in_the_path_and_an_old_locale_do_no_harm(tmp_path):
-    project = make_project(tmp_path / "Prüfung 1 – ä")  # noqa: F811
+    project = make_project(tmp_path / "Prüfung 1 – ä")
     (project / "reports/plans/one.yml").write_text("title: Für große Ohren\ntrain: {one: {}}\nschedules: {}\nablation: {}\n",
                                                    encoding="utf-8")
     env = {k: v for k, v in os.environ.items() if not k.startswith("LC_")} | {
@@ -165,7 +164,7 @@ def test_umlauts_and_spaces_in_the_path_and_an_old_locale_do_no_harm(tmp_path):
 
 
 # ---------------------------------------------------------------- two at once
-HOLDER = "import sys, time; from pathlib import Path; from lib import runs; runs.hold(runs.Run(Path(sys.argv[1]))); print(1, flush=True); time.sleep(60)"
+HOLDER = "import sys, time; from pathlib import Path; from lib.report import runs; runs.hold(runs.Run(Path(sys.argv[1]))); print(1, flush=True); time.sleep(60)"
 
 
 def test_two_processes_never_work_in_one_run_folder_and_a_killed_one_leaves_it_free(tmp_path):
@@ -181,12 +180,10 @@ def test_two_processes_never_work_in_one_run_folder_and_a_killed_one_leaves_it_f
         other.wait()
     runs.hold(run)
     runs.hold(run)                                                  # the same notebook, run again in its kernel
-    runs.write_json(run.path("provenance.json"), {"start": "2026-01-01T00:00:00+00:00"})
-    run.finish({})
-    assert run.folder not in runs.held
+    runs.held.pop(run.folder).release()
 
 
-WAITS_FOR_TWO = "import os; from lib import plans\nwith plans.own_gpus(2): print(os.environ['CUDA_VISIBLE_DEVICES'])"
+WAITS = "import os; from lib.engine import gpus\nwith gpus.own('train'): print(os.environ['CUDA_VISIBLE_DEVICES'])"
 
 
 def pretend_gpus(folder, number):
@@ -199,9 +196,9 @@ def pretend_gpus(folder, number):
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="the pretended nvidia-smi is a shell script")
 def test_two_gpus_serve_two_runs_at_a_time_and_none_is_shared(tmp_path):
-    project = make_project(tmp_path / "p")  # noqa: F811
+    project = make_project(tmp_path / "p")
     (project / "reports/plans/one.yml").write_text("train: {a: {}, b: {}, c: {}}\nschedules: {}\nablation: {}\n")
-    change(project / "lib/__main__.py", "str(cpu_count())", "'8'")
+    change(project / "lib/engine/make.py", '["--cores", str(cpu_count())]', '["--cores", "8"]')
     (project / "slow").touch()
     process = subprocess.Popen([sys.executable, "-m", "lib", "report", "one"], cwd=project, env=pretend_gpus(tmp_path, 2),
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -217,43 +214,66 @@ def test_two_gpus_serve_two_runs_at_a_time_and_none_is_shared(tmp_path):
     assert {p.read_text() for p in folder.glob("*/gpu")} == {"0", "1"} and len(list(folder.glob("*/gpu"))) == 3
 
 
-def test_a_run_waits_for_all_of_its_gpus_and_gives_them_back(monkeypatch, tmp_path):
-    monkeypatch.setattr(plans.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setenv("DREAMING_GPUS", "3,5")
+def test_a_run_waits_for_a_gpu_and_gives_it_back(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpus.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("DREAMING_GPUS", "3")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    with plans.own_gpus(1):
+    with gpus.own("train"):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
-        both = subprocess.Popen([sys.executable, "-c", WAITS_FOR_TWO], cwd=ROOT, stdout=subprocess.PIPE, text=True,
-                                env=os.environ | {"TMPDIR": str(tmp_path)})
+        other = subprocess.Popen([sys.executable, "-c", WAITS], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+                                 env=os.environ | {"TMPDIR": str(tmp_path)})
         with pytest.raises(subprocess.TimeoutExpired):
-            both.wait(6)
+            other.wait(4)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"
-    assert both.communicate(timeout=30)[0] == "3,5\n"
-    with plans.own_gpus(0):
+    assert other.communicate(timeout=30)[0] == "3\n"
+    with gpus.own("report"):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"
 
 
-def test_more_gpus_than_there_are_are_refused(monkeypatch, tmp_path):
-    (tmp_path / "two.yml").write_text("train: {a: {gpus: 2}}\n")
-    monkeypatch.setattr(front_door, "gpu_names", lambda: ["0"])
-    with pytest.raises(InputError, match="^train/a: gpus=2: expected at most 1, as this machine has$"):
-        front_door.run_plan(plans.read_plan(str(tmp_path / "two.yml")), front_door.find_profile("gpu"))
-    monkeypatch.setattr(front_door, "gpu_names", lambda: [])
+def test_a_machine_without_gpus_has_no_profile_for_them(monkeypatch):
+    monkeypatch.setattr(gpus, "names", lambda: [])
     with pytest.raises(InputError, match="^profile 'gpu': expected a machine with a GPU"):
-        front_door.find_profile("gpu")
+        make.find_profile("gpu")
+
+
+# ---------------------------------------------------------------- signals and what processes leave
+def test_a_signal_that_was_ignored_stays_ignored(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)                   # as nohup does
+    try:
+        with processes.stop_asked() as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not asked.is_set()
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert asked.wait(5)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_sockets_of_killed_kernels_are_removed_and_a_long_folder_is_no_obstacle(monkeypatch, tmp_path):
+    monkeypatch.setattr(processes.tempfile, "gettempdir", lambda: str(tmp_path))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for number in (ended.pid, os.getpid()):
+        (tmp_path / f"nb-{number}-x").mkdir()
+    with processes.kernel_sockets() as config:
+        assert len(config.KernelManager.ip) < 100
+    assert [p.name for p in tmp_path.iterdir()] == [f"nb-{os.getpid()}-x"] or len(str(tmp_path)) > processes.LONGEST_SOCKET
+    monkeypatch.setattr(processes.tempfile, "gettempdir", lambda: "/tmp/" + "x" * 100)
+    with processes.kernel_sockets() as config:
+        assert len(config.KernelManager.ip) < 100
 
 
 # ---------------------------------------------------------------- what a report tells of its author
 def test_jupyterlab_keeps_its_own_safeguards(monkeypatch):
     asked = []
-    monkeypatch.setattr(front_door, "become", asked.append)
-    front_door.lab(None)
+    monkeypatch.setattr(commands, "become", asked.append)
+    commands.lab(commands.read(["lab"]))
     (words,) = asked                                                # nothing about addresses and tokens: loopback, a token
     assert words == [sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/10_schedules.ipynb"]
 
 
 @pytest.mark.slow
-def test_no_result_names_a_person_a_machine_or_a_folder_of_it(report, root):  # noqa: F811
+def test_no_result_names_a_person_a_machine_or_a_folder_of_it(report, root):
     words = {str(root), str(root.parent), os.path.expanduser("~") + "/", socket.gethostname() + "."}
     words |= {getpass.getuser()} if len(getpass.getuser()) > 4 else set()
     for file in [p for folder in ("runs/smoke", "build/smoke") for p in (root / "reports" / folder).rglob("*")]:
@@ -263,11 +283,11 @@ def test_no_result_names_a_person_a_machine_or_a_folder_of_it(report, root):  # 
 
 
 @pytest.mark.slow
-def test_the_same_run_gives_the_same_bits_in_another_process(report, root):  # noqa: F811
+def test_the_same_run_gives_the_same_bits_in_another_process(report, root):
     first = report[1] / "train/cosine"
     given = {k: v for k, v in json.loads((first / "config.json").read_text()).items() if k != "run_dir"}
     words = [f"{k}={json.dumps(v)}" for k, v in given.items()]
-    done = call(root, "run", "train", *words, "run_dir=reports/runs/again/train/cosine")
+    done = call(root, "run", "train", *words, "run_dir=reports/runs/interactive/train/again")
     assert done.returncode == 0, done.stderr
-    files = [json.loads((folder / "provenance.json").read_text())["files"] for folder in (first, root / "reports/runs/again/train/cosine")]
-    assert files[0] == files[1] and "model.safetensors" in files[0]
+    files = [json.loads((folder / "provenance.json").read_text())["files"] for folder in (first, root / "reports/runs/interactive/train/again")]
+    assert files[0]["model.safetensors"] == files[1]["model.safetensors"]

@@ -1,20 +1,19 @@
 """What is published can be used without data and without training, and only what a commit made is published."""
+import importlib.metadata
 import json
 
 import numpy as np
 import pytest
 import torch
+import toy
 from commands import python
 
 from lib import ROOT, InputError
 from lib.diffusion.checkpoints import load_tensors, save_model
 from lib.diffusion.schedules import make_schedule
 from lib.diffusion.unet import UNet
-from lib.engine import plan as plans
 from lib.engine import publish
 from lib.report import runs
-
-PLAN = "title: t\ntrain: {small: {steps: 1}}\ngenerate: {}\naugment: {}\ndose: {}\nschedules: {}\nablation: {}\n"
 
 
 @pytest.fixture
@@ -28,51 +27,58 @@ def network(tmp_path):
 
 
 @pytest.fixture
-def finished(tmp_path, network, monkeypatch):
-    """A plan of one training, finished, with a report, in a folder of its own."""
-    monkeypatch.setattr(plans, "ROOT", tmp_path)
-    monkeypatch.setattr(runs, "ROOT", tmp_path)
-    monkeypatch.setattr(publish, "FOLDER", tmp_path / "published")
-    (tmp_path / "reports/plans").mkdir(parents=True)
-    (tmp_path / "notebooks").symlink_to(publish.ROOT / "notebooks")
-    (tmp_path / "reports/plans/mine.yml").write_text(PLAN)
-    plan = plans.read_plan("mine")
+def finished(project, network, monkeypatch):
+    """The plan `one` of the toy project, finished in this process, its training's network beside."""
+    toy.be_quick(monkeypatch)
+    monkeypatch.setattr(publish, "FOLDER", project / "published")
+    plan = toy.plan.read_plan("one")
     for job in plan.jobs:
-        job.folder.mkdir(parents=True)
-        runs.write_json(job.folder / "config.json", job.values)
-        runs.write_json(job.folder / "provenance.json", {"uncommitted_changes": False, "files": {}})
-        runs.write_json(job.folder / "result.json", {"loss": 0.5})
-    network.replace(plan.job("train", "small").folder / "model.safetensors")
+        run = toy.run_here(project, job.values)
+        if job.step == "train":
+            (run.folder / "model.safetensors").write_bytes(network.read_bytes())
     runs.write_atomic(plan.html, "page")
     runs.write_atomic(plan.pdf, "%PDF")
+    pages = {file.name: runs.sha256(file) for file in (plan.html, plan.pdf)}
+    runs.write_json(run.path("provenance.json"), run.provenance | {"pages": pages})
     return plan
 
 
-def test_a_published_plan_has_its_report_numbers_and_network(finished):
-    folder = publish.publish("mine", "small")
-    assert sorted(p.name for p in folder.iterdir()) == ["result.json", "network.safetensors", "report.html", "report.pdf"]
-    assert json.loads((folder / "result.json").read_text())["train/small"] == {"loss": 0.5}
+def test_a_published_plan_has_its_report_numbers_network_and_packages(finished):
+    folder = publish.publish("one", "one")
+    assert sorted(p.name for p in folder.iterdir()) == ["network.safetensors", "report.html", "report.pdf", "requirements.txt", "result.json"]
+    numbers = json.loads((folder / "result.json").read_text())
+    assert numbers["train/one"]["number"] == runs.load("reports/runs/one/train/one").result.number
+    assert f"torch=={importlib.metadata.version('torch')}\n" in (folder / "requirements.txt").read_text()
     tensors, _ = load_tensors(folder / "network.safetensors")
     assert {t.dtype for name, t in tensors.items() if name != "schedule.betas"} == {torch.bfloat16}
-    assert list(publish.networks()) == ["mine"]
+    assert list(publish.networks()) == ["one"]
 
 
-def test_what_is_not_finished_or_in_no_commit_is_not_published(finished):
-    with pytest.raises(InputError, match="network 'large': expected one of small"):
-        publish.publish("mine", "large")
-    file = finished.job("train", "small").folder / "provenance.json"
-    file.write_text(file.read_text().replace("false", "true"))
-    with pytest.raises(InputError, match="train/small was made with changes that are in no commit"):
-        publish.publish("mine")
-    (finished.job("train", "small").folder / "result.json").unlink()
-    with pytest.raises(InputError, match="train/small is not finished: `python3 -m lib report mine` makes it"):
-        publish.publish("mine")
+@pytest.mark.parametrize("record, told", [
+    ({"uncommitted_changes": True}, "was made with changes that are in no commit"),
+    ({"uncommitted_changes": "unknown", "commit": "unknown"}, "was made where git could not tell its commit"),
+    ({"uncommitted_changes": False, "commit": "unknown"}, "was made where git could not tell its commit"),
+    ({"uncommitted_changes": None}, "was made where git could not tell its commit")])
+def test_what_git_cannot_vouch_for_is_not_published(finished, record, told):
+    run = runs.load("reports/runs/one/train/one")
+    runs.write_json(run.path("provenance.json"), run.provenance | record)
+    with pytest.raises(InputError, match=f"^train/one {told}"):
+        publish.publish("one")
+
+
+def test_what_is_not_up_to_date_is_not_published(finished):
+    with pytest.raises(InputError, match="network 'large': expected one of one"):
+        publish.publish("one", "large")
+    finished.pdf.write_text("another")
+    with pytest.raises(InputError, match="^report/default is not up to date .its page or PDF is missing or another one.: "
+                                         "`python3 -m lib report one` makes it"):
+        publish.publish("one")
 
 
 def test_a_network_that_is_too_large_is_not_published(finished, monkeypatch):
     monkeypatch.setattr(publish, "LARGEST", 1000)
     with pytest.raises(InputError, match="expected at most 0 MB"):
-        publish.publish("mine", "small")
+        publish.publish("one", "one")
     assert not publish.networks()
 
 

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
-from test_plans import make_project
+from ruamel.yaml import YAML
+from toy import make_project
 
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
@@ -119,12 +119,12 @@ def jobs(env, state):
 
 def test_a_run_that_is_cancelled_on_the_cluster_comes_back_and_the_plan_ends(slurm, tmp_path):
     project = make_project(tmp_path / "p")
-    config = yaml.safe_load((project / "reports/profiles/slurm/config.yaml").read_text())
+    yaml, profile = YAML(typ="safe"), project / "reports/profiles/slurm/config.yaml"
+    config = yaml.load(profile)
     config["default-resources"] = {"slurm_partition": "main", "runtime": 10, "mem_mb": 0}       # what a user fills in
-    config |= {"set-threads": ["run=1", "report=1"], "latency-wait": 5, "slurm-no-account": True,
+    config |= {"set-threads": ["run=1"], "latency-wait": 5, "slurm-no-account": True,
                "slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 2}
-    (project / "reports/profiles/slurm/config.yaml").write_text(yaml.safe_dump(config))
-    (project / "reports/plans/one.yml").write_text("train: {one: {}}\nschedules: {}\nablation: {}\n")
+    yaml.dump(config, profile)
     (project / "slow").touch()
     env = slurm | {"PYTHONPATH": str(project)}
     with open(tmp_path / "out", "w") as out:

@@ -307,7 +307,14 @@ class Story(RuleBasedStateMachine):
     def begin(self):
         self.patch = pytest.MonkeyPatch()
         self.place = Path(tempfile.mkdtemp(prefix="story-"))
-        self.copies, self.calm = 0, False
+        self.copies, hashes = 0, {}
+
+        def known_hash(step):                               # it takes most of the time, and maths.py alone changes
+            key = step, (self.world.folder / "lib/maths.py").read_text()
+            return hashes.get(key) or hashes.setdefault(key, code_hash(step))
+
+        for module in (toy.stale, toy.notebook):
+            self.patch.setattr(module, "code_hash", known_hash)
         self.world = World(Path(shutil.copytree(Story.made, self.place / "p0")), self.patch)
         (self.world.folder / "pictures").mkdir()
         (self.world.folder / "pictures/a.txt").write_text("a cat")
@@ -386,12 +393,12 @@ def story(made):
 
 def run_stories(story, examples):
     from hypothesis.stateful import run_state_machine_as_test
-    run_state_machine_as_test(story, settings=settings(max_examples=examples, stateful_step_count=20, deadline=None,
+    run_state_machine_as_test(story, settings=settings(max_examples=examples, stateful_step_count=15, deadline=None,
                                                        derandomize=True, database=None))
 
 
 def test_whatever_happened_exit_0_means_that_every_run_is_current(story):
-    run_stories(story, 25)
+    run_stories(story, 20)
 
 
 @pytest.mark.slow

@@ -227,10 +227,10 @@ def be_quick(patch):
         "upstream": {run.name: runs.content(run.folder) for run in upstream}})
 
 
-def run_here(folder, values, factor=0, split=""):
-    """Do what the toy's notebook does with these parameters; its executed copy holds its number."""
-    step = (folder / values["run_dir"]).parent.name
-    os.environ["DREAMING_RUN_DIR"] = values["run_dir"]
+def run_here(folder, values, factor=0, split="", asked=True):
+    """Do what the toy's notebook does with these parameters; its executed copy holds its number. asked: by a plan."""
+    step = (folder / values["run_dir"]).parent.name if asked else "train"
+    os.environ["DREAMING_RUN_DIR"] = values["run_dir"] if asked else ""
     _, run, read = notebook.begin(step, values)
     work = {}
     exec(WORK, work)

@@ -1,13 +1,18 @@
+"""Run folders: what a run writes and reads, what is noticed, and what is never touched."""
 import json
 import os
+import subprocess
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
-from lib import InputError
+from lib import DamagedError, InputError
 from lib.engine import parameters
-from lib.report import runs
+from lib.report import results, runs
+
+RESULT = results.Report(runs=3, missing=1, claims=pd.DataFrame({"claim": ["a"], "here": [1.5]}))
 
 
 @pytest.fixture
@@ -32,18 +37,29 @@ def test_provenance_names_no_folder_user_or_host(run):
     assert os.path.expanduser("~") not in text and os.uname().nodename not in text
 
 
-def test_metrics_are_last_and_mean_finished(run):
+def test_the_result_is_last_typed_and_means_finished(run, config):
     run.save_arrays("images.npz", images=np.zeros((2, 2)))
-    run.finish({"accuracy": 50.0})
-    assert run.finished and run.metrics == {"accuracy": 50.0}
-    assert set(run.provenance["files"]) == {"images.npz"}
+    run.path("state-abc.safetensors").write_bytes(b"x")
+    run.finish(RESULT)
+    found = runs.load(config.run_dir).result
+    assert run.finished and (found.runs, found.missing) == (3, 1) and found.claims.equals(RESULT.claims)
+    assert set(run.provenance["files"]) == {"images.npz", "tables/claims.csv"}
     assert [p.name for p in run.folder.iterdir() if p.name.startswith(".")] == [".lock"]
 
 
-def test_a_metric_that_is_not_a_number_is_refused_and_the_run_stays_unfinished(run):
-    with pytest.raises(ValueError, match="metric loss=nan: expected a finite number"):
-        run.finish({"loss": float("nan")})
+def test_a_result_that_is_not_a_number_is_refused_and_the_run_stays_unfinished(run):
+    with pytest.raises(ValueError, match="expected a finite number"):
+        run.finish(results.Report(runs=float("nan"), missing=0, claims=RESULT.claims))
     assert not run.finished
+
+
+def test_a_result_that_was_changed_by_hand_is_damaged(run, config):
+    run.finish(RESULT)
+    file = run.path("result.json")
+    file.write_text(file.read_text().replace('"runs": 3', '"runs": 4'))
+    with pytest.raises(DamagedError, match="result.json: changed since the run wrote it") as error:
+        runs.load(config.run_dir)
+    assert error.value.code == 4
 
 
 def test_an_unfinished_run_is_refused_by_name(run, config):
@@ -53,7 +69,7 @@ def test_an_unfinished_run_is_refused_by_name(run, config):
 
 def test_a_changed_file_is_refused_by_name(run, config):
     run.save_arrays("images.npz", images=np.arange(100))
-    run.finish({})
+    run.finish(RESULT)
     path = run.path("images.npz")
     data = bytearray(path.read_bytes())
     data[40] ^= 1
@@ -64,9 +80,12 @@ def test_a_changed_file_is_refused_by_name(run, config):
 
 def test_starting_again_takes_away_the_old_result_and_keeps_the_training_state(run, config):
     run.path("state-abc.safetensors").write_bytes(b"x")
-    run.finish({})
+    run.finish(RESULT)
+    run.path("notes.txt").write_text("mine")
     again = runs.start("schedules", config)
-    assert not again.finished and again.path("state-abc.safetensors").exists()
+    assert not again.finished and sorted(p.name for p in again.folder.iterdir() if p.name[0] != ".") == [
+        "config.json", "notes.txt", "provenance.json", "state-abc.safetensors", "tables"]
+    assert not list(again.folder.glob("tables/*"))
 
 
 def test_figures_keep_alt_text_and_caption(run, capsys):
@@ -94,3 +113,56 @@ def test_the_config_hash_does_not_depend_on_the_place(config):
     import dataclasses
     assert runs.config_hash(config) == runs.config_hash(dataclasses.replace(config, run_dir="elsewhere"))
     assert runs.config_hash(config) != runs.config_hash(dataclasses.replace(config, T=11))
+
+
+# ---------------------------------------------------------------- where a run may write
+@pytest.mark.parametrize("run_dir", ["out/a/b/c", "reports/runs", "reports/runs/a/b", "reports/runs/a/b/c/d", "reports/runs/../../a/b/c",
+                                     "/tmp/reports/runs/a/b/c", "reports/runs/link/b/c"])
+def test_a_run_folder_lies_in_reports_runs_and_nowhere_else(run, tmp_path, run_dir):
+    (tmp_path / "elsewhere/b/c").mkdir(parents=True)
+    (tmp_path / "reports/runs/link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="^run_dir=.*: expected reports/runs/<plan>/<step>/<name>$"):
+        runs.run_at(run_dir)
+
+
+def test_a_folder_that_no_run_wrote_is_not_cleared(run, tmp_path):
+    folder = tmp_path / "reports/runs/p/schedules/y"
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures/mine.png").write_text("mine")
+    config = parameters.SchedulesConfig(schedules=["linear"], T=10, seed=0, run_dir="reports/runs/p/schedules/y")
+    with pytest.raises(InputError, match="'p/schedules/y': its folder holds files that no run wrote .'figures'."):
+        runs.start("schedules", config)
+    assert (folder / "figures/mine.png").exists() and not (folder / "config.json").exists()
+
+
+def test_links_out_of_a_run_folder_are_not_followed(run, config, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/a.png").write_text("mine")
+    run.path("figures").symlink_to(tmp_path / "mine")
+    runs.start("schedules", config)
+    assert (tmp_path / "mine/a.png").exists()
+
+
+# ---------------------------------------------------------------- what git says
+def git(folder, *words):
+    subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *words], cwd=folder, check=True, capture_output=True)
+
+
+def test_the_commit_is_told_only_where_git_can_vouch_for_it(tmp_path, monkeypatch):
+    unknown = {"commit": "unknown", "uncommitted_changes": "unknown"}
+    project = tmp_path / "project"
+    (project / "lib").mkdir(parents=True)
+    (project / "lib/a.py").write_text("1")
+    monkeypatch.setattr(runs, "ROOT", project)
+    assert runs.commit() == unknown                                         # a downloaded ZIP
+    git(tmp_path, "init")
+    assert runs.commit() == unknown                                         # one in somebody's repository
+    git(project, "init")
+    git(project, "add", ".")
+    git(project, "commit", "-m", "x")
+    clean = runs.commit()
+    assert len(clean["commit"]) == 12 and clean["uncommitted_changes"] is False
+    (project / "lib/b.py").write_text("2")
+    assert runs.commit() == clean | {"uncommitted_changes": True}
+    monkeypatch.setenv("PATH", "")
+    assert runs.commit() == unknown                                         # no git
