@@ -52,7 +52,7 @@ commands
       --rounds N       how often each side takes its turn (6)
       --only NAME      only the cases whose name begins so: train, sample, mlp, cnn, train-8x8 ...; or quality:
                        the time that images of a given quality take, on CIFAR-10
-      --minutes N      quality: processor time of a training (13); all takes some five times as long
+      --minutes N      quality: processor time of each training (13); some hours in all
   publish PLAN    copy a finished plan's report, numbers and pictures to reports/published/PLAN/, for a commit.
       --network NAME   and this trained network, for `dream`
   handout [NOTEBOOK]

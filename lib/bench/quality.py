@@ -79,8 +79,9 @@ def train_for(side, train, seconds):
 def judged(judge, real, labels, images, knows_labels=True):
     """{agreement, frechet, coverage} of synthetic images made for `labels`, beside features of real test images."""
     features = judge.features(images)
-    agreement = 100 * (judge.probabilities(images).argmax(1) == labels.numpy()).mean() if knows_labels else None
-    return {"agreement": agreement, "frechet": frechet_distance(real, features),
+    right = judge.probabilities(images).argmax(1) == labels.numpy()
+    return {"agreement": 100 * float(right.mean()) if knows_labels else None,
+            "frechet": frechet_distance(real, features),
             "coverage": density_and_coverage(real[:2 * len(images)], features)[1]}
 
 
