@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import torch
-from torch import nn
 
 from lib import data
 from lib.bench import peers
@@ -72,7 +71,7 @@ def train_for(side, train, seconds):
     start = time.process_time()
     for _ in rounds:
         pass
-    count = sum(p.numel() for p in net.parameters()) if isinstance(net, nn.Module) else None
+    count = sum(p.numel() for p in net.parameters())
     return result, {"updates": updates, "seconds": time.process_time() - start, "parameters": count}
 
 
