@@ -50,9 +50,7 @@ commands
   bench           compare the speed of training and sampling with other libraries, at the same work and in one run,
                   some 4 minutes on a laptop. Writes reports/build/bench/bench.json.
       --rounds N       how often each side takes its turn (6)
-      --only NAME      only the cases whose name begins so: train, sample, mlp, cnn, train-8x8 ...; or quality:
-                       the time that images of a given quality take, on CIFAR-10
-      --minutes N      quality: processor time of each training (13); some hours in all
+      --only NAME      only the cases whose name begins so: train, sample, mlp, cnn, train-8x8 ...
   publish PLAN    copy a finished plan's report, numbers and pictures to reports/published/PLAN/, for a commit.
       --network NAME   and this trained network, for `dream`
   handout [NOTEBOOK]
@@ -417,7 +415,7 @@ def run(arguments):
 
 def bench(arguments):
     from lib.bench import bench
-    bench.bench(arguments.rounds, arguments.only, minutes=arguments.minutes)
+    bench.bench(arguments.rounds, arguments.only)
     return 0
 
 
@@ -502,7 +500,6 @@ def read_arguments(words):
     command["publish"].add_argument("--network", default="")
     command["bench"].add_argument("--rounds", type=int, default=6)
     command["bench"].add_argument("--only", default="")
-    command["bench"].add_argument("--minutes", type=float, default=13)
     command["handout"].add_argument("notebook", nargs="?", default="ddpm_by_hand")
     command["grade"].add_argument("files", nargs="+", metavar="FILE")
     command["grade"].add_argument("--handout", default="ddpm_by_hand")
