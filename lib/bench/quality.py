@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import torch
-from torch import nn
 
 from lib import data
 from lib.bench import peers
@@ -72,15 +71,16 @@ def train_for(side, train, seconds):
     start = time.process_time()
     for _ in rounds:
         pass
-    count = sum(p.numel() for p in net.parameters()) if isinstance(net, nn.Module) else None
+    count = sum(p.numel() for p in net.parameters())
     return result, {"updates": updates, "seconds": time.process_time() - start, "parameters": count}
 
 
 def judged(judge, real, labels, images, knows_labels=True):
     """{agreement, frechet, coverage} of synthetic images made for `labels`, beside features of real test images."""
     features = judge.features(images)
-    agreement = 100 * (judge.probabilities(images).argmax(1) == labels.numpy()).mean() if knows_labels else None
-    return {"agreement": agreement, "frechet": frechet_distance(real, features),
+    right = judge.probabilities(images).argmax(1) == labels.numpy()
+    return {"agreement": 100 * float(right.mean()) if knows_labels else None,
+            "frechet": frechet_distance(real, features),
             "coverage": density_and_coverage(real[:2 * len(images)], features)[1]}
 
 

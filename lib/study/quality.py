@@ -9,18 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import stats
-from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from sklearn.metrics import pairwise_distances_argmin_min as nearest
 from torch import nn
 
 from lib import InputError
 from lib.data import load
+from lib.data.copies import COPY, near
 from lib.data.digits import digit_oracle
 from lib.data.images import select, to_float
 from lib.study.classifiers import CNN, train_classifier
 
-COPY = 1.0      # rms distance, grey levels of 0..255: two images at most this far apart are the same picture
 ALARM = 0.01    # p-value under which the gate speaks: about one in a hundred sets of new real images
 AT_MOST = 5000  # images of a measure: its cost grows with their square
 
@@ -264,33 +263,12 @@ def nearest_pairs(synthetic, train, held_out, rows=8):
 
 # ---------------------------------------------------------------- newness: test images
 def check_no_leak(images, test, *, what):
-    """Raise LeakedTest if an image is at most COPY (rms, grey levels) from a test image. what: the images' name.
-
-    Exact: the weighted rms distance of block means is never more than that of the pixels (Jensen), so only pairs whose
-    means are that close are compared pixel by pixel.
-    """
-    tree = cKDTree(_block_means(test))
-    near = tree.query_ball_point(_block_means(images), COPY * (1 + 1e-9))          # rounding must not lose a pair
-    found = {}
-    for i in np.flatnonzero([len(others) for others in near]):
-        difference = images[i].double() - test[near[i]].double()
-        closest = difference.square().flatten(1).mean(1).min(0)
-        if closest.values <= COPY**2:
-            found[i] = near[i][int(closest.indices)]
-    if found:
-        i, j = next(iter(found.items()))
+    """Raise LeakedTest if an image is at most COPY (rms, grey levels) from a test image. what: the images' name."""
+    closest = near(images, test)
+    found = np.flatnonzero(closest >= 0)
+    if len(found):
         raise LeakedTest(f"{len(found)} of {len(images)} images of {what} are test images (at most {COPY:g} grey level "
-                         f"apart), the first is image {i}, test image {j}")
-
-
-def _block_means(images, blocks=4):
-    """Means of blocks x blocks parts of each channel, times the root of the part's share of the pixels. (N, D)"""
-    x = images.cpu().numpy()
-    pixels = np.ones(x.shape[1:])[None]
-    for axis in (2, 3):
-        starts = np.linspace(0, x.shape[axis], blocks, endpoint=False).astype(int)
-        x, pixels = (np.add.reduceat(part, starts, axis, dtype=np.float64) for part in (x, pixels))
-    return (x / np.sqrt(pixels * images[0].numel())).reshape(len(images), -1)
+                         f"apart), the first is image {found[0]}, test image {closest[found[0]]}")
 
 
 # ---------------------------------------------------------------- FID proper

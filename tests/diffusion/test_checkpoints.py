@@ -12,7 +12,7 @@ from lib import InputError
 from lib.diffusion import checkpoints
 from lib.diffusion.checkpoints import State, load_model, load_tensors, save_model, save_tensors
 from lib.diffusion.schedules import make_schedule
-from lib.diffusion.training import train_ddpm
+from lib.diffusion.training import stop_asked, train_ddpm
 from lib.diffusion.unet import UNet
 
 S = make_schedule("cosine", 100)
@@ -77,6 +77,16 @@ def test_a_signal_ends_the_training_between_two_steps_and_nothing_is_lost(tmp_pa
     assert load_tensors(tmp_path / "state.safetensors")[1]["done"] == "20"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler       # as it was before
     assert_same(resumed(tmp_path / "state.safetensors"), straight)
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)                      # as nohup does with SIGHUP
+    try:
+        with stop_asked() as asked:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not asked.is_set()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_diverged_training_keeps_its_last_sound_state(tmp_path):

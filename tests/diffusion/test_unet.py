@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from lib import InputError
-from lib.diffusion.unet import UNet, count_parameters
+from lib.diffusion.unet import UNet, count_parameters, norm
 
 
 def small(size, channels=1, mult=(1, 2), **more):
@@ -11,18 +11,18 @@ def small(size, channels=1, mult=(1, 2), **more):
                 num_res_blocks=1, **more)
 
 
-@pytest.mark.parametrize("mult", [[1, 2], [1, 2, 3, 4], [1, 2, 2, 2], [1, 1, 2, 2, 4, 4]])
-@pytest.mark.parametrize("size, channels", [(8, 1), (12, 1), (13, 3), (28, 1), (32, 3), (64, 3)])
+@pytest.mark.parametrize("mult", [[1, 2], [1, 1, 2, 2, 4, 4]])
+@pytest.mark.parametrize("size, channels", [(8, 1), (13, 3), (28, 1), (32, 3)])
 def test_any_size_and_any_multiplier_gives_back_the_shape(size, channels, mult):
     net = small(size, channels, mult, attn_resolutions=[8])
     x = torch.randn(2, channels, size, size)
     assert net(x, torch.tensor([0, 999]), torch.tensor([0, 10])).shape == x.shape
 
 
-@pytest.mark.parametrize("channels", range(8, 161, 8))
-def test_any_multiple_of_8_channels_can_be_normalised(channels):
-    net = UNet(image_channels=1, image_size=8, num_classes=2, channels=channels, channel_mult=(1, 2, 3), num_res_blocks=1)
-    assert net(torch.randn(1, 1, 8, 8), torch.tensor([1]), torch.tensor([0])).shape == (1, 1, 8, 8)
+def test_any_multiple_of_8_channels_can_be_normalised_with_4_channels_or_more_in_a_group():
+    for channels in range(8, 1025, 8):
+        x = torch.randn(1, channels, 2, 2)
+        assert norm(channels)(x).shape == x.shape and channels // norm(channels).num_groups >= 4
 
 
 def test_images_need_not_be_square():

@@ -1,0 +1,23 @@
+"""The README of the bench prints no number that the published run did not write."""
+import json
+
+from lib import ROOT
+
+README = (ROOT / "lib" / "bench" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_tables_hold_the_numbers_of_the_published_bench():
+    record = json.loads((ROOT / "reports" / "published" / "bench.json").read_text(encoding="utf-8"))
+    assert record["instructions"] in README and not any(row["missing"] for row in record["rows"])
+    for case in dict.fromkeys(row["case"] for row in record["rows"]):
+        ours, *others = (row for row in record["rows"] if row["case"] == case)
+        ratios = ", ".join(f"{row['ratio']:.2f} {row['side']}" for row in others if row["side"] != "sampler alone")
+        share = 100 * ours["share_of_matmul"]
+        assert f"| `{case}` | {ours['images_per_second']:,.0f} | {share:.0f} % | {ratios} |" in README
+    for row in record["on_paper"]:
+        hours = (row["hours_10m"], row["hours_200m"], row["hours_made"])
+        times = " | ".join(f"{h:,.0f} h" if h < 72 else f"{h / 24:,.0f} days" for h in hours)
+        link = f"{row['link_gb_s']:.2g} GB/s" if row["link_gb_s"] else "none"
+        assert f"| {row['devices']} | {row['batch']:,} | {times} | {link} |" in README
+    alone = [row["ratio"] for row in record["rows"] if row["side"] == "sampler alone"]
+    assert f"{100 * min(alone):.1f} to {100 * max(alone):.1f} % of the network's time" in README.replace("\n", " ")
