@@ -191,8 +191,8 @@ def parser():
     option = add(bench)
     option("--rounds", type=int, default=6, metavar="N", help="how often each side takes its turn (6)")
     option("--only", default="", metavar="NAME",
-           help="only the cases whose name begins so: train, sample, mlp, cnn, train-8x8 ...; or quality: the time that "
-                "images of a given quality take, on CIFAR-10")
+           help="only the cases whose name begins so: train, sample, mlp, cnn, train-8x8 ...; or quality: the time "
+                "that images of a given quality take, on CIFAR-10")
     option("--minutes", type=float, default=13, metavar="N",
            help="quality: processor time of a training (13); all takes some five times as long")
     option = add(publish)
