@@ -147,7 +147,8 @@ def encode(value):
     if dataclasses.is_dataclass(value):
         return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, pd.DataFrame):
-        return {"names": list(value.index.names)} | json.loads(value.to_json(orient="split", double_precision=15))
+        table = value.astype(object).where(value.notna(), None).to_dict(orient="split")
+        return {"names": list(value.index.names)} | {name: encode(part) for name, part in table.items()}
     if isinstance(value, tuple | list):
         return [encode(v) for v in value]
     if isinstance(value, np.generic):

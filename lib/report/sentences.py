@@ -72,8 +72,9 @@ def split(images):
     """How many images of a Split are learned from, and what they are."""
     channels, height, width = images.image_shape
     kind = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
-    return (f"{len(images.train):,} training images of {len(images.classes)} classes, {kind}, {width} x {height} "
+    said = (f"{len(images.train):,} training images of {len(images.classes)} classes, {kind}, {width} x {height} "
             "pixels. Of the test images only the last section makes use.")
+    return " ".join([said, *images.notes])
 
 
 def network(parameters, device):

@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.linalg import sqrtm
 
 from lib import InputError
-from lib.data import load
+from lib.data import copies, load
 from lib.data.images import Images, select
 from lib.report.results import Memorisation
 from lib.study import quality as q
@@ -329,7 +329,7 @@ def test_the_block_means_never_hide_a_pair_and_the_count_is_that_of_all_pairs():
         pool[9] = test[7]
         pool[9, 0, :2, :2] += 4                                       # in a block smaller than others
         rms = (pool[:, None].double() - test.double()).square().flatten(2).mean(2).sqrt()
-        bound = np.linalg.norm(q._block_means(pool)[:, None] - q._block_means(test), axis=2)
+        bound = np.linalg.norm(copies._block_means(pool)[:, None] - copies._block_means(test), axis=2)
         assert (bound <= rms.numpy() + 1e-12).all()
         assert bound[8, 6] == pytest.approx(1, abs=1e-12)             # the bound is reached
         with pytest.raises(q.LeakedTest, match=f"^{int((rms <= 1).any(1).sum())} of 60 "):
