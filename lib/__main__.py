@@ -57,8 +57,11 @@ commands
                   make the versions of an exercise for students (blanks) and for instructors (solutions, executed), each
                   as .ipynb and PDF, in seconds. NOTEBOOK is a name in notebooks/handouts or the path of a notebook with
                   nbgrader's marks; without it: ddpm_by_hand. Writes reports/build/handouts/NOTEBOOK/.
-  grade FILE ...  run the tests of the exercise, hidden ones too, on students' notebooks, seconds each; prints a line of
-                  points for each, '-' where a person must read the answer. Their code runs with your rights.
+                  This and the next need nbgrader: pip install -e '.[teach]'.
+  grade FILE ...  run the tests of the exercise, hidden ones too, on students' notebooks, seconds each. Prints a line
+                  for each and writes grades.csv (a cell is empty where a person must read the answer) and a page of
+                  feedback for each to the same folder. On Linux their code is confined (see lib/teaching/grading.py),
+                  on macOS it has your rights. Exit code 1: a file wants a look: it cannot be read, or lacks a cell.
       --handout NOTEBOOK   the exercise's source, as for handout
 
 The first call makes the environment .venv: some 3 minutes, and about 6 GB on Linux. In an active virtual or conda
@@ -460,15 +463,12 @@ def handout(arguments):
 
 
 def grade(arguments):
-    from lib.teaching import handouts
+    from lib.teaching import grading, handouts
     source = handouts.find(arguments.handout)
-    for number, file in enumerate(arguments.files):
-        points = handouts.grade(source, file)
-        if number == 0:
-            print("\t".join(["file", *points, "sum"]))
-        found = ["-" if value is None else value for value in points.values()]
-        print(*[file, *found, sum(value or 0 for value in points.values())], sep="\t", flush=True)
-    return 0
+    out = ROOT / "reports" / "build" / "handouts" / source.stem
+    rows = grading.grade_all(source, arguments.files, out, jobs=os.cpu_count())
+    print(f"  {(out / 'grades.csv').relative_to(ROOT)}\n  {(out / 'feedback').relative_to(ROOT)}/")
+    return int(any(row.trouble for row in rows))
 
 
 # ---------------------------------------------------------------- the door
