@@ -1,4 +1,4 @@
-"""Handouts: one source notebook with nbgrader's marks -> a version for students and one for instructors; grading.
+"""Handouts: one source notebook with nbgrader's marks -> a version for students and one for instructors.
 
 A source is a notebook as nbgrader reads it: cells with its metadata (schema 3), and regions between the lines
 `### BEGIN SOLUTION` and `### END SOLUTION` (of a solution cell), `### BEGIN HIDDEN TESTS` and `### END HIDDEN TESTS`
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
 from traitlets.config import Config
 
 from lib import ROOT, InputError
@@ -23,7 +22,6 @@ from lib.report.runs import write_atomic
 
 SOURCES = ROOT / "notebooks" / "handouts"
 MARK = re.compile(r"(\s*).*(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)")       # what nbgrader takes for a mark
-BLANK = {"code": ["# YOUR CODE HERE", "raise NotImplementedError()"], "markdown": ["YOUR ANSWER HERE"]}     # its words
 
 
 # ---------------------------------------------------------------- the source
@@ -93,34 +91,54 @@ def regions(source, where):
 
 
 # ---------------------------------------------------------------- its versions
-def blank(cell, kind, indent, lines):
-    """As nbgrader: a solution becomes a line to replace, a hidden test or mark scheme nothing."""
-    return [indent + line for line in BLANK[cell.cell_type]] if kind == "SOLUTION" else []
+def student(notebook, answer="YOUR ANSWER HERE", code="# YOUR CODE HERE\nraise NotImplementedError()"):
+    """The version for students, as nbgrader makes it, with a stub in the place of each solution.
+
+    InputError if nbgrader is not installed, or refuses the notebook.
+    """
+    try:
+        from nbgrader import preprocessors as steps
+    except ImportError:
+        raise InputError("handouts are made with nbgrader: pip install -e '.[teach]'") from None
+    stubs = Config({"ClearSolutions": {"text_stub": answer, "code_stub": {"python": code}}})
+    notebook = bare(notebook)
+    for step in (steps.LockCells, steps.ClearSolutions, steps.ClearHiddenTests, steps.ClearMarkScheme,
+                 steps.CheckCellMetadata, steps.ComputeChecksums):
+        notebook, _ = step(config=stubs).preprocess(notebook, {})
+    return notebook
 
 
-def room(cell, kind, indent, lines):
-    """On paper: a solution becomes room to write, half as much again as the solution takes."""
-    if kind != "SOLUTION":
-        return []
-    if cell.cell_type == "code":
-        return [f"{indent}# YOUR CODE HERE"] + ["\u00a0"] * (2 * len(lines) + 2)    # trailing empty lines would go
-    return ['<div class="line"></div>'] * (2 + sum(len(line) for line in lines) // 60)
+def paper(notebook, executed):
+    """The version for students to print: room to write, and the pictures that the handout's own cells show."""
+    lines = '<div class="line"></div>\n' * 9
+    space = "# YOUR CODE HERE" + "\n\u00a0" * 11                        # the page would cut lines that are empty
+    printed = student(notebook, answer=lines, code=space)
+    for cell, run in zip(printed.cells, executed.cells, strict=True):
+        if cell.cell_type == "code" and not marks(cell):
+            cell.outputs = [o for o in run.outputs if o.output_type == "display_data"]
+    return printed
+
+
+def instructor(notebook):
+    """The version for instructors: a heading where a mark was, an answer as a quotation."""
+    notebook = bare(notebook)
+    for cell in notebook.cells:
+        parts = regions(cell.source, "")
+        cell.source = "\n".join(line for part in parts for line in (solved(cell, *part) if part[0] else part[2]))
+    return notebook
 
 
 def solved(cell, kind, indent, lines):
-    """For instructors: a heading where the mark was; an answer as a quotation."""
     if cell.cell_type == "code":
         return [f"{indent}# {kind.lower()}", *lines]
     return [f"> {line}" for line in [f"**{'Answer' if kind == 'SOLUTION' else 'Marks'}.** {lines[0]}", *lines[1:]]]
 
 
-def version(notebook, fill):
-    """A copy without outputs whose marked regions are what `fill(cell, kind, indent, lines)` makes of them."""
+def bare(notebook):
+    """A copy without outputs, and without metadata but nbgrader's."""
     notebook = copy.deepcopy(notebook)
     notebook.metadata = {k: v for k, v in notebook.metadata.items() if k in ("kernelspec", "language_info")}
     for cell in notebook.cells:
-        parts = regions(cell.source, "")
-        cell.source = "\n".join(line for part in parts for line in (fill(cell, *part) if part[0] else part[2]))
         cell.metadata = {"nbgrader": marks(cell)} if marks(cell) else {}
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -142,13 +160,13 @@ def make(path, out):
     InputError for wrong marks, CellExecutionError if the instructor's version fails; then nothing is written.
     """
     source = read(path)
-    instructor = version(source, solved)
-    execute(instructor)
+    blanks, solutions = student(source), instructor(source)
+    execute(solutions)
     written = []
-    for name, notebook, paper in (("student", version(source, blank), version(source, room)),
-                                  ("instructor", instructor, copy.deepcopy(instructor))):
+    for name, notebook, page in (("student", blanks, paper(source, solutions)),
+                                 ("instructor", solutions, copy.deepcopy(solutions))):
         written += [write_atomic(Path(out) / f"{name}.ipynb", nbformat.writes(notebook) + "\n"),
-                    print_out(paper, Path(out) / f"{name}.pdf")]
+                    print_out(page, Path(out) / f"{name}.pdf")]
     return written
 
 
@@ -161,31 +179,3 @@ def print_out(notebook, pdf):
     with tempfile.TemporaryDirectory() as folder:
         nbformat.write(notebook, Path(folder) / pdf.with_suffix(".ipynb").name)
         return write_pdf(write_html([Path(folder) / pdf.with_suffix(".ipynb").name], Path(folder) / "page.html"), pdf)
-
-
-# ---------------------------------------------------------------- grading
-def grade(source, submission, timeout=60):
-    """{grade_id: points} of a submission (a path) to the source (a path); None for an answer that a person must read.
-
-    As nbgrader: the tests are the source's, whatever the submission's say, and one that fails gives no points. The
-    student's code runs in a kernel of its own, with your rights; a cell that takes more than `timeout` seconds fails.
-    InputError if a blank is missing.
-    """
-    notebook = read(source)
-    answers = {marks(cell).get("grade_id"): cell.source for cell in read_notebook(submission).cells}
-    for cell in notebook.cells:
-        if marks(cell).get("solution"):
-            if marks(cell)["grade_id"] not in answers:
-                raise InputError(f"{submission}: the cell {marks(cell)['grade_id']!r} is missing")
-            cell.source = answers[marks(cell)["grade_id"]]
-    try:
-        execute(notebook, allow_errors=True, timeout=timeout, interrupt_on_timeout=True)
-    except (DeadKernelError, CellExecutionError):
-        pass                                                # what did not end has no reply
-    points = {}
-    for cell in notebook.cells:
-        if marks(cell).get("grade"):
-            ended = "shell.execute_reply" in cell.metadata.get("execution", {})
-            passed = ended and not any(o.output_type == "error" for o in cell.get("outputs", []))
-            points[marks(cell)["grade_id"]] = marks(cell)["points"] * passed if cell.cell_type == "code" else None
-    return points

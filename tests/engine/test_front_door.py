@@ -62,7 +62,6 @@ def test_help_names_every_command_and_needs_no_environment():
     (["bench", "--rounds", "0"], "--rounds 0: expected 1 or more"),
     (["handout", "nothing"], "notebook 'nothing': expected one of ddpm_by_hand, or the path of a notebook"),
     (["grade"], "the following arguments are required: FILE"),
-    (["grade", "README.md"], "README.md: expected a notebook"),
     (["grade", "--handout", "nothing", "README.md"], "notebook 'nothing': expected one of ddpm_by_hand"),
 ])
 def test_a_wrong_word_ends_with_2_and_a_sentence(words, sentence, capsys, monkeypatch):

@@ -1,6 +1,5 @@
 """Handouts: what students and instructors get, which points an answer gets, and that nbgrader agrees."""
 import copy
-import importlib.util
 import os
 import re
 import shutil
@@ -11,6 +10,7 @@ import nbformat
 import numpy as np
 import pypdf
 import pytest
+from classroom import MISTAKES, POINTS, RIGHT, SOURCE, fill
 from commands import python
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -18,57 +18,8 @@ import lib.__main__ as front_door
 from lib import ROOT, InputError
 from lib.teaching import handouts
 
-SOURCE = handouts.SOURCES / "ddpm_by_hand.ipynb"
+pytest.importorskip("nbgrader")
 SOLUTION, HIDDEN = (("### BEGIN " + kind, "### END " + kind) for kind in ("SOLUTION", "HIDDEN TESTS"))
-
-# ---------------------------------------------------------------- answers, as students write them
-TABLES = """    alphas = 1 - betas
-    alphas_cumprod = alphas.cumprod()
-    alphas_cumprod_prev = np.concatenate([[1], alphas_cumprod[:-1]])
-    posterior_variance = (1 - alphas_cumprod_prev) / (1 - alphas_cumprod) * betas"""
-FORWARD = """    a = tables.alphas_cumprod[t].reshape(-1, 1)
-    return a**0.5 * x0 + (1 - a)**0.5 * eps"""
-REVERSE = """    noise = z if t > 0 else np.zeros_like(z)
-    x0 = (x - np.sqrt(1 - tables.alphas_cumprod[t]) * eps_hat) / np.sqrt(tables.alphas_cumprod[t])
-    prev, a = tables.alphas_cumprod_prev[t], tables.alphas_cumprod[t]
-    mean = (prev**0.5 * tables.betas[t] * x0 + tables.alphas[t]**0.5 * (1 - prev) * x) / (1 - a)
-    return mean + variance[t]**0.5 * noise"""
-RIGHT = {"tables-blank": TABLES, "q-sample-blank": FORWARD, "reverse-step-blank": REVERSE}
-POINTS = {"tables": 2, "posterior-variance": 2, "q-sample": 2, "reverse-mean": 2, "reverse-noise": 2}
-ANSWERS = {                                     # what was written, and the tests that it fails
-    "right": (RIGHT, []),
-    "noise at t = 0": (RIGHT | {"reverse-step-blank": REVERSE.replace(" if t > 0 else np.zeros_like(z)", "")}, ["reverse-noise"]),
-    "beta for the posterior variance": (
-        RIGHT | {"tables-blank": TABLES.replace("(1 - alphas_cumprod_prev) / (1 - alphas_cumprod) * betas", "betas")},
-        ["posterior-variance"]),
-    "t off by one": (RIGHT | {"q-sample-blank": FORWARD.replace("[t]", "[t - 1]")}, ["q-sample"]),
-}
-TYPICAL = {                                     # others that visible tests must find; graded in one process to save time
-    "beta for the reverse step's variance": RIGHT | {"reverse-step-blank": REVERSE.replace("variance[t]", "tables.betas[t]")},
-    "a variance used as a deviation": RIGHT | {"reverse-step-blank": REVERSE.replace("variance[t]**0.5", "variance[t]")},
-    "a deviation of 1 - ac": RIGHT | {"q-sample-blank": FORWARD.replace("(1 - a)**0.5", "(1 - a)")},
-    "the first step's t for all images": RIGHT | {"q-sample-blank": FORWARD.replace("[t].reshape(-1, 1)", "[t[0]]")},
-    "t off by one on the way back": RIGHT | {"reverse-step-blank": "    t = max(t - 1, 0)\n" + REVERSE},
-    "ac starts at 1": RIGHT | {"tables-blank": TABLES.replace("alphas.cumprod()", "np.append(1, alphas.cumprod()[:-1])")},
-}
-FAILS = {"beta for the reverse step's variance": {"reverse-noise"}, "a variance used as a deviation": {"reverse-noise"},
-         "a deviation of 1 - ac": {"q-sample"}, "the first step's t for all images": {"q-sample"},
-         "t off by one on the way back": {"reverse-mean", "reverse-noise"}, "ac starts at 1": {"tables", "posterior-variance"}}
-
-
-def fill(student, answers, tests=None):
-    """A student's notebook with the blanks filled in, and the tests replaced by `tests` if given."""
-    student = copy.deepcopy(student)
-    for cell in student.cells:
-        name = handouts.marks(cell).get("grade_id")
-        if name in answers:
-            cell.source, blanks = re.subn(r"    # YOUR CODE HERE\n    raise NotImplementedError\(\)",
-                                          lambda _, text=answers[name]: text, cell.source)
-            assert blanks == 1
-        elif tests and handouts.marks(cell).get("locked"):
-            cell.source = tests
-    return student
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -84,7 +35,7 @@ def source():
 
 @pytest.fixture(scope="module")
 def student(source):
-    return handouts.version(source, handouts.blank)
+    return handouts.student(source)
 
 
 def marked_lines(source):
@@ -109,8 +60,13 @@ def test_students_get_no_outputs_and_no_metadata_but_nbgraders(folder):
     nbformat.validate(student)
     assert set(student.metadata) == {"kernelspec", "language_info"}
     for cell in student.cells:
-        assert set(cell.metadata) <= {"nbgrader"} and not cell.get("outputs") and not cell.get("execution_count")
-        assert set(handouts.marks(cell)) <= {"grade", "solution", "points", "grade_id", "locked", "task", "schema_version"}
+        assert set(cell.metadata) <= {"nbgrader", "deletable", "editable"}
+        assert not cell.get("outputs") and not cell.get("execution_count")
+
+
+def test_a_test_can_be_neither_changed_nor_deleted_in_jupyter(student):
+    tests = [cell for cell in student.cells if handouts.marks(cell).get("grade") and cell.cell_type == "code"]
+    assert len(tests) == 5 and not any(cell.metadata.deletable or cell.metadata.editable for cell in tests)
 
 
 def test_the_students_version_stops_at_the_first_blank(student):
@@ -145,7 +101,11 @@ def test_the_pdf_shows_code_and_typeset_formulas_without_marks(folder, name):
     for words in ("BEGIN", "###", "\\bar", "YOUR ANSWER HERE", "NotImplementedError()\n    ", "<div"):
         assert words not in text
     assert ("Answer." in text) == ("# hidden tests" in text) == (name == "instructor")
-    assert (sum(len(page.images.keys()) for page in pdf.pages) == 3) == (name == "instructor")
+
+
+@pytest.mark.parametrize("name", ["student", "instructor"])
+def test_the_figures_that_a_question_talks_about_are_printed(folder, name):
+    assert sum(len(page.images.keys()) for page in pypdf.PdfReader(folder / f"{name}.pdf").pages) == 3
 
 
 def test_a_line_of_code_fits_into_the_pdf(source):
@@ -154,7 +114,7 @@ def test_a_line_of_code_fits_into_the_pdf(source):
 
 def test_the_points_on_the_page_are_those_that_are_given(source):
     given = [handouts.marks(c)["points"] for c in source.cells if handouts.marks(c).get("grade")]
-    shown = [int(n) for c in source.cells for n in re.findall(r"^(?:### Question|# Test) \w+ \((\d) points\)", c.source, re.M)]
+    shown = [int(n) for c in source.cells for n in re.findall(r"^(?:### Question|# Test) \w+ \((\d) points[,)]", c.source, re.M)]
     assert given == shown and sum(given) == 20 and "20 points" in source.cells[0].source
 
 
@@ -192,8 +152,13 @@ def test_marks_that_do_not_fit_are_refused_with_one_sentence(tmp_path, cells, se
 def test_a_mark_scheme_is_for_the_instructor(tmp_path):
     task = cell("Draw it.", "### BEGIN MARK SCHEME", "1 point.", "### END MARK SCHEME", kind=new_markdown_cell, task=True, points=1)
     source = handouts.read(write(tmp_path, task))
-    assert [handouts.version(source, fill).cells[0].source for fill in (handouts.blank, handouts.room, handouts.solved)] == [
-        "Draw it.", "Draw it.", "Draw it.\n> **Marks.** 1 point."]
+    versions = handouts.student(source), handouts.paper(source, source), handouts.instructor(source)
+    assert [v.cells[0].source for v in versions] == ["Draw it.", "Draw it.", "Draw it.\n> **Marks.** 1 point."]
+
+
+def test_the_minutes_of_the_exercises_add_up_to_those_of_the_title(source):
+    text = "\n".join(c.source for c in source.cells if c.cell_type == "markdown")
+    assert 60 <= sum(int(n) for n in re.findall(r"^##+ .*?(\d+) minutes\)$", text, re.M)) <= 90
 
 
 def test_the_numbers_in_the_exercise_are_right(source):
@@ -203,59 +168,62 @@ def test_the_numbers_in_the_exercise_are_right(source):
     assert f"approx {0.0001**0.5 * 255 / 2:.1f}$ grey levels" in text
 
 
-# ---------------------------------------------------------------- grading
-@pytest.mark.parametrize("name", ANSWERS)
-def test_an_answer_gets_the_points_of_the_tests_that_it_passes(student, tmp_path, name):
-    answers, wrong = ANSWERS[name]
-    nbformat.write(fill(student, answers, tests="assert True  # mended by the student"), tmp_path / "s.ipynb")
-    points = handouts.grade(SOURCE, tmp_path / "s.ipynb")
-    assert {k: v for k, v in points.items() if v is not None} == POINTS | dict.fromkeys(wrong, 0)
-    assert [k for k, v in points.items() if v is None] == [f"question-{n}" for n in range(1, 6)]
-
-
-@pytest.mark.parametrize("name", [*ANSWERS, *TYPICAL])
-def test_the_visible_tests_alone_find_the_same_mistake(student, name):
-    answers, fails = (TYPICAL[name], FAILS[name]) if name in TYPICAL else (ANSWERS[name][0], set(ANSWERS[name][1]))
-    names, failed = {}, set()
+# ---------------------------------------------------------------- the visible tests
+def run_visible(student, answers):
+    """{test: its error, or None} of the student's notebook, in this process and without figures."""
+    names, failed = {}, {}
     for c in fill(student, answers).cells:
-        if c.cell_type == "code" and "perfect_denoiser(" not in c.source and "show(" not in c.source and "dreams" not in c.source:
+        if c.cell_type == "code" and not any(words in c.source for words in ("perfect_denoiser(", "show(", "dreams")):
+            name = handouts.marks(c).get("grade_id")
             try:
                 with np.errstate(all="ignore"):
                     exec(c.source, names)
-            except (AssertionError, IndexError, ValueError):
-                failed.add(handouts.marks(c)["grade_id"])
-    assert failed == fails
+                failed[name] = None
+            except (AssertionError, IndexError, ValueError) as error:
+                failed[name] = error
+    return {name: failed[name] for name in POINTS}
 
 
+@pytest.mark.parametrize("name", MISTAKES)
+def test_the_visible_tests_alone_find_the_mistake(student, name):
+    answers, wrong, _ = MISTAKES[name]
+    assert [test for test, error in run_visible(student, answers).items() if error] == wrong
+
+
+def test_a_visible_test_that_fails_prints_its_sentence_alone(student):
+    error = run_visible(student, MISTAKES["noise at t=0"][0])["reverse-noise"]
+    assert error._render_traceback_() == ["Not right yet: the step from t = 0 must add no noise, whatever the variance."]
+
+
+def test_a_right_answer_passes(student):
+    assert not any(run_visible(student, RIGHT).values())
+
+
+# ---------------------------------------------------------------- the commands
 TINY = [cell("def one():", "    " + SOLUTION[0], "    return 1", "    " + SOLUTION[1], grade_id="blank", solution=True),
         cell("assert one() in (1, 2)", HIDDEN[0], "assert one() == 1", HIDDEN[1], grade_id="test", grade=True, points=3),
         cell("Why?", SOLUTION[0], "So.", SOLUTION[1], kind=new_markdown_cell, grade_id="why", grade=True, solution=True, points=2)]
 
 
-@pytest.mark.parametrize("body", ["    while True: pass", "    import os; os._exit(1)"], ids=["never ends", "kills its kernel"])
-def test_an_answer_that_does_not_come_back_gets_no_points(tmp_path, body):
-    source = write(tmp_path, *TINY)
-    student = handouts.version(handouts.read(source), handouts.blank)
-    nbformat.write(fill(student, {"blank": body}), tmp_path / "s.ipynb")
-    assert handouts.grade(source, tmp_path / "s.ipynb", timeout=2) == {"test": 0, "why": None}
-
-
-def test_the_command_prints_a_line_for_each_submission(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    source = write(tmp_path, *TINY)
-    student = handouts.version(handouts.read(source), handouts.blank)
+def test_the_command_ends_with_1_if_a_file_wants_a_look(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(front_door, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    source = write(tmp_path, *TINY, name="tiny.ipynb")
+    student = handouts.student(handouts.read(source))
     for name, answer in (("ann", "    return 1"), ("bob", "    return 2")):        # bob passes the visible test only
         nbformat.write(fill(student, {"blank": answer}), tmp_path / f"{name}.ipynb")
-    files = [str(tmp_path / f"{name}.ipynb") for name in ("ann", "bob")]
-    assert front_door.main(["grade", "--handout", str(source), *files]) == 0
-    assert capsys.readouterr().out.splitlines() == ["file\ttest\twhy\tsum", f"{files[0]}\t3\t-\t3", f"{files[1]}\t0\t-\t0"]
+    (tmp_path / "eve.ipynb").write_text("")
+    files = [str(tmp_path / f"{name}.ipynb") for name in ("ann", "bob", "eve")]
+    assert front_door.main(["grade", "--handout", str(source), *files]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert out[:3] == ["ann: 3 of 5 points", "bob: 0 of 5 points", "eve: 0 of 0 points, 5 more to be given by a person"]
+    assert (tmp_path / "reports" / "build" / "handouts" / "tiny" / "grades.csv").is_file()
 
 
-def test_a_submission_without_a_blank_is_named(tmp_path):
-    source = write(tmp_path, *TINY)
-    submission = write(tmp_path, *TINY[1:], name="carla.ipynb")
-    with pytest.raises(InputError, match="carla.ipynb: the cell 'blank' is missing"):
-        handouts.grade(source, submission)
+def test_without_nbgrader_one_sentence_says_how_to_get_it(source, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nbgrader", None)
+    with pytest.raises(InputError, match="handouts are made with nbgrader: pip install -e"):
+        handouts.student(source)
 
 
 def test_a_wrong_solution_in_the_source_ends_with_1(tmp_path, monkeypatch, capsys):
@@ -278,8 +246,6 @@ def nbgrader(course, *words):
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
     """A course of nbgrader's with the source as it is."""
-    if not importlib.util.find_spec("nbgrader"):
-        pytest.skip("nbgrader is not installed (pip install -e '.[teach]')")
     course = tmp_path_factory.mktemp("course")
     (course / "source" / "ddpm").mkdir(parents=True)
     shutil.copy(SOURCE, course / "source" / "ddpm")
@@ -289,11 +255,12 @@ def course(tmp_path_factory):
 
 def test_nbgrader_makes_the_same_students_version(course, student):
     theirs = nbformat.read(course / "release" / "ddpm" / SOURCE.name, 4)
-    assert [c.source for c in theirs.cells] == [c.source for c in student.cells]
+    assert [(c.source, c.metadata) for c in theirs.cells] == [(c.source, c.metadata) for c in student.cells]
 
 
 def test_nbgrader_gives_the_same_points(course, student):
-    for name, (answers, _) in ANSWERS.items():
+    class_ = {"right": (RIGHT, [], "")} | {name: MISTAKES[name] for name in ("noise at t=0", "beta as variance", "t off by one")}
+    for name, (answers, _, _) in class_.items():
         folder = course / "submitted" / name.replace(" ", "-").replace("=", "") / "ddpm"
         folder.mkdir(parents=True)
         nbformat.write(fill(student, answers), folder / SOURCE.name)
@@ -304,4 +271,4 @@ def test_nbgrader_gives_the_same_points(course, student):
     found = {}
     for name, test, points in (line.split() for line in nbgrader(course, "-c", code).splitlines()):
         found.setdefault(name, {})[test] = float(points)
-    assert found == {name.replace(" ", "-").replace("=", ""): POINTS | dict.fromkeys(wrong, 0) for name, (_, wrong) in ANSWERS.items()}
+    assert found == {name.replace(" ", "-").replace("=", ""): POINTS | dict.fromkeys(wrong, 0) for name, (_, wrong, _) in class_.items()}
