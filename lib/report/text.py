@@ -49,7 +49,7 @@ def plain(words):
 
 def typeset(words):
     """`words` for the PDF: a letter that no font of this machine has becomes \\u.... ."""
-    return with_letters_of([path for family in (*EAST_ASIAN, *installed()) for path in installed().get(family, ())], words)
+    return with_letters_of([path for family in (*figure_fonts(), *installed()) for path in installed().get(family, ())], words)
 
 
 def with_letters_of(fonts, words):
