@@ -5,8 +5,9 @@ font and the figures are inside. The PDF is set by Typst from that page, with wh
 
 What the page does with a notebook:
   tags       `parameters`, `remove-cell`, `explorer` (it is for JupyterLab): left out;
-             `injected-parameters`: folded as "Parameters of this run";
-             `remove-input`, `remove-output`: without code, without outputs; `show-input`: code in sight, in the PDF too
+             `remove-input`, `remove-output`: without code, without outputs
+  code       an article shows that of cells tagged `show-input`, a run's page all of it, and folded the cell
+             `injected-parameters` as "Parameters of this run"
   opening    `# Title`; before the first `##` may follow a paragraph that is one *emphasis* (the byline), a list whose
              items begin with a **number**, a blockquote (the abstract)
   figures    outputs whose metadata hold {"image/png": {"alt": text, "caption": Markdown, "width": px, "height": px,
@@ -182,7 +183,8 @@ class Formulas:
         tag = self.TAG.search(tex)
         body = self.EQUATION.sub("", self.NUMBERED.sub(r"\\\1{\2*}", self.TAG.sub("", tex, count=1)))
         words = f'<span class="tag">({html_text.escape(tag[1])})</span>' if tag else ""
-        return f'<span class="equation"><span class="formula">{self.to_mathml(body, tex, True)}</span>{words}</span>'
+        size = "formula long" if max(map(len, re.split(r"\\\\", body))) > 120 else "formula"
+        return f'<span class="equation"><span class="{size}">{self.to_mathml(body, tex, True)}</span>{words}</span>'
 
     def to_mathml(self, body, tex, display):
         try:

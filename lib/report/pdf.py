@@ -30,11 +30,12 @@ def write_pdf(html, pdf):
         folder = Path(folder)
         prepare(page)
         alts = save_images(page, folder)
-        floating = {figure.img["src"] for figure in page.select("main > h2 ~ figure:has(> img)")}
+        places = {figure.img["src"]: "bottom" if figure.find_previous_sibling("h2", class_="appendix") else "auto"
+                  for figure in page.select("main > h2 ~ figure:has(> img)")}
         text = to_typst(page, folder)
         source = folder / "page.typ"
         look = (TEMPLATE / "page.typ").read_text(encoding="utf-8")
-        source.write_text(look + mend_typst(text, alts, floating), encoding="utf-8")
+        source.write_text(look + mend_typst(text, alts, places), encoding="utf-8")
         title = {"title": typeset(page.title.get_text())}
         return write_atomic(pdf, typst.compile(str(source), sys_inputs=title, font_paths=[FONTS]))
 
@@ -126,13 +127,13 @@ def to_typst(page, folder):
     return text
 
 
-def mend_typst(text, alts, floating):
-    """Repair pandoc's Typst: formulas, the numbers beside them, alt texts; figures of `floating` go where there is room."""
+def mend_typst(text, alts, places):
+    """Repair pandoc's Typst: formulas, the numbers beside them, alt texts; figures of `places` go where there is room."""
     def with_alt(match):
         return f'{match[0]}, alt: {json.dumps(alts[match[1]], ensure_ascii=False)}' if match[1] in alts else match[0]
 
     def with_place(match):
-        return f'#figure(placement: auto, image("{match[1]}"' if match[1] in floating else match[0]
+        return f'#figure(placement: {places[match[1]]}, image("{match[1]}"' if match[1] in places else match[0]
 
     text = re.sub(r"(?s)(?<!\\)(?:(`+).*?\1|\$(?:[^$\\]|\\.)+\$)", mend_formula, text)
     text = re.sub(r"(?s)\$ ((?:[^$\\]|\\.)+) \$\s*⟦(.+?)⟧", r"#numbered([\2], $ \1 $)", text)

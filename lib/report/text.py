@@ -68,6 +68,8 @@ def installed():
     """{family: paths of its fonts} on this machine."""
     families = {}
     for font in font_manager.fontManager.ttflist:
+        if "Last Resort" in font.name:                      # draws a box for every letter
+            continue
         families.setdefault(font.name, []).append(font.fname)
     return families
 
