@@ -46,7 +46,6 @@ WIDGET_VIEW, WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "applica
 IMAGES = {"image/png": "png", "image/jpeg": "jpg", "image/svg+xml": "svg"}
 HEADING = re.compile(r"h[1-6]")
 KINDS = ("text/html", "text/markdown", "text/latex", *IMAGES, "text/plain")    # an output shows as the first it has
-DEEPEST = 40                # elements inside each other; a browser and Typst end with an error at some hundreds
 
 
 # ---------------------------------------------------------------- notebooks
@@ -89,9 +88,11 @@ def shown(output, widgets):
         return [o for last in last_shown(view["model_id"], widgets) for o in shown(nbformat.from_dict(last), widgets)]
     kinds = [kind for kind in KINDS if kind in output.data]
     output.data = {kind: scrub(output.data[kind]) if kind.startswith("text/") else output.data[kind] for kind in kinds[:1]}
-    for kind in ("text/plain", "text/latex"):
-        if len(output.data.get(kind, "")) > LONG:
-            output.data = {"text/plain": cut(output.data[kind])}
+    for kind, text in list(output.data.items()):
+        if kind == "text/html":
+            text = re.sub(r"<[^<>]*>", " ", text)
+        if kind in ("text/html", "text/latex", "text/plain") and len(text) > LONG:
+            output.data = {"text/plain": cut(text)}
     return [output] if kinds else []
 
 
@@ -156,7 +157,27 @@ def clean(html):
 
     A file name or class name of a user's folder gets there. The page's content security policy forbids the same.
     """
-    return CLEANER.clean(html)
+    return flat(CLEANER.clean(html))
+
+
+TAG = re.compile(r"<(/?)([a-z][a-z0-9]*)(?: [\w:-]+(?:=\"[^\"]*\")?)*>")
+VOID = {"br", "hr", "img"}
+
+
+def flat(html):
+    """Clean HTML without the elements that lie too deep for Typst and browsers; what was in them stays."""
+    depth = 0
+
+    def keep(tag):
+        nonlocal depth
+        if tag[2] in VOID:
+            return tag[0]
+        depth += not tag[1]
+        kept = depth <= (100 if tag[2] in MATHML else 20)
+        depth -= bool(tag[1])
+        return tag[0] if kept else ""
+
+    return TAG.sub(keep, html)
 
 
 # ---------------------------------------------------------------- HTML
@@ -190,8 +211,8 @@ class Formulas:
         try:
             if reference := self.REFERENCE.search(body):
                 raise LatexError(f"a page has no target for {reference[0]}")
-            if body.count("{") > 200:                           # math-core calls itself for each that is open
-                raise LatexError("more than 200 braces")
+            if len(body) > 4000:                    # math-core calls itself for what is nested, and ends the process
+                raise LatexError("longer than 4,000 characters")
             return self.converter.convert_with_local_state(body.strip(), displaystyle=display)
         except LatexError as error:
             reason = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().splitlines()[0].removeprefix("Error: ")
@@ -292,21 +313,10 @@ def render(path, strict, show_code):
     notebook = tidy(nbformat.read(path, as_version=4), path.name, strict)
     body, _ = exporter.from_notebook_node(notebook, {"show_code": show_code})
     page = BeautifulSoup(body, "html.parser")
-    flatten(page.main)
     mend_images(page.main, strict)
     for heading in page.main.find_all(HEADING):
         heading["id"] = re.sub(r"\s", "-", words(heading))
     return page
-
-
-def flatten(main):
-    """Open what lies deeper than DEEPEST elements; what was in it stays."""
-    depths = {id(main): 0}
-    for element in main.find_all(True):
-        depths[id(element)] = depths[id(element.parent)] + (element.name not in MATHML)
-    for element in main.find_all(True):
-        if depths[id(element)] > DEEPEST and element.name not in MATHML:
-            element.unwrap()
 
 
 def mend_images(main, strict):
@@ -400,6 +410,7 @@ def mend_tables(page):
             element.attrs = {k: v for k, v in element.attrs.items() if k in ("colspan", "rowspan")}
             if align:
                 element["style"] = align[0]
+        merge_heads(table)
         for cell in table.select("thead th"):
             if not cell.get_text(strip=True):
                 cell.name = "td"
@@ -412,6 +423,15 @@ def mend_tables(page):
         stacks = mend_columns(table)
         table.wrap(page.new_tag("div", attrs={
             "class": "table stack" if stacks else "table", "role": "group", "aria-label": f"Table {number}"}))
+
+
+def merge_heads(table):
+    """One row in place of pandas' two, the columns' names above the name of the index."""
+    rows = [row.find_all(["th", "td"], recursive=False) for row in table.select("thead > tr")]
+    if len(rows) == 2 and len(rows[0]) == len(rows[1]) and not any(words(a) and words(b) for a, b in zip(*rows, strict=True)):
+        for above, below in zip(*rows, strict=True):
+            above.extend(list(below.contents))
+        rows[1][0].parent.decompose()
 
 
 def mend_columns(table):

@@ -11,7 +11,7 @@ from matplotlib.ft2font import FT2Font
 
 from lib import ROOT
 
-LONG = 20_000               # characters: the longest text of one cell that a page shows
+LONG = 40_000               # characters: the longest text of one output or cell that a page shows whole
 EAST_ASIAN = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "PingFang SC", "Hiragino Sans GB",
               "Microsoft YaHei", "SimHei", "WenQuanYi Micro Hei", "Malgun Gothic", "Arial Unicode MS")
 
