@@ -76,8 +76,7 @@ def tidy(notebook, name, strict=True):
 def shown(output, widgets):
     """The outputs that stand for `output` on paper: none, itself as one kind of KINDS, or a widget's last pictures."""
     if output.output_type == "stream":
-        lines = re.sub(r"(?m)^.*\r(?=.)", "", output.text)                  # a line that wrote over itself: its last words
-        output.text = cut(scrub(lines))
+        output.text = cut(scrub(re.sub(r"(?m)^.*\r(?=.)", "", output.text)))     # of a line that overwrote itself: its end
         return [output] if output.name == "stdout" else []
     if output.output_type == "error":
         output.traceback = [cut(scrub("\n".join(output.traceback)))]
@@ -86,14 +85,15 @@ def shown(output, widgets):
         return []
     if view := output.data.get(WIDGET_VIEW):
         return [o for last in last_shown(view["model_id"], widgets) for o in shown(nbformat.from_dict(last), widgets)]
-    kinds = [kind for kind in KINDS if kind in output.data]
-    output.data = {kind: scrub(output.data[kind]) if kind.startswith("text/") else output.data[kind] for kind in kinds[:1]}
-    for kind, text in list(output.data.items()):
-        if kind == "text/html":
-            text = re.sub(r"<[^<>]*>", " ", text)
-        if kind in ("text/html", "text/latex", "text/plain") and len(text) > LONG:
-            output.data = {"text/plain": cut(text)}
-    return [output] if kinds else []
+    kind = next((kind for kind in KINDS if kind in output.data), None)
+    if kind is None:
+        return []
+    data = output.data[kind]
+    output.data = {kind: scrub(data) if kind.startswith("text/") else data}
+    text = re.sub(r"<[^<>]*>", " ", output.data[kind]) if kind == "text/html" else output.data[kind]
+    if kind in ("text/html", "text/latex", "text/plain") and len(text) > LONG:
+        output.data = {"text/plain": cut(text)}
+    return [output]
 
 
 def last_shown(model, widgets):
@@ -112,21 +112,24 @@ def check_alt(outputs, where, strict):
         for kind in IMAGES:
             if kind in output.get("data", {}) and not str(output.metadata.get(kind, {}).get("alt", "")).strip():
                 if strict:
-                    raise InputError(f"{where}: an image has no alt text; run.figure(fig, name, alt, caption) gives one")
-                output.metadata[kind] = output.metadata.get(kind, {}) | {"alt": f"{where}: an image without description"}
+                    raise InputError(f"{where}: an image has no alt text; run.figure(fig, name, alt, caption) gives it")
+                words = {"alt": f"{where}: an image without description"}
+                output.metadata[kind] = output.metadata.get(kind, {}) | words
 
 
 # ---------------------------------------------------------------- what may stand on a page
-MATHML = ("math semantics annotation maction menclose merror mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts "
-          "mroot mrow ms mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover").split()
-TAGS = {*("a abbr b blockquote br caption cite code dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i "
-          "img ins kbd li mark ol p pre q s small span strong sub summary sup table tbody td tfoot th thead tr tt u ul var"
-          ).split(), *MATHML}
+MATHML = ("math semantics annotation maction menclose merror mfrac mi mmultiscripts mn mo mover mpadded mphantom "
+          "mprescripts mroot mrow ms mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder "
+          "munderover").split()
+TAGS = {*("a abbr b blockquote br caption cite code dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 "
+          "hr i img ins kbd li mark ol p pre q s small span strong sub summary sup table tbody td tfoot th thead tr "
+          "tt u ul var").split(), *MATHML}
 ATTRIBUTES = {
     "*": {"class", "id", "lang", "dir", "title", "style"}, "a": {"href"}, "img": {"src", "alt", "width", "height"},
     "ol": {"start"}, "th": {"colspan", "rowspan", "scope"}, "td": {"colspan", "rowspan"}, "annotation": {"encoding"},
     "math": {"display"}, "menclose": {"notation"}, "mspace": {"width", "height", "depth"}, "mtd": {"columnspan"},
-    "mo": {"form", "fence", "stretchy", "lspace", "rspace", "minsize", "maxsize", "symmetric", "largeop", "movablelimits"},
+    "mo": {"form", "fence", "stretchy", "lspace", "rspace", "minsize", "maxsize", "symmetric", "largeop",
+           "movablelimits"},
     "mover": {"accent"}, "munder": {"accentunder"}, "munderover": {"accent", "accentunder"}, "mfrac": {"linethickness"},
     "mtable": {"displaystyle", "scriptlevel", "columnalign", "columnlines", "rowlines"}, "mi": {"mathvariant"},
     "mstyle": {"displaystyle", "scriptlevel"}, "mpadded": {"width", "height", "depth", "lspace", "voffset"}}
@@ -148,8 +151,8 @@ def harmless(tag, attribute, value):
 
 
 CLEANER = nh3.Cleaner(
-    tags=TAGS, attributes=ATTRIBUTES, clean_content_tags=GONE, attribute_filter=harmless, filter_style_properties=STYLES,
-    url_schemes={"http", "https", "mailto", "data"}, link_rel=None)
+    tags=TAGS, attributes=ATTRIBUTES, clean_content_tags=GONE, attribute_filter=harmless,
+    filter_style_properties=STYLES, url_schemes={"http", "https", "mailto", "data"}, link_rel=None)
 
 
 def clean(html):
@@ -218,7 +221,8 @@ class Formulas:
             reason = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip().splitlines()[0].removeprefix("Error: ")
             if self.strict:
                 raise InputError(f"the formula {tex.strip()!r} cannot be typeset: {reason}") from None
-            return f"<code>{html_text.escape(tex.strip())}</code> <small>(not typeset: {html_text.escape(reason)})</small>"
+            tex, reason = html_text.escape(tex.strip()), html_text.escape(reason)
+            return f"<code>{tex}</code> <small>(not typeset: {reason})</small>"
 
 
 class Renderer(IPythonRenderer):
@@ -320,7 +324,7 @@ def render(path, strict, show_code):
 
 
 def mend_images(main, strict):
-    """An image that is not inside the page leaves its alt text; without one it is an InputError, or, for a student, gone."""
+    """An image that is not inside the page leaves its alt text; if `strict`, one without alt text is an InputError."""
     for image in main.find_all("img"):
         alt = image.get("alt", "").strip()
         if strict and not alt:
@@ -341,7 +345,7 @@ def lowered(main, letter):
 
 
 def mark_opening(page, title):
-    """See that the page has a heading; mark what may stand between it and the first h2, where the folds before it go."""
+    """See that the page has a heading; mark what may stand between it and the first h2, then come folds before it."""
     if not page.h1:
         heading = page.new_tag("h1")
         heading.string = title or "Report"
@@ -363,7 +367,7 @@ def opening_kind(element):
     """What an element after the title is: byline, numbers, abstract, or None."""
     if element.name == "p" and element.em and words(element) == words(element.em):
         return "byline"
-    if element.name == "ul" and all(item.strong and words(item).startswith(words(item.strong)) and item.strong.parent is item
+    if element.name == "ul" and all(item.select_one(":scope > strong") and words(item).startswith(words(item.strong))
                                     for item in element.find_all("li")):
         return "numbers"
     return "abstract" if element.name == "blockquote" else None
@@ -375,7 +379,7 @@ def words(element):
 
 
 def number_figures(page):
-    """'Figure 1.' before each caption, and the numbers in links to figures; a link to a figure that is not there: words."""
+    """'Figure 1.' before each caption, and the numbers in links to figures; links to missing figures become words."""
     numbers = {}
     for number, caption in enumerate(page.main.select("figure > figcaption:has(.caption)"), 1):
         first = caption.select_one(".caption p") or caption.select_one(".caption")
@@ -400,7 +404,7 @@ MINUS = re.compile(r"(?<![\w.,)-])-(?=\d)")
 
 
 def mend_tables(page):
-    """Tables without pandas' looks, numbers to the right with a real minus sign, that stack or scroll where it is narrow."""
+    """Tables without pandas' looks, numbers to the right with a real minus sign; on a phone they stack or scroll."""
     numbered = 0
     for number, table in enumerate(page.main.find_all("table"), 1):
         for element in table.find_all("colgroup"):
@@ -428,14 +432,15 @@ def mend_tables(page):
 def merge_heads(table):
     """One row in place of pandas' two, the columns' names above the name of the index."""
     rows = [row.find_all(["th", "td"], recursive=False) for row in table.select("thead > tr")]
-    if len(rows) == 2 and len(rows[0]) == len(rows[1]) and not any(words(a) and words(b) for a, b in zip(*rows, strict=True)):
-        for above, below in zip(*rows, strict=True):
+    pairs = list(zip(*rows, strict=True)) if len(rows) == 2 and len(rows[0]) == len(rows[1]) else []
+    if pairs and not any(words(above) and words(below) for above, below in pairs):
+        for above, below in pairs:
             above.extend(list(below.contents))
         rows[1][0].parent.decompose()
 
 
 def mend_columns(table):
-    """Set columns of numbers flush right and tell each cell its column's name. Returns whether the rows can be stacked."""
+    """Set columns of numbers flush right, tell each cell its column's name; return whether the rows can be stacked."""
     rows = [row.find_all(["th", "td"], recursive=False) for row in table.find_all("tr")]
     rows = [row for row in rows if row and not any("colspan" in cell.attrs for cell in row)]
     head = [row for row in rows if row[0].find_parent("thead")]
@@ -502,6 +507,6 @@ def add_way(page, up):
         page.main.insert(0, way)
     elif page.main.select_one("a[href]:not([href^='#'], [href*=':'])"):
         way = page.new_tag("p", attrs={"class": "note"})
-        way.string = ("Links to notebooks and data lead into the folder that this page came with; without that folder the "
-                      "page is complete, but these links are dead.")
+        way.string = ("Links to notebooks and data lead into the folder that this page came with; without that folder "
+                      "the page is complete, but these links are dead.")
         page.main.append(way)

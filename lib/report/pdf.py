@@ -82,8 +82,8 @@ def restore_tex(page):
 
 def mark_places(page):
     """Give what page.typ styles an id report-..., which becomes a label in Typst."""
-    for element in page.main.select("p.byline, ul.numbers, blockquote.abstract, p.links, p.note, div.error, div.question, "
-                                    "div.line"):
+    for element in page.main.select("p.byline, ul.numbers, blockquote.abstract, p.links, p.note, div.error, "
+                                    "div.question, div.line"):
         element.wrap(page.new_tag("div", id="report-" + element["class"][0]))
         if element.name == "blockquote":
             element.unwrap()
@@ -128,7 +128,7 @@ def to_typst(page, folder):
 
 
 def mend_typst(text, alts, places):
-    """Repair pandoc's Typst: formulas, the numbers beside them, alt texts; figures of `places` go where there is room."""
+    """Repair pandoc's Typst: formulas and their numbers, alt texts; figures of `places` go where there is room."""
     def with_alt(match):
         return f'{match[0]}, alt: {json.dumps(alts[match[1]], ensure_ascii=False)}' if match[1] in alts else match[0]
 

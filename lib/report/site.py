@@ -30,8 +30,10 @@ def write_site(article, runs, folder, title=None, appendices=()):
     and data of runs that are no longer in `runs` go; a run without a notebook has no page. Returns the path of
     report.html. InputError for what an article must not hold (see write_html).
     """
-    from lib.report.page import write_html                     # not before: notebooks import this module for `links`
+    # not before: notebooks import this module for `links`
+    from lib.report.page import write_html
     from lib.report.pdf import write_pdf
+
     folder, kept = Path(folder), set()
     for run in map(Path, runs):
         if (run / "notebook.ipynb").exists():

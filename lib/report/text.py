@@ -1,4 +1,4 @@
-"""Words from outside (names of classes, files and plans, outputs of a notebook) as words: in Markdown, figures, pages."""
+"""Words from outside (names of classes, files, plans; a notebook's outputs) as words: in Markdown, figures, pages."""
 import functools
 import re
 import string
@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from matplotlib import font_manager, rcParams
+from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 
 from lib import ROOT
@@ -49,7 +49,8 @@ def plain(words):
 
 def typeset(words):
     """`words` for the PDF: a letter that no font of this machine has becomes \\u.... ."""
-    return with_letters_of([path for family in (*figure_fonts(), *installed()) for path in installed().get(family, ())], words)
+    families = (*figure_fonts(), *installed())
+    return with_letters_of([path for family in families for path in installed().get(family, ())], words)
 
 
 def with_letters_of(fonts, words):
