@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import unquote
 
+import matplotlib
 import pypandoc
 import typst
 from bs4 import BeautifulSoup
@@ -13,32 +14,44 @@ from bs4 import BeautifulSoup
 from lib import InputError
 from lib.report.page import IMAGES, TEMPLATE, WIDE
 from lib.report.runs import write_atomic
+from lib.report.text import typeset
+
+FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"        # beside those of Typst and the system
 
 
 def write_pdf(html, pdf):
     """Set the page `html` (made by write_html) as an A4 PDF: same text, formulas, tables, figures; no folded code.
 
-    Returns `pdf`. InputError for a formula that pandoc cannot read; then no file is written.
+    Returns `pdf`. InputError for a formula of the article that pandoc cannot read (one of an appendix is shown as its
+    TeX); then no file is written.
     """
     page = BeautifulSoup(Path(html).read_text(encoding="utf-8"), "html.parser")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         prepare(page)
         alts = save_images(page, folder)
-        body = mend_typst(to_typst(page.main.decode_contents()), alts)
+        places = {figure.img["src"]: "bottom" if figure.find_previous_sibling("h2", class_="appendix") else "auto"
+                  for figure in page.select("main > h2 ~ figure:has(> img)")}
+        text = to_typst(page, folder)
         source = folder / "page.typ"
-        source.write_text((TEMPLATE / "page.typ").read_text(encoding="utf-8") + body, encoding="utf-8")
-        return write_atomic(pdf, typst.compile(str(source), sys_inputs={"title": page.title.get_text()}))
+        look = (TEMPLATE / "page.typ").read_text(encoding="utf-8")
+        source.write_text(look + mend_typst(text, alts, places), encoding="utf-8")
+        title = {"title": typeset(page.title.get_text())}
+        return write_atomic(pdf, typst.compile(str(source), sys_inputs=title, font_paths=[FONTS]))
 
 
 def prepare(page):
     """Turn what pandoc would lose into what it keeps."""
-    for element in page.main.find_all("details"):
+    for element in page.main.select("details, .up"):
         element.decompose()
+    for element in page.main.select(".picture, .caption"):
+        element.unwrap()
     for figure in page.main.find_all("figure"):
         figure.name = "figure" if figure.figcaption else "div"
     for held in page.select(".held"):
         held.replace_with(held.get_text().replace(" ", "\u00a0"))
+    for label in page.select(".number"):
+        label.name = "strong"
     for cell in page.main.find_all("th"):
         strong = page.new_tag("strong")
         strong.extend(list(cell.contents))
@@ -51,6 +64,9 @@ def prepare(page):
         code["class"] = "python"
     restore_tex(page)
     mark_places(page)
+    for text in page.main.find_all(string=re.compile(r"[^\x00-\xff]")):
+        if text.parent.name != "script":
+            text.replace_with(typeset(text))
 
 
 def restore_tex(page):
@@ -66,13 +82,13 @@ def restore_tex(page):
 
 def mark_places(page):
     """Give what page.typ styles an id report-..., which becomes a label in Typst."""
-    opening = page.h1
-    for element in page.main.select("p.subtitle, .summary, div.error, div.question, div.line"):
-        box = element.wrap(page.new_tag("div", id="report-" + element["class"][0]))
+    for element in page.main.select("p.byline, ul.numbers, blockquote.abstract, p.links, p.note, div.error, "
+                                    "div.question, div.line"):
+        element.wrap(page.new_tag("div", id="report-" + element["class"][0]))
         if element.name == "blockquote":
             element.unwrap()
-        opening = box if opening.find_next_sibling() is box else opening
-    opening.insert_after(marker("contents"))
+    if len(page.select("main > h2")) > 2:
+        page.main.h2.insert_before(marker("contents"))
     for heading in page.main.select("h2.appendix"):
         heading.insert_before(marker("appendix"))
 
@@ -93,26 +109,35 @@ def save_images(page, folder):
         image["src"] = name
         width, height = (image.attrs.pop(side, "") for side in ("width", "height"))
         if width.isdecimal() and height.strip("0").isdecimal():
-            share = min(100, 100 * int(width) / WIDE, 75 * int(width) / int(height))        # no higher than half a page
+            share = min(100, 100 * int(width) / WIDE, 65 * int(width) / int(height))        # no higher than half a page
             image["width"] = f"{share:.0f}%"
     return alts
 
 
-def to_typst(html):
-    """The text of an HTML fragment as Typst. InputError where pandoc has a warning: a formula that it cannot read."""
-    try:
-        return pypandoc.convert_text(html, "typst", format="html", extra_args=["--wrap=none", "--fail-if-warnings"])
-    except RuntimeError as error:
-        raise InputError(f"the PDF cannot be set: {error}") from None
+def to_typst(page, folder):
+    """The text of the page as Typst. InputError for a formula of the article that pandoc cannot read."""
+    log = folder / "log.json"
+    text = pypandoc.convert_text(page.main.decode_contents(), "typst", format="html",
+                                 extra_args=["--wrap=none", "--quiet", f"--log={log}"])
+    students = {script.string.strip() for script in page.select("h2.appendix ~ script, h2.appendix ~ * script")}
+    for message in json.loads(log.read_text(encoding="utf-8")):
+        if message["type"] == "CouldNotConvertTeXMath" and message["contents"].strip() not in students:
+            raise InputError(f"the PDF cannot be set: the formula {message['contents'].strip()!r}: "
+                             f"{message['message'].splitlines()[-2].strip()}")
+    return text
 
 
-def mend_typst(text, alts):
-    """Repair pandoc's Typst: formulas, the numbers beside them, alt texts."""
+def mend_typst(text, alts, places):
+    """Repair pandoc's Typst: formulas and their numbers, alt texts; figures of `places` go where there is room."""
     def with_alt(match):
         return f'{match[0]}, alt: {json.dumps(alts[match[1]], ensure_ascii=False)}' if match[1] in alts else match[0]
 
+    def with_place(match):
+        return f'#figure(placement: {places[match[1]]}, image("{match[1]}"' if match[1] in places else match[0]
+
     text = re.sub(r"(?s)(?<!\\)(?:(`+).*?\1|\$(?:[^$\\]|\\.)+\$)", mend_formula, text)
     text = re.sub(r"(?s)\$ ((?:[^$\\]|\\.)+) \$\s*⟦(.+?)⟧", r"#numbered([\2], $ \1 $)", text)
+    text = re.sub(r'#figure\(image\("([\w.-]+)"', with_place, text)
     return re.sub(r'image\("([\w.-]+)"', with_alt, text)
 
 
