@@ -22,7 +22,7 @@ def processes(folder):
     return found
 
 
-def python(folder, *words, seconds=100, env=os.environ):
+def python(folder, *words, seconds=300, env=os.environ):
     """Run `python WORDS` in the folder; the finished process with its output."""
     process = subprocess.Popen([sys.executable, *words], cwd=folder, env={**env, "PYTHONFAULTHANDLER": "1"}, text=True,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -335,7 +335,7 @@ def test_when_the_engine_itself_stops_its_last_words_are_shown(tmp_path):
 
 @pytest.mark.slow
 def test_who_knows_snakemake_can_call_it(copy):
-    (copy / "reports/runs/tiny/augment/linear/result.json").unlink()
+    (copy / "reports/runs/tiny/report/default/result.json").unlink()
     done = python(copy, "-m", "snakemake", "--snakefile", "reports/Snakefile", "--profile", "reports/profiles/cpu",
                   "--config", "plan=tiny", "--dry-run")                      # T10: a target would stand before --config
-    assert done.returncode == 0 and "augment/linear/result.json" in done.stdout and "train/linear" not in done.stdout
+    assert done.returncode == 0 and "output: report/default/result.json" in done.stdout and "output: train/linear" not in done.stdout
