@@ -42,15 +42,17 @@ def colours(names):
 def to_png(fig):
     """The figure as PNG bytes, at twice the resolution that a page shows it in. Closes it."""
     file = io.BytesIO()
-    fig.savefig(file, format="png", dpi=160, bbox_inches="tight", facecolor="white")
+    fig.savefig(file, format="png", dpi=1.6 * fig.get_dpi(), bbox_inches="tight", facecolor="white")
     plt.close(fig)
     return file.getvalue()
 
 
-def show_png(png, alt, caption=""):
-    """Display PNG bytes with an alt text and a Markdown caption, which the report keeps."""
+def show_png(png, alt, caption="", name="", links=None):
+    """Display PNG bytes with an alt text and a Markdown caption, which the report keeps, as it does the name (for links
+    to the figure) and {"notebook", "data"}: files that its numbers stand in."""
     width, height = struct.unpack(">II", png[16:24])
     words = {"alt": alt, "caption": caption, "width": width // 2, "height": height // 2}
+    words |= {key: value for key, value in (("name", name), ("links", links)) if value}
     display({"image/png": base64.b64encode(png).decode(), "text/plain": alt}, raw=True, metadata={"image/png": words})
 
 
@@ -370,7 +372,7 @@ def distance_histogram(distances):
 
 # ---------------------------------------------------------------- the report's article
 # 5.4 inch wide: with letters of 10 points, text has 9 px on a phone of 390 px; the page shows it 562 px wide
-WIDTH, DPI = 5.4, 104
+WIDTH, DPI = 5.4, 130
 MARKERS = {"rival": "s", "synthetic": "o", "paper": "D"}
 
 
