@@ -1,6 +1,5 @@
 """One function per figure: arrays in, a matplotlib Figure out. The same colour for the same thing everywhere."""
 import base64
-import functools
 import io
 import struct
 
@@ -8,7 +7,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from IPython.display import display
-from matplotlib import font_manager
+
+from lib.report.text import figure_fonts, plain
 
 # Okabe & Ito's palette: told apart by colour-blind readers too
 COLOURS = {"linear": "#0072B2", "cosine": "#D55E00", "synthetic": "#009E73", "real": "#5B6770", "perfect": "#A9B2B8",
@@ -18,12 +18,7 @@ plt.rcParams.update({
     "figure.dpi": 100, "figure.constrained_layout.use": True, "font.size": 10.5, "axes.titlesize": 11,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
     "legend.frameon": False, "axes.titlelocation": "left"})
-
-# names of classes may be in any script: fonts that fill in what the first one lacks, of those that this machine has
-SCRIPTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC", "Hiragino Sans", "SimHei",
-           "WenQuanYi Micro Hei", "Noto Sans Arabic", "Noto Sans Devanagari", "Arial Unicode MS")
-FONTS = ["DejaVu Sans", *(name for name in SCRIPTS if name in {f.name for f in font_manager.fontManager.ttflist})]
-plt.rcParams["font.family"] = FONTS
+plt.rcParams["font.family"] = figure_fonts()
 
 
 def colours(names):
@@ -371,8 +366,8 @@ def distance_histogram(distances):
 
 
 # ---------------------------------------------------------------- the report's article
-# 5.4 inch wide: with letters of 10 points, text has 9 px on a phone of 390 px; the page shows it 562 px wide
-WIDTH, DPI = 5.4, 130
+# 5.1 inch and a margin: letters of 10 points have 9 px on a phone of 390 px; the page shows them 551 px wide
+WIDTH, DPI = 5.1, 130
 MARKERS = {"rival": "s", "synthetic": "o", "paper": "D"}
 
 
@@ -384,17 +379,9 @@ def article(height, rows=1, columns=1, **options):
     return fig, axes
 
 
-def name(text, longest=60):
-    """A user's name as a figure shows it: at most `longest` letters, no formula between its dollars, and the code of a
-    letter that no font of this machine has (\\u4e2d), never an empty box."""
-    text = text if len(text) <= longest else text[:longest - 1] + "…"
-    return "".join(c if drawable(c) else c.encode("unicode_escape").decode() for c in text).replace("$", r"\$")
-
-
-@functools.cache
-def drawable(letter):
-    """Whether one of FONTS has the letter."""
-    return any(font_manager.get_font(font_manager.findfont(font)).get_char_index(ord(letter)) for font in FONTS)
+def name(words, longest=60):
+    """A user's name as a figure shows it: at most `longest` letters."""
+    return plain(words if len(words) <= longest else words[:longest - 1] + "…")
 
 
 def front(strip, real, synthetic):
@@ -470,8 +457,8 @@ def diagram(real, synthetic, test, arms):
         ax.barh(y, 12 * (1 - share), 0.5, color=COLOURS["real"])
         ax.barh(y, 12 * share, 0.5, left=12 * (1 - share), color=COLOURS["synthetic"])
         ax.text(14, y - 0.19, arm, color=COLOURS[kind], weight="bold", va="center")
-        ax.text(14, y + 0.21, line, va="center", fontsize=9.5)
-    box(ax, 50, 2.95 + len(arms), 96, f"sealed test: {test:,} real images, opened once for each", "black")
+        ax.text(14, y + 0.21, line, va="center", fontsize=10)
+    box(ax, 50, 2.95 + len(arms), 96, f"sealed test: {test:,} real images, opened once for each arm", "black")
     return fig
 
 
@@ -484,21 +471,22 @@ def box(ax, x, y, width, words, colour):
 def bridge(levels, steps):
     """Accuracy from level to level, with what makes each rise. levels: [(name, percent)]; steps: [(words, Estimate,
     kind)] between them."""
-    fig, ax = article(2.9)
+    fig, ax = article(2.7)
     values = [value for _, value in levels]
-    low = min(values) - 0.35 * (max(values) - min(values) + 1)
     for x, value in enumerate(values):
-        ax.bar(2 * x, value - low, 0.9, bottom=low, color=COLOURS["synthetic" if x == len(values) - 1 else "real"])
-        ax.annotate(f"{value:.1f} %", (2 * x, value), (0, 4), textcoords="offset points", ha="center", weight="bold")
+        colour = COLOURS["synthetic" if x == len(values) - 1 else "real"]
+        ax.plot([2 * x - 0.5, 2 * x + 0.5], [value, value], color=colour, lw=5, solid_capstyle="butt")
+        ax.annotate(f"{value:.1f} %", (2 * x, value), (0, 6), textcoords="offset points", ha="center", weight="bold")
     for x, (words, gain, kind) in enumerate(steps):
         start, end = values[x], values[x + 1]
-        ax.plot([2 * x + 0.45, 2 * x + 1.4], [start, start], color="black", lw=0.8, ls=":")
+        ax.plot([2 * x + 0.5, 2 * x + 1.4], [start, start], color="black", lw=0.8, ls=":")
         ax.annotate("", (2 * x + 1, end), (2 * x + 1, start),
                     arrowprops={"arrowstyle": "-|>", "color": COLOURS[kind], "lw": 3, "shrinkA": 0, "shrinkB": 0})
         ax.annotate(f"{words}\n{gain.number(gain.value)}", (2 * x + 1, max(start, end)), (0, 6), ha="center",
                     textcoords="offset points", color=COLOURS[kind], weight="bold")
     ax.set_xticks([2 * x for x in range(len(values))], [label for label, _ in levels])
-    ax.set(ylabel="test accuracy in percent", ylim=(low, max(values) + 0.3 * (max(values) - low)))
+    ax.set_ylabel("test accuracy in percent")
+    ax.margins(y=0.25)
     ax.grid(axis="x", visible=False)
     return fig
 
@@ -508,19 +496,24 @@ def gains(groups, apart=()):
     [(arm, Estimate)], written below because their values lie far off."""
     lines = sum(1.2 + len(arms) for arms in groups.values())
     fig, ax = article(0.27 * (lines + 1.2 * len(apart)) + 0.7)
-    y, side = 0, ax.get_yaxis_transform()
+    y, labels = 0, {}
     for (title, kind), arms in groups.items():
-        ax.text(-0.52, y, title, transform=side, weight="bold", va="center", color=COLOURS[kind])
+        labels[y] = title, kind
         for arm, gain in arms.items():
             y += 1
-            ax.text(-0.5, y, arm, transform=side, va="center")
+            labels[y] = arm, ""
             interval(ax, gain, y, COLOURS[kind], MARKERS.get(kind, "o"))
         y += 1.2
     for arm, gain in apart:
-        ax.text(-0.5, y, arm, transform=side, va="center")
-        ax.text(0, y, f"\u25c0 {gain}", transform=side, va="center", color=COLOURS["control"])
+        labels[y] = arm, ""
+        ax.text(0.01, y, f"\u25c0 {gain}", transform=ax.get_yaxis_transform(), va="center", backgroundcolor="white")
         y += 1.2
     rows_of_intervals(ax, y - 0.5)
+    ax.set_yticks(list(labels), [words for words, _ in labels.values()])
+    ax.tick_params(axis="y", length=0)
+    for label, (_, kind) in zip(ax.get_yticklabels(), labels.values(), strict=True):
+        if kind:
+            label.set(color=COLOURS[kind], weight="bold")
     ax.set_xlabel("change of test accuracy, in points")
     return fig
 
@@ -552,20 +545,22 @@ def slopes(before, after, classes, names, most=12):
     percent; names: of the two. Of more than `most` classes those that change most have a name."""
     change = np.asarray(after) - np.asarray(before)
     named = set(np.argsort(-np.abs(change), kind="stable")[:most])
-    fig, ax = article(max(2.4, 0.29 * len(named) + 0.9))
-    span = max(5.0, float(np.ptp([before, after])))
+    fig, ax = article(max(2.4, 0.25 * len(named) + 0.6))
     for k, (a, b) in enumerate(zip(before, after, strict=True)):
         colour = COLOURS["control" if k not in named else "synthetic" if b >= a else "paper"]
         ax.plot([0, 1], [a, b], "o-" if b >= a else "o--", color=colour, lw=1.8, ms=5, zorder=2 if k in named else 1)
-    for x, values, side in ((-0.04, before, "right"), (1.04, after, "left")):
-        places = spaced([values[k] for k in sorted(named)], span / max(len(named), 1) * 0.82)
+    low, high = ax.get_ylim()
+    for end, values, side, away in ((0, before, "right", -1), (1, after, "left", 1)):
+        places = spaced([values[k] for k in sorted(named)], (high - low) / max(len(named), 1))
         for k, place in zip(sorted(named), places, strict=True):
-            label, number = name(classes[k], 18), f"{values[k]:.0f}"
-            words = f"{label}  {number}" if side == "right" else f"{number}  {label}"
-            ax.text(x, place, words, ha=side, va="center")
-    ax.set(xlim=(-0.75, 1.75), xticks=[0, 1], xticklabels=names, ylabel="recall in percent")
-    ax.spines["bottom"].set_visible(False)
-    ax.grid(axis="x", visible=False)
+            words = [name(classes[k], 18), f"{values[k]:.0f}"][::-away]
+            ax.plot([end + 0.03 * away, end + 0.11 * away], [values[k], place], color="black", lw=0.6)
+            ax.text(end + 0.13 * away, place, "  ".join(words), ha=side, va="center")
+            low, high = min(low, place), max(high, place)
+    ax.set(xlim=(-0.8, 1.8), ylim=(low, high), xticks=[0, 1], xticklabels=names, yticks=[])
+    ax.spines[["bottom", "left"]].set_visible(False)
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
     return fig
 
 

@@ -1,6 +1,5 @@
 """A result in sentences: pure functions, result -> Markdown."""
-import html
-import re
+from lib.report.text import escape
 
 # ---------------------------------------------------------------- schedules
 
@@ -20,7 +19,7 @@ FREE = {"real + flip": "mirroring real ones", "real + shift": "shifting real one
         "real + flip and shift": "mirroring and shifting real ones"}
 ARM_LINES = {
     "real": "real images alone: what every other arm is compared with",
-    "real, equal epochs": "the original paper's baseline: as often each image, fewer updates",
+    "real, equal epochs": "the original paper's baseline: fewer updates",
     "real twice": "control: the real images, each put in twice",
     "real + noise": "control: copies of real images with noise",
     "real + retrieval": "control: the real images nearest to synthetic ones",
@@ -46,12 +45,6 @@ KINDS = {"rival": "free augmentation of the real images", "synthetic": "syntheti
 ORIGINAL = "*Dreaming Data*, a student's report (course project P4, authors unknown)"
 
 
-def plain(text):
-    """Text of a user (a title, the name of a class or file) that Markdown and HTML leave as it is, in one line."""
-    text = html.escape(" ".join(str(text).split()))
-    return re.sub(r"[$*_`#\[\]|\\~!]", lambda match: f"&#{ord(match[0])};", text)
-
-
 def listed(words, last="and"):
     """'a, b and c'"""
     return f" {last} ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
@@ -73,7 +66,7 @@ def things(step):
 
 def figure(name):
     """A link to a figure; the page writes its number."""
-    return f"[figure](#figure-{name})"
+    return f"[figure](#fig-{name})"
 
 
 def no_effect(estimate):
@@ -85,11 +78,14 @@ def title(gathered):
     """The finding in one line: do they help, whom, and does something free help more? The plan's title without a
     study."""
     if not gathered.study:
-        return plain(gathered.title or "Report")
+        return escape(gathered.title or "Report")
     main, what = gathered.study.result, f"synthetic {things(gathered.study)}"
-    alike = {s.result.classifier: s for s in reversed(gathered.studies) if s.data == gathered.study.data}
-    helped = [a(c) for c, s in reversed(alike.items()) if s.result.gain.above_zero]
-    unclear = [a(c) for c, s in reversed(alike.items()) if not s.result.gain.above_zero]
+    alike = {}
+    for step in gathered.studies:
+        if step.data == gathered.study.data:
+            alike.setdefault(a(step.result.classifier), step.result.gain)
+    helped = [classifier for classifier, gain in alike.items() if gain.above_zero]
+    unclear = [classifier for classifier, gain in alike.items() if not gain.above_zero]
     if main.gain.below_zero:
         return f"{what.capitalize()} harm {a(main.classifier)}{rival_clause(main)}"
     if not main.gain.above_zero:
@@ -108,9 +104,9 @@ def rival_clause(study):
     return f"; {FREE[study.rival]} helps{' more' if more else ' too' if study.gain.above_zero else ''}"
 
 
-def byline(gathered, provenance):
+def byline(gathered):
     """Plan, commit, date, the ways to all else."""
-    parts = [f"Plan {plain(gathered.plan)}", f"commit {provenance['commit']}", provenance["start"][:10],
+    parts = [f"Plan {escape(gathered.plan)}", f"commit {gathered.made['commit']}", gathered.made["start"][:10],
              "[PDF](report.pdf)", "[notebooks](runs)", "[data](data)"]
     return f"*{' · '.join(parts)}*"
 
@@ -120,26 +116,25 @@ def numbers(gathered):
     if not gathered.study:
         return ""
     study, found = gathered.study.result, []
-    found.append((study.gain, f"by {study.synthetic_images:,} synthetic images, at equally many updates "
-                              f"({a(study.classifier)})"))
+    found.append((study.gain, f"for {a(study.classifier)}, by {study.synthetic_images:,} synthetic images beside "
+                              f"{study.real_images:,} real ones, equally long trained"))
     if rival := study.arm(study.rival):
-        found.append((rival.gain, f"by {FREE[study.rival]}, for free"))
+        found.append((rival.gain, f"by {FREE[study.rival]} by chance, which costs nothing"))
     if study.paper_gain and study.steps_gain:
-        found.append((study.paper_gain, "in the original paper's comparison: "
-                      f"{study.steps_gain.number(study.steps_gain.value)} of it comes from more updates"))
-    cells = "".join(f"<p><strong>{gain.number(gain.value)} points</strong> {words}. 95 % interval {gain.interval}.</p>"
-                    for gain, words in found)
-    return f'<div class="numbers">{cells}</div>'
+        found.append((study.paper_gain, "as the original paper compared: of it, "
+                      f"{study.steps_gain.number(study.steps_gain.value)} comes from longer training, not from images"))
+    return "\n".join(f"- **{gain.number(gain.value)} points** {words} (95 % interval {gain.interval})"
+                     for gain, words in found)
 
 
 def abstract(gathered):
     """At most five sentences."""
     if not gathered.study:
-        return " ".join(plain(about) for about in [gathered.about] if about)
+        return " ".join(escape(about) for about in [gathered.about] if about)
     step = gathered.study
     study = step.result
     real, mixed = study.arm("real").accuracy, study.arm("real + synthetic").accuracy
-    told = [f"A diffusion model learned from {study.real_images:,} real images ({plain(step.data)}); with "
+    told = [f"A diffusion model learned from {study.real_images:,} real images ({escape(step.data)}); with "
             f"{study.synthetic_images:,} of its images the test accuracy of {a(study.classifier)} "
             f"{moved(study.gain)} from {real.number(real.value)} % to {mixed.number(mixed.value)} %: {study.gain} at "
             "the same number of updates."]
@@ -148,15 +143,21 @@ def abstract(gathered):
         told.append(f"The best free augmentation, {FREE[study.rival]}, gives {rival.gain}"
                     + (f"; both together give {both.gain}." if both and study.rival == "real + shift" else "."))
     if study.paper_gain and study.steps_gain:
-        told.append("Compared as the original paper did, where the real images alone get fewer updates, the same images "
-                    f"seem to give {study.paper_gain}, of which {study.steps_gain} come from the updates alone.")
+        told.append("Compared as the original paper did, where the real images alone get fewer updates, the same "
+                    f"images seem to give {study.paper_gain}, of which {study.steps_gain} come from the updates alone.")
     if others := gathered.studies[1:]:
-        told.append("Elsewhere: " + "; ".join(f"{plain(gathered.names[s])} {s.result.gain.bare}" for s in others) + ".")
+        told.append("The same gain elsewhere: "
+                    + "; ".join(f"{escape(gathered.names[s])} {s.result.gain.bare}" for s in others) + ".")
     judged = step.generation.result
-    told.append(f"A judge that is right on {judged.judge_accuracy.number(judged.judge_accuracy.value)} % of real images "
-                f"recognises {judged.label_agreement.number(judged.label_agreement.value)} % of the synthetic ones as "
-                f"what they should show, and {copies(judged.memorisation)}.")
+    told.append(f"A judge that is right on {judged.judge_accuracy.number(judged.judge_accuracy.value)} % of real "
+                f"images recognises {judged.label_agreement.number(judged.label_agreement.value)} % of the synthetic "
+                f"ones as what they should show, and {copies(judged.memorisation)}.")
     return " ".join(told)
+
+
+def quoted(paragraph):
+    """As a Markdown quotation: so the page knows the abstract."""
+    return f"> {paragraph}" if paragraph else ""
 
 
 def moved(gain):
@@ -173,27 +174,30 @@ def copies(memorisation):
 
 def missing(gathered):
     """Which runs the report had to do without, or nothing."""
+    if not gathered.missing:
+        return ""
     names = [f"`{'/'.join(folder.split('/')[-2:])}`" for folder in gathered.missing]
-    return f"**{counted(len(names), 'run')} of this plan {'is' if len(names) == 1 else 'are'} missing** and so is what " \
-           f"they would tell: {listed(names)}." if names else ""
+    return (f"**{counted(len(names), 'run')} of this plan {'is' if len(names) == 1 else 'are'} missing**, and so is "
+            f"what they would tell: {listed(names)}.")
 
 
 # ---- captions: the finding first, then how to read it
 def front_caption(step):
     what, made = things(step), step.generation.config
-    return (f"**Real and synthetic {what}, as a classifier gets them.** Above, one image on its way out of noise; below, "
-            f"real images of the training set and synthetic ones of the same classes ({made['sampler']} sampler, "
-            f"{counted(made['sample_steps'], 'call')} of the network an image).")
+    return (f"**Real and synthetic {what}, as a classifier gets them.** Above, one image on its way out of noise; "
+            f"below, real images of the training set and synthetic ones of the same classes ({made['sampler']} "
+            f"sampler, {counted(made['sample_steps'], 'call')} of the network an image).")
 
 
 def forest_caption(gathered):
     clear = sum(s.result.gain.clear for s in gathered.studies)
     n = len(gathered.studies)
+    data = f" Images, where nothing else is said: {escape(gathered.study.data)}."
     finding = (f"Synthetic images change the accuracy clearly in {clear} of {n} studies" if n > 1 else
                f"Synthetic images: {gathered.study.result.gain}")
-    return (f"**{finding}.** Lines are 95 % intervals; a marker is filled where the interval leaves out 0. At the right, "
-            "the test accuracy without and with synthetic images at the same number of updates. What an interval covers: "
-            f"{repeated(gathered.study.result)}.")
+    return (f"**{finding}.** Lines are 95 % intervals; a marker is filled where the interval leaves out 0. At the "
+            "right, the test accuracy without and with synthetic images at the same number of updates. What an "
+            f"interval covers: {repeated(gathered.study.result)}.")
 
 
 def repeated(study):
@@ -202,8 +206,8 @@ def repeated(study):
 
 
 def diagram_caption(study):
-    return (f"**{counted(len(study.arms), 'arm')}, one test.** A bar shows what a batch is made of: real images (grey), "
-            "synthetic ones (green). Choices are made on "
+    return (f"**{counted(len(study.arms), 'arm')}, one test.** A bar shows what a batch is made of: real images "
+            "(grey), synthetic ones (green). Choices are made on "
             f"{study.validation_images:,} validation images; the test is opened once for each arm.")
 
 
@@ -231,7 +235,7 @@ def confusion_caption(study):
     for k in range(len(wrong)):
         wrong[k, k] = 0
     i, j = divmod(int(wrong.argmin()), len(wrong))
-    rows, columns = [plain(c) for c in before.index], [plain(c) for c in before.columns]
+    rows, columns = [escape(c) for c in before.index], [escape(c) for c in before.columns]
     finding = (f"{rows[i]} taken for {columns[j]} becomes rarest: from {before.iloc[i, j]:.0f} % to "
                f"{after.iloc[i, j]:.0f} % of class {rows[i]}" if wrong[i, j] < -0.5 else "No mistake becomes rarer")
     return (f"**{finding}.** Each row is a true class, each column what the {study.classifier} says, in percent of the "
@@ -241,54 +245,54 @@ def confusion_caption(study):
 def slopes_caption(study):
     change = study.by_class["change of recall"]
     rising, best = int((change > 0).sum()), change.idxmax()
-    words = (f"{rising} of {len(change)} classes are found more often, {plain(best)} most ({change.max():+.0f} points)"
+    words = (f"{rising} of {len(change)} classes are found more often, {escape(best)} most ({change.max():+.0f} points)"
              if change.max() > 0 else "No class is found more often")
     return f"**{words}.** Recall: the share of a class's test images that are called so. Dashed lines fall."
 
 
 def quality_caption(gathered):
     best = max(gathered.generations, key=lambda made: made.result.label_agreement.value)
-    return (f"**{plain(best.label)} makes the images that are recognised best: {best.result.label_agreement}.** A row for "
-            "each generator; the grey line is what real images reach. *Recognised*: the judge sees the class that was "
-            "asked for. *Distance*: Fréchet's, in features of a network of this project, no published FID; real against "
-            "real is not 0 at this number of images. *Covered*: real test images that a synthetic one comes near to. "
-            "*Near a training image*: closer than 99 of 100 new real images are.")
+    return (f"**{escape(best.label)} makes the images that are recognised best: {best.result.label_agreement}.** A row "
+            "for each generator; the grey line is what real images reach. *Recognised*: the judge sees the class that "
+            "was asked for. *Distance*: Fréchet's, in features of a network of this project, no published FID; real "
+            "against real is not 0 at this number of images. *Covered*: real test images that a synthetic one comes "
+            "near to. *Near a training image*: closer than 99 of 100 new real images are.")
 
 
 def neighbours_caption(made):
     said = copies(made.result.memorisation)
-    return (f"**{said[0].upper() + said[1:]}.** The ten synthetic images closest to a training image: that image above, "
-            "the nearest test image, which the generator never saw, below.")
+    return (f"**{said[0].upper() + said[1:]}.** The ten synthetic images closest to a training image: that image "
+            "above, the nearest test image, which the generator never saw, below.")
 
 
 def exchange_caption(dosed):
     dose = dosed.result
     read = [e for e in dose.exchange if e.real]
-    finding = (f"{read[-1].synthetic:,} synthetic images alone are worth {read[-1].real.value:,.0f} real ones" if read else
+    finding = (f"{read[-1].synthetic:,} synthetic images alone are worth {read[-1].real.value:,.0f} real ones"
+               if read else
                "No number of synthetic images alone is as good as a tried number of real ones" if not dose.exchange else
                f"{dose.exchange[0].synthetic:,} synthetic images alone beat all real ones that were tried")
-    return (f"**{finding}.** An arrow starts at a number of synthetic images and goes to the number of real ones with the "
-            f"same accuracy. {dose.classifier}, {dose.steps:,} updates at every point; bands are 95 % intervals over "
-            f"{counted(dose.seeds, 'seed')}.")
+    return (f"**{finding}.** An arrow starts at a number of synthetic images and goes to the number of real ones with "
+            f"the same accuracy. {dose.classifier}, {dose.steps:,} updates at every point; bands are 95 % intervals "
+            f"over {counted(dose.seeds, 'seed')}.")
 
 
 def training_caption(gathered):
     lowest = min(gathered.trainings, key=lambda trained: trained.result.bits.value)
-    return (f"**{plain(lowest.label)} needs the fewest bits for a new image: {lowest.result.bits}.** Left, the training "
-            "loss (1 is a network that always answers 0; losses of different schedules and targets don't compare); right, "
-            "where along the way from the image to noise the error is.")
+    return (f"**{escape(lowest.label)} needs the fewest bits for a new image: {lowest.result.bits}.** Left, the "
+            "training loss (1 is a network that always answers 0; losses of different schedules and targets don't "
+            "compare); right, where along the way from the image to noise the error is.")
 
 
 # ---- the sections' text
 def compared(gathered):
-    study = gathered.study.result
-    about = [plain(gathered.about)] if gathered.about else []
+    about = [escape(gathered.about)] if gathered.about else []
     return "\n\n".join(about + [
-        f"The original paper ({ORIGINAL}) trained a diffusion model on CIFAR-10, added 5,000 synthetic images to each "
-        "class, and saw a small classifier (a multilayer perceptron, MLP) rise from 44 % to 46.47 %, one run each. With "
-        "more images and as many passes over them, its classifier also made more *updates*, the steps of its optimiser. "
-        "Here every arm makes the same number of updates with batches of the same size, from the same first weights; "
-        "only the original paper's baseline makes fewer."])
+        f"The original paper, {ORIGINAL}, trained a diffusion model on CIFAR-10, added 5,000 synthetic images to each "
+        "class, and saw a small classifier (a multilayer perceptron, MLP) rise from 44 % to 46.47 %, one run each. "
+        "With more images and as many passes over them, its classifier also made more *updates*, the steps of its "
+        "optimiser. Here every arm makes the same number of updates with batches of the same size, from the same "
+        "first weights; only the original paper's baseline makes fewer."])
 
 
 def limits(gathered):
@@ -299,7 +303,7 @@ def limits(gathered):
         told += [f"Intervals speak of {repeated(study)}"
                  + (", not of another generator." if study.generators == 1 else "."),
                  f"A gain below {study.detectable:.1f} points may well stay unseen.",
-                 f"What holds for {plain(step.data)} need not hold for larger images."]
+                 f"What holds for {escape(step.data)} need not hold for larger images."]
     if gathered.doses:
         told.append("The generator has seen all real images, also those that a classifier goes without: the worth of a "
                     "synthetic image is that of images which exist already.")
@@ -308,22 +312,23 @@ def limits(gathered):
                     "number.")
     if step:
         gain = step.result.gain
-        change = (f"an interval of the gain that includes 0 when all is repeated with other seeds; a control that gains as "
-                  f"much as the images ({gain.number(gain.value)} points)" if gain.clear else
+        change = (f"an interval of the gain that includes 0 when all is repeated with other seeds; a control that "
+                  f"gains as much as the images ({gain.number(gain.value)} points)" if gain.clear else
                   f"an interval of the gain that leaves out 0, with more seeds or generators (here {gain})")
         told.append(f"What would change our mind: {change}; copies of training images among the synthetic ones.")
     return "\n".join(f"- {sentence}" for sentence in told)
 
 
-def provenance(gathered, own):
+def provenance(gathered):
     """One sentence on where and with what the numbers were made; the table of runs is a file."""
+    own = gathered.made
     versions = listed([f"{k} {v}" for k, v in own["versions"].items()])
     seconds = sum(step.run.provenance["seconds"] for step in gathered.steps if step.run)
     return (f"The {counted(len(gathered.steps), 'run')} took {seconds / 60:,.0f} minutes on {own['device']} with "
             f"{counted(own['threads'], 'thread')}, at commit {own['commit']}"
             + (" with changes that were not committed" if own["uncommitted_changes"] else "")
-            + f", Python {own['python']}, {versions}; the same plan with the same versions, kind of device and number of "
-            "threads gives the same numbers ([every run](data/report-default-provenance.csv)).")
+            + f", Python {own['python']}, {versions}; the same plan with the same versions, kind of device and number "
+            "of threads gives the same numbers ([every run](data/report-default-provenance.csv)).")
 
 
 REFERENCES = """\

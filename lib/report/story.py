@@ -13,6 +13,7 @@ from IPython.display import HTML, Markdown, display
 
 from lib.report import figures, runs, sentences, tables
 from lib.report.results import Ablation, Dose, Generation, Report, Schedules, Study, Training
+from lib.report.text import escape
 
 ROWS, COLUMNS = 4, 5        # of the front's sheets of images
 
@@ -59,7 +60,7 @@ class Pictures(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class Gathered:
     """The runs of a plan, in its order. missing: folders of runs that failed or were not made; pictures: {name of a
-    generation: Pictures}."""
+    generation: Pictures}; made: the provenance of the report itself."""
 
     steps: tuple[Step, ...] = ()
     missing: tuple[str, ...] = ()
@@ -67,6 +68,7 @@ class Gathered:
     title: str = ""
     about: str = ""
     pictures: dict[str, Pictures] = dataclasses.field(default_factory=dict)
+    made: dict = dataclasses.field(default_factory=dict)
 
     def of(self, kind):
         return tuple(step for step in self.steps if isinstance(step.result, kind))
@@ -85,27 +87,28 @@ class Gathered:
 
     @functools.cached_property
     def names(self):
-        """{study: what sets it apart}: its classifier, then data, schedule and label as far as others share it."""
+        """{study: its classifier, and what sets it apart from the main study}"""
         told = {s: [s.result.classifier] for s in self.studies}
-        for more in (lambda s: s.data, lambda s: f"{s.training.config['schedule']} schedule", lambda s: s.label):
-            if len({more(s) for s in told}) > 1 and len({*map(tuple, told.values())}) < len(told):
-                told = {s: [*words, more(s)] for s, words in told.items()}
-        return {s: ", ".join(words) for s, words in told.items()}
+        for more in (lambda s: s.data, lambda s: f"{s.training.config['schedule']} schedule"):
+            told = {s: words + [more(s)] * (more(s) != more(self.study)) for s, words in told.items()}
+        names = {s: ", ".join(words) for s, words in told.items()}
+        shared = [name for name in names.values() if list(names.values()).count(name) > 1]
+        return {s: f"{name} ({s.label})" if name in shared else name for s, name in names.items()}
 
 
-def gather(read, missing=(), *, plan="", title="", about=""):
+def gather(read, missing=(), *, plan="", title="", about="", made=None):
     """The finished runs `read` with the results that they came from, and their images."""
     steps = {}
     for run in read:
         made_step(run, steps)
     told = [steps[run.name] for run in read]
-    made = [step for step in told if isinstance(step.result, Generation)]
+    generated = [step for step in told if isinstance(step.result, Generation)]
     return Gathered(tuple(told), tuple(missing), plan, title, about,
-                    {step.name: found for step in made if (found := pictures(step))})
+                    {step.name: found for step in generated if (found := pictures(step))}, made or {})
 
 
 def made_step(run, steps):
-    """The Step of a run and, before it, of the one that it took its product from; kept in `steps`, {run's name: Step}."""
+    """The Step of a run and of the one that it took its product from; both are kept in `steps`, {run's name: Step}."""
     if run.name not in steps:
         config, result = run.config, run.result
         folder = config.get("train_run") or getattr(result, "generator", "") or next(
@@ -136,7 +139,7 @@ def in_turn(images, labels, n=ROWS * COLUMNS):
 
 # ---------------------------------------------------------------- how it is told
 class Picture(NamedTuple):
-    """A figure of the article. draw: () -> matplotlib Figure; links: {"notebook", "data"}: files of the page's folder."""
+    """A figure of the article. draw: () -> matplotlib Figure; links: {"notebook", "data"}: files beside the page."""
 
     name: str
     draw: Any
@@ -166,9 +169,9 @@ def own(table):
     return OWN | {"data": f"data/report-default-{table}.csv"}
 
 
-def front(gathered, provenance):
+def front(gathered):
     """Title, byline, three numbers, the hero, every study in one picture, the abstract."""
-    blocks = [f"# {sentences.title(gathered)}\n\n{sentences.byline(gathered, provenance)}", sentences.numbers(gathered)]
+    blocks = [f"# {sentences.title(gathered)}\n\n{sentences.byline(gathered)}", sentences.numbers(gathered)]
     step = gathered.study or next(iter(gathered.generations), None)
     if step and (seen := gathered.pictures.get(step.generation.name)):
         blocks.append(Picture("front", lambda: figures.front(seen.strip, sheet(seen.real), sheet(seen.synthetic)),
@@ -176,10 +179,10 @@ def front(gathered, provenance):
                               sentences.front_caption(step), links(step.generation)))
     if gathered.study:
         blocks.append(Picture("forest", lambda: figures.forest(forest(gathered), sentences.KINDS),
-                              "Dots with intervals: the change of test accuracy in each study, by free augmentation, by "
-                              "synthetic images, and in the original paper's comparison.",
+                              "Dots with intervals: the change of test accuracy in each study, by free augmentation, "
+                              "by synthetic images, and in the original paper's comparison.",
                               sentences.forest_caption(gathered), own("gains")))
-    return present(*blocks, sentences.abstract(gathered), sentences.missing(gathered))
+    return present(*blocks, sentences.quoted(sentences.abstract(gathered)), sentences.missing(gathered))
 
 
 def sheet(images):
@@ -211,8 +214,8 @@ def compared(gathered):
     arms = [(arm, sentences.ARM_LINES.get(arm, ""), kinds.get(arm, "real"), share.get(arm, 0)) for arm in order]
     return ["## What was compared", sentences.compared(gathered), Picture(
         "diagram", lambda: figures.diagram(study.real_images, study.synthetic_images, study.test_images, arms),
-        f"Diagram: real images train a diffusion model, which makes synthetic ones; {len(arms)} arms learn from them and "
-        "are tested on the same images.", sentences.diagram_caption(study), links(gathered.study, "arms"))]
+        f"Diagram: real images train a diffusion model, which makes synthetic ones; {len(arms)} arms learn from them "
+        "and are tested on the same images.", sentences.diagram_caption(study), links(gathered.study, "arms"))]
 
 
 def cause(gathered):
@@ -266,7 +269,8 @@ def quality(gathered):
     return ["## Are the images good and new?", Picture(
         "quality", lambda: figures.quality(panels),
         "Four panels with a row for each generator: label agreement, Fréchet distance, coverage, and closeness to "
-        "training images, each beside what real images reach.", sentences.quality_caption(gathered), own("quality")), *kept]
+        "training images, each beside what real images reach.", sentences.quality_caption(gathered),
+        own("quality")), *kept]
 
 
 def has(step, figure):
@@ -293,21 +297,18 @@ def cosine(gathered):
     told = [step for step in gathered.ablations if step.result.limit]
     return [block for step in told[:1] for block in present(
         "## Why did the cosine images fail?",
-        "The original paper saw worse images with the cosine schedule. Here the same networks walk the same way with and "
-        "without a limit on each estimated image.",
+        "The original paper saw worse images with the cosine schedule. Here the same networks walk the same way with "
+        "and without a limit on each estimated image.",
         Kept(step, "limit", "") if has(step, "limit") else "", step.result.limit)]
 
 
 def claims(gathered, answers):
     """The original paper's claims. answers: lib.study.claims.answers(gathered)."""
-    shown = {b.name for section in (front(gathered, UNKNOWN), cause(gathered), quality(gathered)) for b in section
+    shown = {b.name for section in (front(gathered), cause(gathered), quality(gathered)) for b in section
              if isinstance(b, Picture)}
     text = ("*Reproduced* and *not reproduced* are said only where an interval of this report decides it, and for its "
             "data: a claim about CIFAR-10 is not settled by other images.")
     return ["## The original paper's claims", text, tables.claims(answers, shown)] if answers else []
-
-
-UNKNOWN = {"commit": "", "start": ""}
 
 
 def limits(gathered):
@@ -315,11 +316,11 @@ def limits(gathered):
     return ["## Limits, and what would change our mind", text] if text else []
 
 
-def appendices(gathered, provenance):
+def appendices(gathered):
     """Every arm, the trainings, a gallery of every generator, where the numbers come from, references."""
     blocks = ["## Appendix: every arm"] if gathered.studies else []
     for step in gathered.studies:
-        blocks += [f"### {sentences.plain(gathered.names[step])}", tables.arms(step.result)]
+        blocks += [f"### {escape(gathered.names[step])}", tables.arms(step.result)]
     if trained := [step for step in gathered.trainings if step.run]:
         blocks += ["## Appendix: training", Picture(
             "training", lambda: figures.losses_and_errors({step.label: step.run.history for step in trained}),
@@ -329,7 +330,7 @@ def appendices(gathered, provenance):
         blocks += ([] if trained else ["## Appendix: training"]) + [tables.trainings(gathered.trainings)]
     if gathered.pictures:
         blocks += ["## Appendix: images of every generator", *galleries(gathered)]
-    return [*blocks, "## Appendix: where the numbers come from", sentences.provenance(gathered, provenance),
+    return [*blocks, "## Appendix: where the numbers come from", sentences.provenance(gathered),
             "## References", sentences.REFERENCES]
 
 
@@ -344,7 +345,7 @@ def galleries(gathered):
         rows = {"real": gathered.pictures[made[0].name].real[:10]} | seen
         yield Picture(f"gallery_{number}", functools.partial(figures.gallery, rows),
                       f"Rows of images: real ones, then those of {len(seen)} generators.",
-                      f"**{sentences.plain(data)[:1].upper()}{sentences.plain(data)[1:]}.** The first row is real.",
+                      f"**{escape(data[:1].upper() + data[1:])}.** The first row is real.",
                       links(made[0]))
 
 

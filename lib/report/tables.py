@@ -2,7 +2,7 @@
 import pandas as pd
 
 from lib.report.results import Estimate, number, p_words
-from lib.report.sentences import plain
+from lib.report.text import escape
 
 # ---------------------------------------------------------------- schedules
 
@@ -28,7 +28,7 @@ def arms(study):
 def trainings(steps):
     """Every training of a report (story.Step): bits per dimension first, then what made it."""
     return pd.DataFrame([{
-        "network": plain(step.label), "bits/dim": step.result.bits.bare, "schedule": step.config["schedule"],
+        "network": escape(step.label), "bits/dim": step.result.bits.bare, "schedule": step.config["schedule"],
         "learns": step.config["target"], "weights, million": number(step.result.parameters / 1e6, 2),
         "images seen": f"{step.result.images:,}", "passes": number(step.result.epochs, 0)} for step in steps])
 
@@ -52,8 +52,8 @@ def whole(estimate):
 def claims(answers, figures=()):
     """The original paper's claims: claim, verdict, evidence, with links to the `figures` (names) that the page has."""
     return pd.DataFrame([{
-        "the original paper says": f"{plain(x.claim)} ({plain(x.where)})", "verdict": x.verdict,
-        "evidence": plain(x.evidence) + (f' <a href="#figure-{x.figure}">figure</a>' if x.figure in figures else "")}
+        "the original paper says": f"{escape(x.claim)} ({escape(x.where)})", "verdict": x.verdict,
+        "evidence": escape(x.evidence) + (f' <a href="#fig-{x.figure}">figure</a>' if x.figure in figures else "")}
         for x in answers])
 
 
@@ -73,8 +73,8 @@ def measures(made):
     """{measure: (Estimate, what real images reach)} of a Generation."""
     return dict(zip(MEASURES, (
         (made.label_agreement, made.judge_accuracy.value), (made.frechet, made.reference.value),
-        (Estimate(made.coverage), made.coverage_perfect), (Estimate(made.memorisation.share), made.memorisation.expected)),
-        strict=True))
+        (Estimate(made.coverage), made.coverage_perfect),
+        (Estimate(made.memorisation.share), made.memorisation.expected)), strict=True))
 
 
 def quality(generations):

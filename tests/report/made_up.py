@@ -118,7 +118,7 @@ def gathered(told=None, **options):
     told = steps() if told is None else told
     made = [step.name for step in told if isinstance(step.result, Generation)]
     return story.Gathered(tuple(told), **{
-        "plan": "made-up", "title": "A plan", "pictures": {name: pictures(seed=k) for k, name in enumerate(made)}}
+        "plan": "made-up", "title": "A plan", "made": PROVENANCE, "pictures": {name: pictures(seed=k) for k, name in enumerate(made)}}
         | options)
 
 
