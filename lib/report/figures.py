@@ -2,6 +2,7 @@
 import base64
 import io
 import struct
+import unicodedata
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -380,8 +381,15 @@ def article(height, rows=1, columns=1, **options):
 
 
 def name(words, longest=60):
-    """A user's name as a figure shows it: at most `longest` letters."""
-    return plain(words if len(words) <= longest else words[:longest - 1] + "…")
+    """A user's name as a figure shows it, cut to the width of `longest` letters."""
+    shown, width = [], 0
+    for letter in " ".join(words.split()):
+        drawn = plain(letter) or letter
+        width += max(len(drawn.removeprefix("\\")), 1 + (unicodedata.east_asian_width(letter) in "WF"))
+        if width > longest:
+            return "".join(shown) + "…"
+        shown.append(drawn)
+    return "".join(shown)
 
 
 def front(strip, real, synthetic):
@@ -426,7 +434,8 @@ def forest(studies, kinds):
     fig, ax = article(0.27 * lines + 1.3)
     y = 0
     for label, note, gains in studies:
-        ax.text(0, y, name(label, 44), transform=ax.get_yaxis_transform(), weight="bold", va="center")
+        ax.text(0, y, name(label, 44), transform=ax.get_yaxis_transform(), weight="bold", va="center",
+                bbox={"fc": "white", "ec": "none", "pad": 1})
         ax.text(1, y, note, transform=ax.get_yaxis_transform(), ha="right", va="center")
         for kind, gain in gains.items():
             y += 0.75
@@ -443,29 +452,31 @@ def forest(studies, kinds):
 def diagram(real, synthetic, test, arms):
     """Data -> generator -> arms -> sealed test. real, synthetic, test: numbers of images; arms: [(name, line, kind,
     share)], kind a word of COLOURS, share of synthetic images in its batches."""
-    fig, ax = article(1.75 + 0.5 * len(arms))
+    bottom = 1.0 + 0.24 * len(arms)
+    fig, ax = article(bottom + 0.65)
     ax.axis("off")
-    ax.set(xlim=(0, 100), ylim=(3.5 + len(arms), -0.1))
-    box(ax, 13, 0.5, 26, f"{real:,} real\nimages", COLOURS["real"])
-    box(ax, 49, 0.5, 24, "diffusion\nmodel", "black")
-    box(ax, 85, 0.5, 30, f"{synthetic:,} synthetic\nimages", COLOURS["synthetic"])
-    for start, end in (((26, 0.5), (37, 0.5)), ((61, 0.5), (70, 0.5)), ((13, 1.05), (13, 1.55)),
-                       ((85, 1.05), (85, 1.55)), ((50, 1.95 + len(arms)), (50, 2.45 + len(arms)))):
+    ax.set(xlim=(0, 100), ylim=(bottom + 0.62, -0.03))                  # y in inches
+    box(ax, (0, 28), (0, 0.45), f"{real:,} real\nimages", COLOURS["real"])
+    box(ax, (40, 62), (0, 0.45), "diffusion\nmodel", "black")
+    box(ax, (72, 100), (0, 0.45), f"{synthetic:,} synthetic\nimages", COLOURS["synthetic"])
+    box(ax, (0, 100), (bottom + 0.28, bottom + 0.58), f"sealed test: {test:,} real images, opened once by each arm",
+        "black")
+    for start, end in (((28, 0.22), (40, 0.22)), ((62, 0.22), (72, 0.22)), ((14, 0.45), (14, 0.75)),
+                       ((86, 0.45), (86, 0.75)), ((50, bottom - 0.08), (50, bottom + 0.28))):
         ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0})
     for row, (arm, line, kind, share) in enumerate(arms):
-        y = 2 + row
-        ax.barh(y, 12 * (1 - share), 0.5, color=COLOURS["real"])
-        ax.barh(y, 12 * share, 0.5, left=12 * (1 - share), color=COLOURS["synthetic"])
-        ax.text(14, y - 0.19, arm, color=COLOURS[kind], weight="bold", va="center")
-        ax.text(14, y + 0.21, line, va="center", fontsize=10)
-    box(ax, 50, 2.95 + len(arms), 96, f"sealed test: {test:,} real images, opened once for each arm", "black")
+        y = 0.92 + 0.24 * row
+        ax.barh(y, 8 * (1 - share), 0.16, color=COLOURS["real"])
+        ax.barh(y, 8 * share, 0.16, left=8 * (1 - share), color=COLOURS["synthetic"])
+        ax.text(10, y, arm, color=COLOURS[kind], va="center", fontsize=10)
+        ax.text(53, y, line, va="center", fontsize=10)
     return fig
 
 
-def box(ax, x, y, width, words, colour):
-    """A box with words, around (x, y)."""
-    ax.add_patch(plt.Rectangle((x - width / 2, y - 0.5), width, 1, fc="white", ec=colour, lw=1.8))
-    ax.text(x, y, words, ha="center", va="center", color=colour, linespacing=1.1)
+def box(ax, x, y, words, colour):
+    """A box with words. x, y: (from, to)."""
+    ax.add_patch(plt.Rectangle((x[0], y[0]), x[1] - x[0], y[1] - y[0], fc="white", ec=colour, lw=1.8))
+    ax.text(sum(x) / 2, sum(y) / 2, words, ha="center", va="center", color=colour, linespacing=1.1, fontsize=10)
 
 
 def bridge(levels, steps):
@@ -620,7 +631,9 @@ def exchange(curves, rates):
                                                     "shrinkB": 0})
     ax.set_ylim(bottom=bottom)
     ticks = sorted({int(x) for curve in curves.values() for x in curve["x"]})
-    apart = [x for i, x in enumerate(ticks) if i == 0 or x / ticks[i - 1] > 1.5]
+    apart = ticks[-1:]
+    for x in reversed(ticks):
+        apart += [x] * (apart[-1] / x > 1.8)
     ax.set_xticks(apart, [f"{x:,}" for x in apart])
     ax.minorticks_off()
     ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, fontsize=10, borderaxespad=0)

@@ -1,4 +1,5 @@
 """A result in sentences: pure functions, result -> Markdown."""
+from lib.report.results import number
 from lib.report.text import escape
 
 # ---------------------------------------------------------------- schedules
@@ -18,20 +19,20 @@ from lib.report.text import escape
 FREE = {"real + flip": "mirroring real ones", "real + shift": "shifting real ones",
         "real + flip and shift": "mirroring and shifting real ones"}
 ARM_LINES = {
-    "real": "real images alone: what every other arm is compared with",
-    "real, equal epochs": "the original paper's baseline: fewer updates",
-    "real twice": "control: the real images, each put in twice",
-    "real + noise": "control: copies of real images with noise",
-    "real + retrieval": "control: the real images nearest to synthetic ones",
-    "shuffled labels": "control: synthetic images with labels of others",
-    "real + flip": "free augmentation: real images mirrored by chance",
-    "real + shift": "free augmentation: real images shifted by chance",
-    "real + flip and shift": "free augmentation: both",
-    "real + synthetic": "half of each batch is synthetic: the question",
-    "real + best synthetic": "only the images that the judge is surest of",
+    "real": "what all are compared with",
+    "real, equal epochs": "original paper: less trained",
+    "real twice": "control: each image twice",
+    "real + noise": "control: copies with noise",
+    "real + retrieval": "control: nearest real images",
+    "shuffled labels": "control: labels of others",
+    "real + flip": "free: mirrored by chance",
+    "real + shift": "free: shifted by chance",
+    "real + flip and shift": "free: both",
+    "real + synthetic": "the question",
+    "real + best synthetic": "what the judge is surest of",
     "real + random synthetic": "as many, drawn by chance",
     "real + shift + synthetic": "both helps at once",
-    "synthetic only": "no real image at all",
+    "synthetic only": "no real image",
 }
 GROUPS = {
     ("controls", "control"): ("real twice", "real + noise", "real + retrieval"),
@@ -106,7 +107,8 @@ def rival_clause(study):
 
 def byline(gathered):
     """Plan, commit, date, the ways to all else."""
-    parts = [f"Plan {escape(gathered.plan)}", f"commit {gathered.made['commit']}", gathered.made["start"][:10],
+    parts = ["After the course project P4 “Dreaming Data” (authors unknown)", f"plan {escape(gathered.plan)}",
+             f"commit {gathered.made['commit']}", gathered.made["start"][:10],
              "[PDF](report.pdf)", "[notebooks](runs)", "[data](data)"]
     return f"*{' · '.join(parts)}*"
 
@@ -192,12 +194,12 @@ def front_caption(step):
 def forest_caption(gathered):
     clear = sum(s.result.gain.clear for s in gathered.studies)
     n = len(gathered.studies)
-    data = f" Images, where nothing else is said: {escape(gathered.study.data)}."
     finding = (f"Synthetic images change the accuracy clearly in {clear} of {n} studies" if n > 1 else
                f"Synthetic images: {gathered.study.result.gain}")
     return (f"**{finding}.** Lines are 95 % intervals; a marker is filled where the interval leaves out 0. At the "
             "right, the test accuracy without and with synthetic images at the same number of updates. What an "
-            f"interval covers: {repeated(gathered.study.result)}.")
+            f"interval covers: {repeated(gathered.study.result)}. Where nothing else is said, the images are "
+            f"{escape(gathered.study.data)}.")
 
 
 def repeated(study):
@@ -224,7 +226,7 @@ def gains_caption(study):
     better = [arm for arm in GROUPS["controls", "control"] if (r := study.arm(arm)) and r.gain.above_zero]
     here = [arm for arm in GROUPS["controls", "control"] if study.arm(arm)]
     finding = (f"{listed([f'*{arm}*' for arm in better])} raises the accuracy without new images" if better else
-               "No control raises the accuracy" if here else f"The images give {study.gain}")
+               "No control clearly raises the accuracy" if here else f"The images give {study.gain}")
     return (f"**{finding}.** Each arm against the real images alone, 95 % interval, filled where it leaves out 0. A "
             f"difference of {study.detectable:.1f} points would be found four times in five.")
 
@@ -236,27 +238,31 @@ def confusion_caption(study):
         wrong[k, k] = 0
     i, j = divmod(int(wrong.argmin()), len(wrong))
     rows, columns = [escape(c) for c in before.index], [escape(c) for c in before.columns]
-    finding = (f"{rows[i]} taken for {columns[j]} becomes rarest: from {before.iloc[i, j]:.0f} % to "
-               f"{after.iloc[i, j]:.0f} % of class {rows[i]}" if wrong[i, j] < -0.5 else "No mistake becomes rarer")
-    return (f"**{finding}.** Each row is a true class, each column what the {study.classifier} says, in percent of the "
-            "row; numbers below 10 are left out.")
+    finding = (f"{rows[i]} taken for {columns[j]} falls most: from {before.iloc[i, j]:.0f} % to "
+               f"{after.iloc[i, j]:.0f} % of class {rows[i]}" if wrong[i, j] < -0.5 else "No mistake becomes clearly rarer")
+    return (f"**{finding}.** Each row is a true class, each column what the {study.classifier} says, in percent of "
+            "the row; numbers below 10 are left out.")
 
 
 def slopes_caption(study):
     change = study.by_class["change of recall"]
     rising, best = int((change > 0).sum()), change.idxmax()
-    words = (f"{rising} of {len(change)} classes are found more often, {escape(best)} most ({change.max():+.0f} points)"
+    words = (f"{rising} of {len(change)} classes are found more often, {escape(best)} most (by {change.max():.0f} "
+             "points)"
              if change.max() > 0 else "No class is found more often")
     return f"**{words}.** Recall: the share of a class's test images that are called so. Dashed lines fall."
 
 
 def quality_caption(gathered):
-    best = max(gathered.generations, key=lambda made: made.result.label_agreement.value)
-    return (f"**{escape(best.label)} makes the images that are recognised best: {best.result.label_agreement}.** A row "
-            "for each generator; the grey line is what real images reach. *Recognised*: the judge sees the class that "
-            "was asked for. *Distance*: Fréchet's, in features of a network of this project, no published FID; real "
-            "against real is not 0 at this number of images. *Covered*: real test images that a synthetic one comes "
-            "near to. *Near a training image*: closer than 99 of 100 new real images are.")
+    step = (gathered.study or gathered.generations[0]).generation
+    made = step.result
+    return (f"**{escape(step.label)}: {number(made.label_agreement.value)} % of its images are recognised, and they "
+            f"cover {number(made.coverage)} % of the real ones, of {number(made.coverage_perfect)} % that perfect "
+            "images would cover.** A row for each generator; the grey line is what real images reach. *Recognised*: "
+            "the judge, a classifier trained on real images, sees the class that was asked for. *Distance*: "
+            "Fréchet's, in features of a network of this project; between real images it is not 0 at this number of "
+            "images. *Covered*: real test images that a synthetic one comes near to. *Near a training image*: as near "
+            "as 1 of 100 new real images is.")
 
 
 def neighbours_caption(made):
@@ -287,12 +293,12 @@ def training_caption(gathered):
 # ---- the sections' text
 def compared(gathered):
     about = [escape(gathered.about)] if gathered.about else []
-    return "\n\n".join(about + [
+    return "\n\n".join([
         f"The original paper, {ORIGINAL}, trained a diffusion model on CIFAR-10, added 5,000 synthetic images to each "
         "class, and saw a small classifier (a multilayer perceptron, MLP) rise from 44 % to 46.47 %, one run each. "
         "With more images and as many passes over them, its classifier also made more *updates*, the steps of its "
         "optimiser. Here every arm makes the same number of updates with batches of the same size, from the same "
-        "first weights; only the original paper's baseline makes fewer."])
+        "first weights; only the original paper's baseline makes fewer.", *about])
 
 
 def limits(gathered):
