@@ -469,7 +469,7 @@ def diagram(real, synthetic, test, arms):
         ax.barh(y, 8 * (1 - share), 0.16, color=COLOURS["real"])
         ax.barh(y, 8 * share, 0.16, left=8 * (1 - share), color=COLOURS["synthetic"])
         ax.text(10, y, arm, color=COLOURS[kind], va="center", fontsize=10)
-        ax.text(53, y, line, va="center", fontsize=10)
+        ax.text(50, y, line, va="center", fontsize=10)
     return fig
 
 

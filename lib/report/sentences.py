@@ -31,7 +31,7 @@ ARM_LINES = {
     "real + synthetic": "the question",
     "real + best synthetic": "what the judge is surest of",
     "real + random synthetic": "as many, drawn by chance",
-    "real + shift + synthetic": "both helps at once",
+    "real + shift + synthetic": "shifted, and synthetic ones",
     "synthetic only": "no real image",
 }
 GROUPS = {
@@ -217,9 +217,9 @@ def bridge_caption(study):
     share = study.steps_gain.value / study.paper_gain.value if study.paper_gain.value > 0 else 0
     finding = (f"{100 * share:.0f} % of the original paper's gain comes from more updates" if 0 < share <= 1 else
                "The original paper's gain is not made by more updates")
-    return (f"**{finding}.** From the real images alone at as many passes over the data as the larger set gets, to the "
-            f"number of updates of all other arms ({study.steps_gain}), to synthetic images in half of each batch "
-            f"({study.gain}).")
+    return (f"**{finding}.** From the real images alone with as many passes over the data as the larger set gets, to the "
+            f"number of updates of all other arms: {study.steps_gain}; from there to synthetic images in half of each "
+            f"batch: {study.gain}.")
 
 
 def gains_caption(study):
@@ -239,7 +239,8 @@ def confusion_caption(study):
     i, j = divmod(int(wrong.argmin()), len(wrong))
     rows, columns = [escape(c) for c in before.index], [escape(c) for c in before.columns]
     finding = (f"{rows[i]} taken for {columns[j]} falls most: from {before.iloc[i, j]:.0f} % to "
-               f"{after.iloc[i, j]:.0f} % of class {rows[i]}" if wrong[i, j] < -0.5 else "No mistake becomes clearly rarer")
+               f"{after.iloc[i, j]:.0f} % of class {rows[i]}" if wrong[i, j] < -0.5 else
+               "No mistake becomes clearly rarer")
     return (f"**{finding}.** Each row is a true class, each column what the {study.classifier} says, in percent of "
             "the row; numbers below 10 are left out.")
 
