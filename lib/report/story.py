@@ -285,7 +285,7 @@ def worth(gathered):
     dose, words = step.result, {"without": "real alone", "only": "synthetic alone", "with": "real, with all synthetic"}
     curves = {label: dose.curves[dose.curves["curve"] == curve].sort_values("x") for curve, label in words.items()}
     rates = [(e.synthetic, e.accuracy.value, e.real.value) for e in dose.exchange if e.real]
-    table = tables.exchange(dose)
+    table = tables.worth(dose)
     return present("## How many synthetic images is a real one worth?", Picture(
         "exchange", lambda: figures.exchange({k: c for k, c in curves.items() if len(c)}, rates),
         "Lines of test accuracy against the number of real or synthetic images, with arrows from one to the other.",
@@ -299,7 +299,7 @@ def cosine(gathered):
         "## Why did the cosine images fail?",
         "The original paper saw worse images with the cosine schedule. Here the same networks walk the same way with "
         "and without a limit on each estimated image.",
-        Kept(step, "limit", "") if has(step, "limit") else "", step.result.limit)]
+        Kept(step, "limit", "") if has(step, "limit") else "", sentences.limit(step.result))]
 
 
 def claims(gathered, answers):

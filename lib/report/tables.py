@@ -17,14 +17,6 @@ from lib.report.text import escape
 # ---------------------------------------------------------------- ablation
 
 # ---------------------------------------------------------------- report
-def arms(study):
-    """Every arm of a Study: what it learned with, its accuracy, its gain against the real images alone."""
-    return pd.DataFrame([{
-        "arm": arm.arm, "gain, points": arm.gain.bare if arm.gain else "", "accuracy, %": number(arm.accuracy.value),
-        "sd": number(arm.sd), "p": p_words(arm.gain and arm.gain.p).removeprefix("p = ").removeprefix("p "),
-        "updates": f"{arm.steps:,}", "networks": arm.accuracy.n} for arm in study.arms])
-
-
 def trainings(steps):
     """Every training of a report (story.Step): bits per dimension first, then what made it."""
     return pd.DataFrame([{
@@ -33,20 +25,10 @@ def trainings(steps):
         "images seen": f"{step.result.images:,}", "passes": number(step.result.epochs, 0)} for step in steps])
 
 
-def exchange(dose):
-    """Three rows of a Dose: how many real images some synthetic ones are worth."""
-    known = [e for e in dose.exchange if e.real]
-    chosen = sorted({0, len(known) // 2, len(known) - 1}) if known else []
-    return pd.DataFrame([{
-        "synthetic images alone": f"{e.synthetic:,}", "are worth real ones": whole(e.real),
-        "synthetic for one real": e.per_real.bare if e.per_real else "", "accuracy, %": number(e.accuracy.value)}
-        for e in (known[k] for k in chosen)])
-
-
-def whole(estimate):
-    """An Estimate of a number of images: '142 (90 to 180)'"""
-    interval = "" if estimate.low is None else f" ({estimate.low:,.0f} to {estimate.high:,.0f})"
-    return f"{estimate.value:,.0f}{interval}"
+def worth(dose):
+    """Three rows of `exchange`, of those numbers of synthetic images whose worth could be read off."""
+    known = [k for k, e in enumerate(dose.exchange) if e.real]
+    return exchange(dose).iloc[sorted({known[k] for k in (0, len(known) // 2, -1)})] if known else pd.DataFrame()
 
 
 def claims(answers, figures=()):

@@ -16,6 +16,7 @@ from lib.report.results import (
     Schedules,
     Study,
     Training,
+    Walk,
 )
 
 DIGITS = tuple("0123456789")
@@ -36,7 +37,7 @@ def percent(value, half=1.0):
 
 def schedules():
     facts = pd.DataFrame({"redundant_steps": [327, 65], "first_noise_gain": [0.02, 31.6]}, index=["linear", "cosine"])
-    return Schedules(1000, facts, pd.DataFrame({"end": [1.0]}), pd.DataFrame({"expected": [1.0]}))
+    return Schedules(1000, 0.1, facts, pd.DataFrame({"end": [1.0]}), pd.DataFrame({"expected": [1.0]}))
 
 
 def training(dataset="digits on a 12x12 canvas", classes=DIGITS, bits=3.3):
@@ -48,8 +49,8 @@ def generation(classes=DIGITS, agreement=98.9):
     by_class = pd.DataFrame({"label_agreement": 98.0, "coverage": 80.0, "coverage_perfect": 97.0},
                             index=pd.Index(list(classes), name="class"))
     return Generation(1000, percent(agreement, 0.6), "CNN", percent(97.4), Estimate(0.47), Estimate(0.09, 0.06, 0.12),
-                      "CNN", 80.7, 97.8, 0.99, by_class, Memorisation("none found", 0, 0.5, 1.0, 18.3, 0.91, 1000), None,
-                      0.0, 0.573, 0.587, 0, 50.0)
+                      "CNN", 80.7, 97.8, 0.99, by_class,
+                      Memorisation("none found", 0, 0.5, 1.0, 18.3, 0.91, 2.0, 1000), None, 0.0, 0.573, 0.587, 0, 50.0)
 
 
 def study(classifier="MLP", arms=ARMS, classes=DIGITS, rival="real + shift", **options):
@@ -90,7 +91,9 @@ def dose():
 
 
 def ablation(limit=""):
-    return Ablation(5, 7, 5, (), limit)
+    walks = (Walk("cosine", "eps", "ancestral", 15, percent(60.0), percent(95.0), points(35.0), 3.1, 1.0),
+             Walk("linear", "eps", "ancestral", 15, percent(94.0), percent(95.0), points(1.0), 1.0, 1.0))
+    return Ablation(5, 7, 5, walks if limit else (), limit)
 
 
 def pictures(shape=(1, 12, 12), seed=0):

@@ -55,7 +55,7 @@ PLANS = {
         classes=("$x_1$ & <b>bold</b>", "猫" * 30, "#" + "a" * 59), dataset="folder", data="images of <a> & $b$")),
     "thirty classes": made_up.gathered(made_up.steps(classes=[f"class {k}" for k in range(30)])),
     "a failed cosine": made_up.gathered([*made_up.steps({}), story.Step(
-        "ablation/default", {}, made_up.ablation("Only cosine with target eps needs the limit."))]),
+        "ablation/default", {}, made_up.ablation("survives"))]),
 }
 
 
@@ -184,8 +184,8 @@ def test_the_mistake_that_falls_most_is_named():
 
 
 def test_the_exchange_has_three_rows_that_are_known():
-    table = tables.exchange(made_up.dose())
-    assert list(table["are worth real ones"]) == ["142 (133 to 153)", "271 (262 to 282)", "420 (411 to 431)"]
+    table = tables.worth(made_up.dose())
+    assert list(table["synthetic images alone"]) == ["120", "250", "500"]
 
 
 def test_a_claim_links_only_to_a_figure_that_is_there():
