@@ -218,8 +218,8 @@ def bridge_caption(study):
     finding = (f"{100 * share:.0f} % of the original paper's gain comes from more updates" if 0 < share <= 1 else
                "The original paper's gain is not made by more updates")
     return (f"**{finding}.** From the real images alone with as many passes over the data as the larger set gets, to "
-            f"the number of updates of all other arms: {study.steps_gain}; from there to synthetic images in half of each "
-            f"batch: {study.gain}.")
+            f"the number of updates of all other arms: {study.steps_gain}; from there to synthetic images in half of "
+            f"each batch: {study.gain}.")
 
 
 def gains_caption(study):

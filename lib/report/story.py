@@ -320,7 +320,7 @@ def appendices(gathered):
     """Every arm, the trainings, a gallery of every generator, where the numbers come from, references."""
     blocks = ["## Appendix: every arm"] if gathered.studies else []
     for step in gathered.studies:
-        blocks += [f"### {escape(gathered.names[step])}", tables.arms(step.result)]
+        blocks += [f"### {escape(gathered.names[step])}", tables.arms(step.result), tables.contrasts(step.result)]
     if trained := [step for step in gathered.trainings if step.run]:
         blocks += ["## Appendix: training", Picture(
             "training", lambda: figures.losses_and_errors({step.label: step.run.history for step in trained}),

@@ -1,7 +1,7 @@
 """A result's numbers as the tables that one reads: pure functions, result -> DataFrame of text."""
 import pandas as pd
 
-from lib.report.results import Estimate, number, p_words
+from lib.report.results import Estimate, number
 from lib.report.text import escape
 
 # ---------------------------------------------------------------- schedules

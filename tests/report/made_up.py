@@ -8,6 +8,7 @@ from lib.report import story
 from lib.report.results import (
     Ablation,
     ArmResult,
+    Contrast,
     Dose,
     Estimate,
     Exchange,
@@ -71,7 +72,8 @@ def study(classifier="MLP", arms=ARMS, classes=DIGITS, rival="real + shift", **o
         "arms": tuple(ArmResult(arm, 333 if arm == epochs else 1000, percent(value), 0.8, value, gained.get(arm))
                       for arm, value in arms.items()),
         "steps_gain": points(arms["real"] - arms[epochs]) if paper else None,
-        "rival": rival if rival in arms else "", "contrasts": (), "detectable": 4.0,
+        "rival": rival if rival in arms else "", "detectable": 4.0,
+        "contrasts": (Contrast("real + shift", "real + synthetic", points(9.2), 0.0004),),
         "variance": pd.DataFrame({"n": [5], "variance": [0.3]}, index=["replicates"]), "lr": 0.003,
         "setting": "guidance 2.0", "generators": 2, "generator": "", "seeds": 5, "real_images": 500,
         "synthetic_images": 1000, "validation_images": 179, "test_images": 898, "filter_share": None, "rates": None,
