@@ -131,11 +131,16 @@ class Generation:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Notebook 90. claims: a row for each claim of the original paper: claim, where, verdict, here."""
+    """Notebook 90: what its own figures and tables show. claims: a row for each claim of the original paper (claim,
+    where, verdict, evidence); gains: for each study and comparison (gain, low, high, p); quality: for each generator
+    and measure (value, low, high, reference); provenance: for each run."""
 
     runs: int
     missing: int
     claims: pd.DataFrame
+    gains: pd.DataFrame
+    quality: pd.DataFrame
+    provenance: pd.DataFrame
 
 
 STEPS = {kind.__name__: kind for kind in (Schedules, Training, Generation, Study, Dose, Ablation, Report)}

@@ -112,19 +112,21 @@ class Run:
         np.savez_compressed(temporary, **{k: np.asarray(v) for k, v in arrays.items()})
         os.replace(temporary, self.folder / file)
 
-    def figure(self, fig, name, alt, caption):
-        """Show `fig` here and keep it as figures/<name>.png with its alt text and Markdown caption."""
+    def figure(self, fig, name, alt, caption, links=None):
+        """Show `fig` here and keep it as figures/<name>.png with its alt text and Markdown caption. links: {"notebook",
+        "data"}: files of the report's folder that its numbers stand in."""
         from lib.report.figures import to_png
         write_atomic(self.path(f"figures/{name}.png"), to_png(fig))
         index = self.path("figures/figures.json")
         write_json(index, (read_json(index) if index.exists() else {}) | {name: {"alt": alt, "caption": caption}})
-        self.show_figure(name)
+        self.show_figure(name, links=links)
 
-    def show_figure(self, name):
-        """Display figures/<name>.png with its alt text and caption."""
+    def show_figure(self, name, caption="", links=None):
+        """Display figures/<name>.png with its alt text and `caption`, by default its own."""
         from lib.report.figures import show_png
         words = read_json(self.path("figures/figures.json"))[name]
-        show_png(self.path(f"figures/{name}.png").read_bytes(), words["alt"], words["caption"])
+        show_png(self.path(f"figures/{name}.png").read_bytes(), words["alt"], caption or words["caption"],
+                 name=name, links=links or {})
 
     def track(self, records, total, unit="steps", line=None):
         """Pass `records` (mappings with a key `done`) on; show one progress line and keep it in progress.json.

@@ -1,0 +1,227 @@
+"""The article: which sections a plan gets, what they say, and how numbers stand in them."""
+import dataclasses
+import re
+
+import made_up
+import matplotlib.pyplot as plt
+import pytest
+from matplotlib.text import Text
+
+from lib.report import sentences, story, tables
+from lib.report.results import Estimate
+
+
+def article(gathered, answers=()):
+    """All blocks of the article, in the notebook's order."""
+    sections = (story.front, story.compared, story.cause, story.mistakes, story.quality, story.worth, story.cosine)
+    return [block for section in sections for block in section(gathered)] + [
+        *story.claims(gathered, answers), *story.limits(gathered), *story.appendices(gathered)]
+
+
+def headings(blocks):
+    return [b.splitlines()[0].lstrip("# ") for b in blocks if isinstance(b, str) and b.startswith("## ")]
+
+
+def pictures(blocks):
+    return [b for b in blocks if isinstance(b, story.Picture)]
+
+
+def prose(blocks):
+    """Everything that is read: text, captions, tables' cells."""
+    words = [b if isinstance(b, str) else b.caption if isinstance(b, story.Picture) else b.to_string() for b in blocks]
+    return "\n".join(words)
+
+
+def test_a_full_plan_has_every_section_in_order():
+    assert headings(article(made_up.full(), made_up.answers())) == [
+        "What was compared", "Was it the images?", "Which mistakes vanished?", "Are the images good and new?",
+        "How many synthetic images is a real one worth?", "The original paper's claims",
+        "Limits, and what would change our mind", "Appendix: every arm", "Appendix: training",
+        "Appendix: images of every generator", "Appendix: where the numbers come from", "References"]
+
+
+PLANS = {
+    "everything": made_up.full(),
+    "one study": made_up.gathered(),
+    "no study": made_up.gathered(made_up.steps({})),
+    "a training alone": made_up.gathered(made_up.steps({})[:1]),
+    "nothing": made_up.gathered([]),
+    "schedules alone": made_up.gathered([story.Step("schedules/default", {}, made_up.schedules())]),
+    "the two arms alone": made_up.gathered(made_up.steps({"mlp": made_up.study(
+        arms={"real": 60.0, "real + synthetic": 61.0})})),
+    "missing runs": made_up.gathered(missing=("reports/runs/p/augment/cnn",)),
+    "three classes": made_up.gathered(made_up.steps(classes=("cat", "dog", "fish"), dataset="folder", data="a folder")),
+    "long and odd names": made_up.gathered(made_up.steps(
+        classes=("$x_1$ & <b>bold</b>", "猫" * 30, "#" + "a" * 59), dataset="folder", data="images of <a> & $b$")),
+    "thirty classes": made_up.gathered(made_up.steps(classes=[f"class {k}" for k in range(30)])),
+    "a failed cosine": made_up.gathered([*made_up.steps({}), story.Step(
+        "ablation/default", {}, made_up.ablation("survives"))]),
+}
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_no_section_is_empty(plan):
+    blocks = article(PLANS[plan], made_up.answers())
+    assert all(len(b) for b in blocks if not isinstance(b, story.Picture))
+    starts = [isinstance(b, str) and b.startswith("## ") for b in blocks]
+    assert not any(a and b for a, b in zip(starts, [*starts[1:], True], strict=True))
+
+
+@pytest.mark.parametrize("plan", ["everything", "the two arms alone", "long and odd names", "thirty classes"])
+@pytest.mark.filterwarnings("error")                # a letter without glyph, a layout without room
+def test_every_picture_can_be_drawn_and_read_on_a_phone(plan):
+    for picture in pictures(article(PLANS[plan])):
+        fig = picture.draw()
+        fig.draw_without_rendering()
+        sizes = [text.get_fontsize() for text in fig.findobj(Text) if text.get_text()]
+        assert (fig.get_figwidth(), min(sizes) >= 9) == (story.figures.WIDTH, True), picture.name
+        assert picture.alt and picture.caption.startswith("**")
+        plt.close(fig)
+
+
+def test_a_figure_stands_once_and_has_a_name_of_its_own():
+    names = [picture.name for picture in pictures(article(made_up.full()))]
+    assert len(names) == len(set(names))
+
+
+def test_numbers_have_the_real_minus_and_no_exponent():
+    text = prose(article(PLANS["everything"], made_up.answers()))
+    text = re.sub(r"\(http\S+\)|&#\d+;|0\.\d+\.\d+|\d{4}-\d\d-\d\d|[\w-]*\.(csv|html)|<[^>]*>", "", text)
+    assert not re.search(r"(?<![\w.])-\d", text)
+    assert not re.search(r"\d[eE][-+]?\d|nan|None", text)
+    assert "< 0.001" in text and not re.search(r"0\.000", text)
+
+
+# ---------------------------------------------------------------- the title
+def title(**studies):
+    return sentences.title(made_up.gathered(made_up.steps(studies)))
+
+
+def studied(gain, rival=20.0, classifier="MLP"):
+    return made_up.study(classifier, {"real": 60.0, "real + shift": 60.0 + rival, "real + synthetic": 60.0 + gain})
+
+
+def test_the_title_says_whom_the_images_help_and_that_something_free_helps_more():
+    assert title(a=studied(10), b=studied(0.5, classifier="CNN")) == (
+        "Synthetic digits help an MLP, not clearly a CNN; shifting real ones helps more")
+
+
+def test_the_title_says_too_where_the_intervals_overlap():
+    assert title(a=studied(10, rival=11)) == "Synthetic digits help an MLP; shifting real ones helps too"
+
+
+def test_the_title_says_where_there_is_no_clear_effect():
+    assert title(a=studied(0.5, rival=0.5)) == "No clear effect of synthetic digits on an MLP"
+
+
+def test_the_title_says_where_images_harm():
+    assert title(a=studied(-5, rival=0.5)) == "Synthetic digits harm an MLP"
+
+
+def test_a_plan_without_a_study_keeps_its_title_as_typed():
+    plan = made_up.gathered(made_up.steps({}), title="Why <b>#1</b> costs $5")
+    assert "<b>" not in sentences.title(plan)
+    assert "Why" in sentences.title(plan)
+
+
+# ---------------------------------------------------------------- the front
+def test_the_three_numbers_are_the_images_the_free_rival_and_the_original_comparison():
+    lines = sentences.numbers(made_up.gathered()).splitlines()
+    assert [line[:18] for line in lines] == ["- **+11.6 points**", "- **+20.8 points**", "- **+18.5 points**"]
+    assert "+6.9 comes from longer training" in lines[2]
+
+
+def test_a_study_of_two_arms_has_one_number():
+    assert len(sentences.numbers(PLANS["the two arms alone"]).splitlines()) == 1
+
+
+def test_the_abstract_has_at_most_five_sentences():
+    abstract = sentences.abstract(made_up.full())
+    assert 1 <= len(re.findall(r"\.(?= [A-Z]|$)", abstract)) <= 5
+
+
+def test_missing_runs_are_named_without_their_folder():
+    assert "`augment/cnn`" in prose(story.front(PLANS["missing runs"]))
+    assert "reports/runs" not in prose(article(PLANS["missing runs"]))
+
+
+def test_names_of_classes_are_words_in_the_text():
+    text = prose(article(PLANS["long and odd names"]))
+    assert "<b>" not in text and "$x" not in text and "<a>" not in text
+
+
+def test_studies_are_named_by_what_sets_them_apart():
+    plain = story.Step("train/plain", made_up.TRAIN, made_up.training("plain 8x8 digits"))
+    made = story.Step("generate/plain", made_up.SAMPLE, made_up.generation(), plain)
+    told = [*made_up.steps({"mlp": made_up.study(), "again": made_up.study(), "cnn": made_up.study("CNN")}),
+            plain, made, story.Step("augment/plain", {"synthetic_fraction": 0.5}, made_up.study(), made)]
+    assert list(made_up.gathered(told).names.values()) == ["MLP (mlp)", "MLP (again)", "CNN", "MLP, plain 8x8 digits"]
+
+
+# ---------------------------------------------------------------- sections
+def test_the_bridge_leads_from_the_original_baseline_to_synthetic_images():
+    share = sentences.bridge_caption(made_up.study())
+    assert share.startswith("**37 % of the original paper's gain comes from more updates.**")
+
+
+def test_without_the_original_comparison_there_is_no_bridge():
+    names = [picture.name for picture in pictures(story.cause(PLANS["the two arms alone"]))]
+    assert names == ["gains"]
+
+
+def test_a_control_that_gains_is_said_to():
+    study = made_up.study(arms=made_up.ARMS | {"real twice": 75.0})
+    assert sentences.gains_caption(study).startswith("***real twice* raises")
+
+
+def test_the_mistake_that_falls_most_is_named():
+    study = made_up.study(classes=("cat", "dog", "cow"))
+    confusion = study.confusion.copy()
+    confusion.loc[("real", "cat"), "cow"] = 40.0
+    confusion.loc[("real + synthetic", "cat"), "cow"] = 10.0
+    caption = sentences.confusion_caption(dataclasses.replace(study, confusion=confusion))
+    assert caption.startswith("**cat taken for cow falls most: from 40 % to 10 % of class cat.**")
+
+
+def test_the_exchange_has_three_rows_that_are_known():
+    table = tables.worth(made_up.dose())
+    assert list(table["synthetic images alone"]) == ["120", "250", "500"]
+
+
+def test_a_claim_links_only_to_a_figure_that_is_there():
+    (_, _, table), (*_, other) = (story.claims(plan, made_up.answers()) for plan in (made_up.full(), PLANS["no study"]))
+    assert 'href="#fig-forest"' in table["evidence"][0]
+    assert "href" not in other["evidence"][0]
+
+
+def test_the_report_keeps_the_data_of_its_figures():
+    kept = story.report(made_up.full(), made_up.answers())
+    assert set(kept.quality["measure"]) == set(tables.MEASURES)
+    main = kept.gains[(kept.gains["study"] == "mlp") & (kept.gains["arm"] == "real + synthetic")]
+    assert main["gain"].item() == pytest.approx(11.6)
+    assert list(kept.claims["verdict"]) == ["reproduced", "cannot be decided"]
+
+
+def test_images_are_taken_from_each_class_in_turn():
+    images, labels = list(range(7)), [0, 0, 0, 2, 2, 1, 1]
+    assert list(story.in_turn(images, labels, 7)) == [0, 5, 3, 1, 6, 4, 2]
+
+
+def test_steps_know_what_they_were_made_from():
+    trained, made, studied = made_up.steps()
+    assert (studied.training, studied.generation, made.training) == (trained, made, trained)
+    assert studied.data == "digits on a 12x12 canvas"
+
+
+def test_an_unclear_estimate_is_hollow():
+    fig, ax = story.figures.article(1.0)
+    story.figures.interval(ax, Estimate(1.0, -1.0, 3.0), 0, "red")
+    story.figures.interval(ax, Estimate(2.0, 1.0, 3.0), 1, "red")
+    assert [line.get_markerfacecolor() for line in ax.lines if line.get_marker() == "o"] == ["white", "red"]
+    plt.close(fig)
+
+
+def test_labels_that_are_close_move_apart_and_keep_their_order():
+    places = story.figures.spaced([50.0, 50.1, 80.0], 2.0)
+    assert places[1] - places[0] == pytest.approx(2.0, abs=1e-6)
+    assert places[2] == 80.0
