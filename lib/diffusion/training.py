@@ -3,12 +3,9 @@
 All randomness is a function of (seed, step), never of hidden generator state. So a training that was stopped and goes
 on from its checkpoint ends with the same weights as one that never stopped (same versions, device, threads).
 """
-import contextlib
 import copy
 import dataclasses
 import math
-import signal
-import threading
 import time
 import warnings
 
@@ -19,6 +16,7 @@ from lib.data.images import to_float
 from lib.diffusion.checkpoints import State
 from lib.diffusion.devices import Forward
 from lib.diffusion.process import denoising_loss, loss_weights, stratified_t
+from lib.processes import stop_asked
 from lib.seeding import PassOrder, seed_dropout, step_generator
 
 BUCKETS = 10    # parts of 0..T-1 whose errors the history tells apart
@@ -136,25 +134,6 @@ def sums_by_t(errors, t, T):
 
 
 # ---------------------------------------------------------------- made resumable
-@contextlib.contextmanager
-def stop_asked():
-    """While inside, Ctrl-C, SIGTERM and SIGHUP only set the yielded event, so that a loop can end between two steps.
-
-    What is ignored stays so (nohup). Signals reach the main thread only; in another one nothing changes.
-    """
-    asked, before = threading.Event(), {}
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)                # Windows has no SIGHUP
-            if number and signal.getsignal(number) != signal.SIG_IGN:
-                before[number] = signal.signal(number, lambda *_: asked.set()) or signal.SIG_DFL
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 @dataclasses.dataclass
 class Progress:
     """How far a training is, which its state keeps beside the weights. Only `check` and `record` wait for the device.

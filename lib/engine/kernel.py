@@ -212,14 +212,11 @@ def run_job(values, threads=1):
 
 
 def build_report(plan, run, values):
-    """reports/build/<plan>/report.html and .pdf from the executed article and schedule notebooks; the report's run
-    keeps what they hold, so that another page is noticed."""
-    from lib.report.page import write_html
-    from lib.report.pdf import write_pdf
-    html = ROOT / "reports" / "build" / plan / "report.html"
-    html.parent.mkdir(parents=True, exist_ok=True)
+    """The folder reports/build/<plan>: report.html and .pdf from the executed article and schedule notebooks, the pages
+    and the data of the runs; the report's run keeps what the first two hold, so that another page is noticed."""
+    from lib.report.site import write_site
     schedules = [ROOT / folder / "notebook.ipynb" for folder in values["runs"] if Path(folder).parts[-2] == "schedules"]
-    write_html([run.path("notebook.ipynb"), *schedules], html, title=values.get("title") or plan)
-    write_pdf(html, html.with_suffix(".pdf"))
+    html = write_site(run.path("notebook.ipynb"), [ROOT / folder for folder in values["runs"]],
+                      ROOT / "reports" / "build" / plan, appendices=schedules)
     pages = {file.name: runs.sha256(file) for file in (html, html.with_suffix(".pdf"))}
     runs.write_json(run.path("provenance.json"), run.provenance | {"pages": pages})

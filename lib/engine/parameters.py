@@ -211,8 +211,8 @@ class AblationConfig(Config):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportConfig(Config):
     plan: str
-    title: str = ""
-    about: str = ""
+    title: str
+    about: str
     runs: list[str]
     missing: list[str]
     run_dir: str

@@ -6,7 +6,6 @@ A source is a notebook as nbgrader reads it: cells with its metadata (schema 3),
 get everything, executed.
 """
 import copy
-import os
 import re
 import tempfile
 from pathlib import Path
@@ -16,6 +15,7 @@ from nbclient import NotebookClient
 from traitlets.config import Config
 
 from lib import ROOT, InputError
+from lib.processes import kernel_sockets
 from lib.report.page import write_html
 from lib.report.pdf import write_pdf
 from lib.report.runs import write_atomic
@@ -147,9 +147,7 @@ def bare(notebook):
 
 def execute(notebook, **options):
     """Run a notebook in place, in a kernel of its own and an empty folder. options: of nbclient, as timeout=600 (s)."""
-    with tempfile.TemporaryDirectory(prefix="nb-") as folder:
-        config = Config() if os.name == "nt" else Config(           # as in plans.run_notebook: no two on one port
-            {"KernelManager": {"transport": "ipc", "ip": os.path.join(folder, "k")}})
+    with kernel_sockets() as config, tempfile.TemporaryDirectory(prefix="handout-") as folder:
         NotebookClient(notebook, kernel_name="python3", config=config, shutdown_kernel="immediate",
                        resources={"metadata": {"path": folder}}, **{"timeout": 600, **options}).execute()
 

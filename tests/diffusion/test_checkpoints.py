@@ -12,8 +12,9 @@ from lib import InputError
 from lib.diffusion import checkpoints
 from lib.diffusion.checkpoints import State, load_model, load_tensors, save_model, save_tensors
 from lib.diffusion.schedules import make_schedule
-from lib.diffusion.training import stop_asked, train_ddpm
+from lib.diffusion.training import train_ddpm
 from lib.diffusion.unet import UNet
+from lib.processes import stop_asked
 
 S = make_schedule("cosine", 100)
 STEPS = 60
