@@ -14,7 +14,8 @@ from lib.report.text import figure_fonts
 COLOURS = {"linear": "#0072B2", "cosine": "#D55E00", "synthetic": "#009E73", "real": "#5B6770", "perfect": "#A9B2B8"}
 OTHERS = ["#CC79A7", "#8A6D00", "#56B4E9", "#882255", "#117733", "#444444"]
 plt.rcParams.update({
-    "figure.dpi": 100, "figure.constrained_layout.use": True, "font.sans-serif": figure_fonts(), "font.size": 10.5, "axes.titlesize": 11,
+    "figure.dpi": 100, "figure.constrained_layout.use": True, "font.sans-serif": figure_fonts(),
+    "font.size": 10.5, "axes.titlesize": 11,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
     "legend.frameon": False, "axes.titlelocation": "left"})
 

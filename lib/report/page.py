@@ -76,7 +76,7 @@ def tidy(notebook, name, strict=True):
 def shown(output, widgets):
     """The outputs that stand for `output` on paper: none, itself as one kind of KINDS, or a widget's last pictures."""
     if output.output_type == "stream":
-        output.text = cut(scrub(re.sub(r"(?m)^.*\r(?=.)", "", output.text)))     # of a line that overwrote itself: its end
+        output.text = cut(scrub(re.sub(r"(?m)^.*\r(?=.)", "", output.text)))     # a line that overwrote itself: its end
         return [output] if output.name == "stdout" else []
     if output.output_type == "error":
         output.traceback = [cut(scrub("\n".join(output.traceback)))]
