@@ -94,7 +94,7 @@ def code_hash(step):
              for number, cell in kept if cell.cell_type == "code"]
     code = {"cells": [ast.unparse(without_docstrings(tree)) for tree in trees]}
     todo = {name for tree in trees for name in imported(tree)}
-    todo |= {"lib.report.page", "lib.report.pdf"} if step == "report" else set()
+    todo |= {"lib.report.site", "lib.report.page", "lib.report.pdf"} if step == "report" else set()
     while todo:
         name = todo.pop()
         if name in code or f"{name}.".startswith(skipped) or not module_file(name).exists():
