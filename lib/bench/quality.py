@@ -16,7 +16,7 @@ from lib.diffusion.samplers import class_labels, generate
 from lib.diffusion.schedules import from_betas, make_schedule
 from lib.diffusion.training import train_ddpm
 from lib.diffusion.unet import UNet
-from lib.study.quality import density_and_coverage, frechet_distance, train_encoder
+from lib.study.quality import density_and_coverage, frechet_distance, train_judge
 
 NETWORK = {"patch": 2, "channels": 32, "channel_mult": (1, 2), "num_res_blocks": 2, "attn_resolutions": ()}
 TRAINING = {"batch": 64, "lr": 2e-3, "target": "v", "loss_weight": "min-snr", "warmup_steps": 200, "flip": True,
@@ -108,18 +108,18 @@ def line(row):
 
 
 def rows(minutes):
-    """Train, sample and judge each side; print a row as it comes. Returns the rows, {judge_right, frechet_floor}.
+    """Train, sample and judge each side; print a row as it comes. Returns the rows, {judge_right, frechet_reference}.
 
     Ours has a row after minutes / FEWER and one after `minutes`, the libraries one after `minutes`. met: whether ours,
     in FEWER times less, has no larger Frechet distance.
     """
     split = data.load("cifar10")
-    judge = train_encoder(split.train, **JUDGE)
+    judge = train_judge(split.train, **JUDGE)
     right = (judge.probabilities(split.test.images).argmax(1) == split.test.labels.numpy()).mean()
     real = judge.features(split.test.images)
     half = np.random.default_rng(0).permutation(len(real))
-    floor = frechet_distance(real[half[:len(half) // 2]], real[half[-IMAGES:]])
-    print(f"judge: {100 * right:.1f} % of test images right; Frechet distance of {IMAGES} real images {floor:.2f}")
+    reference = frechet_distance(real[half[:len(half) // 2]], real[half[-IMAGES:]])
+    print(f"judge: {100 * right:.1f} % of test images right; Frechet distance of {IMAGES} real images {reference:.2f}")
     print(LINE.format("side", "minutes", "updates", "M param.", "agreement", "Frechet", "coverage", "sampler", "met"))
     found = []
     for name, side, spent in (("ours", ours, minutes / FEWER), ("ours", ours, minutes),
@@ -134,4 +134,4 @@ def rows(minutes):
             row["missing"] = True
         found.append(row)
         print(line(row), flush=True)
-    return found, {"judge_right": float(right), "frechet_floor": floor}
+    return found, {"judge_right": float(right), "frechet_reference": reference}

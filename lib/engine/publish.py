@@ -17,14 +17,14 @@ from lib.engine.stale import stale
 from lib.report import figures, results, runs
 
 FOLDER = ROOT / "reports" / "published"
-PICTURES = {"generate": "real_and_synthetic", "augment": "accuracies", "dose": "dose_response"}     # of the first run
+PICTURES = ("front", "forest")     # of the article, for a README
 LARGEST = 50e6      # bytes of a published network
 
 
 def publish(plan, network=""):
-    """Copy a finished plan's report to reports/published/PLAN/, with result.json (the numbers of all runs),
-    requirements.txt, the pictures that a README shows, and the trained network named `network` in bfloat16. Returns the
-    folder.
+    """Copy a finished plan's report to reports/published/PLAN/, with data/*.csv, result.json (the numbers of all runs),
+    requirements.txt, the pictures that a README shows, and the trained network named `network` in bfloat16. The runs'
+    own pages stay behind: they are large, and the report says so at its links. Returns the folder.
 
     InputError where a run is not finished or was made by code that no commit holds, an unknown network, or one that is
     too large.
@@ -49,9 +49,12 @@ def publish(plan, network=""):
     numbers = {job.label: results.encode(runs.load(job.config.run_dir).result) for job in plan.jobs}
     runs.write_atomic(folder / "result.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
     runs.write_atomic(folder / "requirements.txt", requirements())
-    for step, picture in PICTURES.items():
-        for job in plan.of(step)[:1]:
-            shutil.copyfile(job.folder / "figures" / f"{picture}.png", folder / f"{picture}.png")
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    shutil.copytree(plan.html.parent / "data", folder / "data")
+    article = plan.job("report", "default").folder / "figures"
+    for picture in PICTURES:
+        if (article / f"{picture}.png").exists():
+            shutil.copyfile(article / f"{picture}.png", folder / f"{picture}.png")
     if network:
         file = folder / "network.safetensors"
         save_model(file, load_model(known[network].folder / "model.safetensors")[0], torch.bfloat16)

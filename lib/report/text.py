@@ -86,7 +86,7 @@ def letters(font):
 
 # ---------------------------------------------------------------- places
 def scrub(words):
-    """`words` without the folders of this machine: /home/me/course/lib/x.py -> …/lib/x.py.
+    """`words` without the folders of this machine: ~/course/lib/x.py as its full path -> …/lib/x.py.
 
     The repository, the home, temporary and Python's folders go wherever they stand; of any other absolute path only
     its last part stays.

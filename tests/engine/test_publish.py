@@ -38,6 +38,7 @@ def finished(project, network, monkeypatch):
             (run.folder / "model.safetensors").write_bytes(network.read_bytes())
     runs.write_atomic(plan.html, "page")
     runs.write_atomic(plan.pdf, "%PDF")
+    runs.write_atomic(plan.html.parent / "data" / "train-one-history.csv", "images,loss\n")
     pages = {file.name: runs.sha256(file) for file in (plan.html, plan.pdf)}
     runs.write_json(run.path("provenance.json"), run.provenance | {"pages": pages})
     return plan
@@ -45,7 +46,7 @@ def finished(project, network, monkeypatch):
 
 def test_a_published_plan_has_its_report_numbers_network_and_packages(finished):
     folder = publish.publish("one", "one")
-    assert sorted(p.name for p in folder.iterdir()) == ["network.safetensors", "report.html", "report.pdf", "requirements.txt", "result.json"]
+    assert sorted(p.name for p in folder.iterdir()) == ["data", "network.safetensors", "report.html", "report.pdf", "requirements.txt", "result.json"]
     numbers = json.loads((folder / "result.json").read_text())
     assert numbers["train/one"]["number"] == runs.load("reports/runs/one/train/one").result.number
     assert f"torch=={importlib.metadata.version('torch')}\n" in (folder / "requirements.txt").read_text()
