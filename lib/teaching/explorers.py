@@ -297,7 +297,7 @@ def one_step(schedule, t, s, x, x0, after):
     told = "<br>".join([
         f"t = {t}: {ac_t:.3g} of the signal's variance is in x",
         f"x = {ac_t**0.5:.3f} \u00b7 estimate + {(1 - ac_t)**0.5:.3f} \u00b7 noise (eq. 4)",
-        f"{after_name} = {of_x0:.3f} \u00b7 estimate + {of_x:.3f} \u00b7 x + {sd:.3f} \u00b7 fresh noise (eq. 6 and 7)"])
+        f"{after_name} = {of_x0:.3f} \u00b7 estimate + {of_x:.3f} \u00b7 x + {sd:.3f} \u00b7 fresh noise (eq. 6, 7)"])
     return {words: to_uint8(image)[0] for words, image in named.items()}, told
 
 
