@@ -378,11 +378,12 @@ def test_a_class_of_every_run_is_shown(shown, network, tmp_path, monkeypatch):
     for name, size in (("one", 8), ("two", 8), ("other-size", 4)):
         run = runs.Run(tmp_path / name)
         run.folder.mkdir()
-        runs.write_json(run.path("config.json"), {"train_run": "trained"})
+        runs.write_json(run.path("config.json"), {"train_run": "reports/runs/plan/train/one"})
         run.save_arrays("images.npz", images=np.full((4, 1, size, size), 9, np.uint8), labels=np.arange(4) % 2)
         made.append(run)
-    (tmp_path / "trained").mkdir()
-    save_model(tmp_path / "trained/model.safetensors", network)
+    trained = tmp_path / "reports/runs/plan/train/one"
+    trained.mkdir(parents=True)
+    save_model(trained / "model.safetensors", network)
     box = explorers.explore_runs(made)
     assert control(box, "class").options == (("cat", 0), ("dog", 1))
     control(box, "class").value = 1
