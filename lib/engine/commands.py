@@ -41,12 +41,12 @@ def test(arguments):
 
 
 def lab(arguments):
-    """Open JupyterLab on notebooks/10_schedules.ipynb; what follows is passed on to it.
+    """Open JupyterLab on notebooks/00_start.ipynb; what follows is passed on to it.
 
     Interactive runs write reports/runs/interactive/.
     """
     # not as a file to open: then the reports, outside of its folder, could not be reached
-    become([sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/10_schedules.ipynb",
+    become([sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/00_start.ipynb",
             *arguments.rest])
 
 

@@ -1,9 +1,17 @@
-"""How a step's notebook begins: its checked parameters, its run folder, and the finished runs that it reads."""
-import os
+"""How a step's notebook begins: its checked parameters, its run folder, and the finished runs that it reads.
 
+Also the switch `quick`, and the line that says how far a page is.
+"""
+import dataclasses
+import os
+import re
+
+from IPython import get_ipython
+
+from lib import ROOT
 from lib.engine import parameters
 from lib.engine.kernel import INTERACTIVE, check_interactive, ensure
-from lib.engine.parameters import READS, STEPS
+from lib.engine.parameters import QUICK, READS, STEPS
 from lib.engine.stale import code_hash
 from lib.report import runs
 
@@ -12,13 +20,17 @@ def begin(step, namespace):
     """Read the parameters from the notebook's `globals()`, make sure of the runs that they name, open the run folder.
 
     Returns (config, run, read): the frozen config, the open `Run`, and the finished runs that the parameters name, in
-    their order. An interactive run that is not there yet is made first, with its defaults. InputError for a wrong
-    parameter, for a run of a plan that is not finished, and for a plan's folder that no plan asked to write into.
+    their order. An interactive run that is not there yet is made first, with its defaults; with `quick`, smaller ones.
+    InputError for a wrong parameter, for a run of a plan that is not finished, and for a plan's folder that no plan
+    asked to write into.
     """
+    follow(step)
     config = parameters.read(STEPS[step].config, namespace)
     own = runs.run_at(config.run_dir or f"{INTERACTIVE}/{step}/default")
     if os.environ.get("DREAMING_RUN_DIR") != config.run_dir:
         check_interactive(own, step)
+    if quick() and not config.run_dir:
+        config = quicker(step, config, chosen=parameters.injected(namespace))
     named = [getattr(config, name, []) for name in (*READS, "runs")]
     folders = [folder for names in named for folder in ([names] if isinstance(names, str) else names)]
     for folder in reversed(folders):
@@ -27,3 +39,62 @@ def begin(step, namespace):
     trained = {r.config["train_run"]: None for r in read if "train_run" in r.config} if step != "report" else {}
     run = runs.start(step, config, upstream=[*(runs.load(folder) for folder in trained), *read], code=code_hash(step))
     return config, run, read
+
+
+# ---------------------------------------------------------------- quick
+def quick(on=None):
+    """Whether interactive pages take smaller numbers than their defaults; `on` switches that. Lasts until switched."""
+    file = ROOT / INTERACTIVE / "quick"
+    if on:
+        runs.write_atomic(file, "made by notebooks/00_start.ipynb: pages use the smaller numbers of QUICK\n")
+    elif on is not None:
+        file.unlink(missing_ok=True)
+    return file.exists()
+
+
+def quicker(step, config, chosen=()):
+    """`config` with the smaller numbers of QUICK where it has a default that nobody has `chosen`; prints which."""
+    smaller = {name: (default, value) for name, (default, value) in QUICK.get(step, {}).items()
+               if getattr(config, name) == default and name not in chosen}
+    if smaller:
+        told = ", ".join(f"{name} = {value} instead of {default}" for name, (default, value) in smaller.items())
+        print(f"quick is on (00_start): {told}")
+    return dataclasses.replace(config, **{name: value for name, (_, value) in smaller.items()})
+
+
+# ---------------------------------------------------------------- how far a page is
+followed = {}       # {event: the function that hears it}, of the page that runs in this kernel
+
+
+def follow(step):
+    """Show one line that says which section of the page runs, or that an error stopped it.
+
+    In JupyterLab only, which tells the kernel the id of each cell that it runs; papermill does not.
+    """
+    shell = get_ipython()
+    if shell is None or not getattr(shell, "get_parent", dict)().get("metadata", {}).get("cellId"):
+        return
+    names, section = [], {}
+    cells = parameters.cells(STEPS[step].file)
+    for cell in cells:
+        names += re.findall(r"(?m)^## (.+)", cell.source) if cell.cell_type == "markdown" else []
+        section[cell.id] = len(names)
+    last, line = [cell.id for cell in cells if cell.cell_type == "code"][-1], runs.Line()
+
+    def before(info):
+        if number := section.get(info.cell_id):
+            line.show(f"section {number} of {len(names)}: {names[number - 1]} ...")
+
+    def after(result):
+        number = section.get(result.info.cell_id)
+        if number and not result.success:
+            line.show(f"section {number} of {len(names)}: {names[number - 1]}: stopped by an error")
+        elif result.info.cell_id == last:
+            line.show(f"all {len(names)} sections have run")
+
+    for event, call in {"pre_run_cell": before, "post_run_cell": after}.items():
+        if event in followed:
+            shell.events.unregister(event, followed[event])
+        shell.events.register(event, call)
+        followed[event] = call
+    line.show(f"beginning: {len(names)} sections follow")

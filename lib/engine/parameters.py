@@ -238,6 +238,16 @@ STEPS = {
 }
 
 
+# {step: {parameter: (its default, what `quick` of notebooks/00_start.ipynb puts in the default's place)}}, so that an
+# interactive page takes less than a minute on one core. A value that somebody chose stays, and so does a plan's.
+QUICK = {
+    "train": {"steps": (600, 300), "bound_images": (100, 20), "bound_draws": (100, 25)},
+    "generate": {"images_per_class": (50, 20), "sample_steps": (15, 10), "judge_steps": (300, 150)},
+    "augment": {"steps": (1000, 200), "seeds": (5, 2)},
+    "dose": {"steps": (1000, 200), "seeds": (3, 2)},
+}
+
+
 # ---------------------------------------------------------------- reading and checking
 def shown(value):
     """`value` in a few words, whatever its size: a text of megabytes, a list that holds itself."""
@@ -358,8 +368,12 @@ def read(cls, namespace):
     Bare papermill injects whatever it was given as a cell that begins with `# Parameters`; a name there that the
     notebook lacks is refused here, as it is by our own command.
     """
-    injected = [src for src in namespace.get("In", []) if src.startswith("# Parameters")]
-    given = {t.id for src in injected for node in ast.parse(src).body if isinstance(node, ast.Assign)
-             for t in node.targets if isinstance(t, ast.Name)}
-    names = {f.name for f in dataclasses.fields(cls)}
-    return build(cls, {n: namespace[n] for n in sorted(names | given) if n in namespace})
+    names = {f.name for f in dataclasses.fields(cls)} | injected(namespace)
+    return build(cls, {n: namespace[n] for n in sorted(names) if n in namespace})
+
+
+def injected(namespace):
+    """The names that papermill, or our own command, gave a value in a notebook with these `globals()`."""
+    cells = [src for src in namespace.get("In", []) if src.startswith("# Parameters")]
+    return {t.id for src in cells for node in ast.parse(src).body if isinstance(node, ast.Assign)
+            for t in node.targets if isinstance(t, ast.Name)}

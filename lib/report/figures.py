@@ -107,6 +107,20 @@ def real_and_synthetic(real, synthetic, classes):
     return fig
 
 
+def losses_beside_images(histories, rows, column_names):
+    """Training losses, left, and images of the same networks, right. histories: {name: DataFrame with images, loss};
+    rows: {name: (N, C, H, W) uint8}."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3), width_ratios=[1, 1.6])
+    colour = colours(list(rows))
+    for name, h in histories.items():
+        left.plot(h["images"], h["loss"], color=colour[name], lw=2, label=name)
+    left.set(xlabel="training images seen", title="training loss", yscale="log")
+    if histories:
+        left.legend()
+    show_sheet(right, np.stack(list(rows.values())), list(rows), column_names)
+    return fig
+
+
 def by_class(images, labels, num_classes, n):
     """The first n images of each class as (K, n, C, H, W); black where a class has fewer."""
     images, labels = np.asarray(images), np.asarray(labels)

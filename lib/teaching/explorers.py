@@ -1,20 +1,54 @@
-"""Explorers for JupyterLab, one for each notebook: controls over the functions and figures that it uses."""
+"""Explorers for JupyterLab, one or more for each notebook: controls over the functions and figures that it uses."""
 import dataclasses
 import time
 
 import ipywidgets
 import numpy as np
+import pandas as pd
 import torch
 
 from lib.data.images import to_float, to_uint8
 from lib.diffusion import samplers
 from lib.diffusion.checkpoints import load_model
-from lib.diffusion.process import predict_x0, q_sample
-from lib.diffusion.schedules import SCHEDULES
+from lib.diffusion.process import predict_x0, q_posterior, q_sample
+from lib.diffusion.schedules import SCHEDULES, make_schedule
+from lib.diffusion.training import train_ddpm
+from lib.diffusion.unet import UNet
 from lib.report import figures, runs
 from lib.study import arms as study
 from lib.study import outcomes, statistics
-from lib.teaching.widgets import Picture, SchedulePanel, Work
+from lib.teaching.widgets import Film, Picture, Row, SchedulePanel, Work, row
+
+
+def at_most_every(seconds, draw):
+    """`draw`, which does nothing if it drew less than so many seconds ago."""
+    last = 0.0
+
+    def maybe(*args):
+        nonlocal last
+        if time.monotonic() - last > seconds:
+            draw(*args)
+            last = time.monotonic()
+    return maybe
+
+
+def step_counts(T):
+    """The numbers of steps that one can choose for a walk."""
+    return [n for n in (1, 2, 3, 5, 10, 15, 25, 50, 100, 250, 1000) if n <= T]
+
+
+# ---------------------------------------------------------------- notebook 00
+def watch_images_form(model, schedule, target, *, rows=2, steps=25, guidance=2.0, seed=0):
+    """Images of each of the network's classes form out of noise in the cell's output; the last ones stay there."""
+    K, size, film = model.num_classes, model.options["image_size"], Film()
+    noise = samplers.ImageNoise(seed, range(rows * K), (model.options["image_channels"], size, size))
+    y, steps = torch.arange(rows * K) % K, min(steps, schedule.T)
+    walk = samplers.sample_steps(model, schedule, y.to(next(model.parameters()).device), noise, target=target,
+                                 steps=steps, guidance=guidance, x0_handling="clip")
+    for done, (_, x, _) in enumerate(walk, 1):
+        sheet = to_uint8(x.cpu()).unflatten(0, (rows, K))
+        words = f"{'Synthetic images' if done == steps else 'Images half way out of noise'}, of each of {K} classes"
+        film.show(figures.to_png(figures.image_grid(sheet, column_names=model.classes)), words)
 
 
 # ---------------------------------------------------------------- notebook 10
@@ -46,47 +80,106 @@ def explore_schedules(images, T=1000, seed=0):
     for control in (name, offset, step):
         control.observe(redraw, "value")
     redraw()
-    return ipywidgets.VBox([name, ipywidgets.HBox([steps, offset]), step, picture])
+    return ipywidgets.VBox([name, row(steps, offset), row(step), picture])
 
 
 # ---------------------------------------------------------------- notebook 20
 @torch.no_grad()
-def guesses(model, schedule, target, images, labels, t, seed=0):
+def guesses(model, schedule, target, images, labels, t, seed=0, x0_handling="none"):
     """(N, C, H, W) uint8 images at step t with the noise of `seed`, and the network's guess of them, as floats.
 
-    labels: (N,) what the network is told; num_classes stands for nothing.
+    labels: (N,) what the network is told; num_classes stands for nothing. x0_handling: of the guess.
     """
     x0, tt, device = to_float(images), torch.full((len(images),), t), next(model.parameters()).device
     xt = q_sample(schedule, x0, tt, torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)))
     output = model(xt.to(device), tt.to(device), labels.to(device)).cpu()
-    return xt, predict_x0(schedule, xt, tt, output, target)
+    return xt, samplers.limit_x0(predict_x0(schedule, xt, tt, output, target), x0_handling)
 
 
 def explore_denoising(model, schedule, target, held_out, columns=10, seed=0):
     """Choose t and what the network is told of the class; see held-out images, noised, and what the network sees there.
 
-    held_out: `data.Images`.
+    Its guess of the image is clipped to [-1, 1], as samplers do, or left as it is: near pure noise the guess of a
+    network that answers with eps is its error divided by a small number. held_out: `data.Images`.
     """
     line, picture, classes = ipywidgets.Label(), Picture(), held_out.classes
     images, labels = held_out.images[:columns], held_out.labels[:columns]
     step = ipywidgets.IntSlider(value=schedule.T // 2, min=0, max=schedule.T - 1, description="t")
     step.layout.width = "60%"
     told = ipywidgets.Dropdown(options=["its own class", "nothing", *classes], description="told")
+    limit = ipywidgets.ToggleButtons(options=["clip", "none"], description="guess")
 
     def redraw(_=None):
-        K = model.num_classes
+        K, ac = model.num_classes, schedule.alphas_cumprod[step.value].item()
         known = labels if told.index == 0 else torch.full_like(labels, K if told.index == 1 else told.index - 2)
-        noisy, guess = guesses(model, schedule, target, images, known, step.value, seed)
+        noisy, guess = guesses(model, schedule, target, images, known, step.value, seed, limit.value)
         error = (guess - to_float(images)).square().mean()
         line.value = f"t = {step.value} of {schedule.T}, told {told.value}: mean squared error of the guess {error:.3g}"
+        if target == "eps":
+            line.value += f"; an error of eps counts {((1 - ac) / ac)**0.5:,.3g} times in it" + (
+                ", until it is clipped" if limit.value == "clip" else "")
         sheet = figures.image_grid(torch.stack([images, to_uint8(noisy), to_uint8(guess)]),
                                    ["image", "with noise", "guess"], [classes[k] for k in labels])
         picture.show(figures.to_png(sheet), f"Images, the same with noise, and the network's guess. {line.value}")
 
-    for control in (step, told):
+    for control in (step, told, limit):
         control.observe(redraw, "value")
     redraw()
-    return ipywidgets.VBox([step, told, line, picture])
+    return ipywidgets.VBox([row(step), row(told, limit), line, picture])
+
+
+def explore_retraining(network, train, config, columns=10):
+    """Choose two schedules and train a network like `network` on each: their losses and images beside each other.
+
+    Both begin with the same weights, see the same images in the same order and sample from the same noise; what
+    differs is the schedule. train: `data.Images`; config: the training's parameters, used for all but schedule and
+    steps.
+    """
+    device, options = next(network.parameters()).device, network.options
+    side = options["image_size"]
+    shape = (options["image_channels"], *([side] * 2 if isinstance(side, int) else side))
+    y = torch.arange(min(columns, network.num_classes)).to(device)
+    same = {name: getattr(config, name) for name in (
+        "batch", "lr", "target", "loss_weight", "grad_clip", "label_drop", "ema_halflife_images", "flip", "seed")}
+    first, second = (ipywidgets.Dropdown(options=list(SCHEDULES), value=name, description=words)
+                     for name, words in (("linear", "schedule"), ("cosine", "against")))
+    steps = ipywidgets.SelectionSlider(options=[100, 300, 600, 1200], value=300, description="steps of each")
+    picture, histories, rows = Picture(), {}, {}
+
+    def noise():
+        return samplers.ImageNoise(config.seed, range(len(y)), shape)
+
+    def draw(words):
+        sheet = figures.losses_beside_images(histories, rows, [train.classes[k] for k in y])
+        picture.show(figures.to_png(sheet), f"Training losses, and an image of each class, {', '.join(rows)}: {words}")
+
+    def begin():
+        names = list(dict.fromkeys([first.value, second.value]))
+        histories.clear()
+        rows.clear()
+        rows.update({name: to_uint8(noise()()) for name in names})
+        return watch(names), len(names) * steps.value, "steps"
+
+    def watch(names):
+        now_and_then = at_most_every(2, draw)
+        for number, name in enumerate(names):
+            torch.manual_seed(config.seed)
+            model, schedule, records = UNet(**options).to(device), make_schedule(name, config.T), []
+            for record in train_ddpm(model, schedule, train.images, train.labels, steps=steps.value,
+                                     warmup_steps=min(config.warmup_steps, steps.value // 5), **same):
+                records.append(record)
+                histories[name] = pd.DataFrame(records)
+                now_and_then(f"{name} learns")
+                yield {"done": number * steps.value + record["done"]}
+            rows[name] = to_uint8(samplers.sample(
+                model, schedule, y, noise(), target=config.target, steps=min(25, config.T), guidance=2.0,
+                x0_handling="clip").cpu())
+            draw(f"after {steps.value} steps")
+
+    work = Work(begin, "Train both")
+    rows.update({name: to_uint8(noise()()) for name in (first.value, second.value)})
+    draw("not trained yet")
+    return ipywidgets.VBox([row(first, second, steps), work, picture])
 
 
 # ---------------------------------------------------------------- notebook 30
@@ -96,8 +189,7 @@ def explore_sampling(model, schedule, target, classes, image_shape, columns=10, 
     Both start from the same noise, so that what differs is what was chosen. Any change starts anew.
     """
     y = torch.arange(min(columns, len(classes))).to(next(model.parameters()).device)
-    counts = [n for n in (1, 2, 3, 5, 10, 15, 25, 50, 100, 250, 1000) if n <= schedule.T]
-    late = {"continuous_update": False}
+    counts, late = step_counts(schedule.T), {"continuous_update": False}
     sampler = ipywidgets.ToggleButtons(options=list(samplers.SAMPLERS), description="sampler")
     steps = ipywidgets.SelectionSlider(options=counts, value=min(25, counts[-1]), description="steps", **late)
     spacing = ipywidgets.Dropdown(options=samplers.SPACINGS, description="spacing")
@@ -120,13 +212,11 @@ def explore_sampling(model, schedule, target, classes, image_shape, columns=10, 
         return watch(walk, f"{sampler.value}, {steps.value} steps, guidance {guidance.value:g}"), steps.value, "steps"
 
     def watch(walk, words):
-        before, drawn = sheets.get("now"), 0.0
+        before, now_and_then = sheets.get("now"), at_most_every(0.4, draw)
         for done, (t, x, x0) in enumerate(walk, 1):
             sheets.clear()
             sheets.update({"now": x, "guess": x0} | ({} if before is None else {"before": before}))
-            if done == steps.value or time.monotonic() - drawn > 0.4:
-                draw(f"{words}: after step t = {t}")
-                drawn = time.monotonic()
+            (draw if done == steps.value else now_and_then)(f"{words}: after step t = {t}")
             yield {"done": done}
 
     work = Work(begin, "Dream")
@@ -140,8 +230,107 @@ def explore_sampling(model, schedule, target, classes, image_shape, columns=10, 
     sheets["now"] = samplers.ImageNoise(seed, range(len(y)), image_shape)()
     draw("noise: press Dream, or change anything")
     sheets.clear()
-    return ipywidgets.VBox([sampler, ipywidgets.HBox([steps, guidance]), ipywidgets.HBox([spacing, x0_handling]),
-                            ipywidgets.HBox([eta, number]), work, line, picture])
+    return ipywidgets.VBox([sampler, row(steps, guidance), row(spacing, x0_handling), row(eta, number), work, line,
+                            picture])
+
+
+def explore_steps(model, schedule, target, classes, image_shape, guidance=2.0, seed=0):
+    """Follow one image through the ancestral sampler: what each step sees, estimates, takes away and puts back.
+
+    The slider goes over the steps that are made; Stop leaves it at the last one. Beside the pictures the numbers of
+    the formulas (Ho et al. 2020, eq. 4, 6 and 7).
+    """
+    counts, late = step_counts(schedule.T), {"continuous_update": False}
+    name = ipywidgets.Dropdown(options=[(words, k) for k, words in enumerate(classes)], description="class")
+    steps = ipywidgets.SelectionSlider(options=counts, value=min(25, counts[-1]), description="steps", **late)
+    scale = ipywidgets.FloatSlider(value=guidance, min=0, max=8, step=0.5, description="guidance", **late)
+    limit = ipywidgets.ToggleButtons(options=["clip", "none"], description="estimate")
+    place = ipywidgets.IntSlider(value=1, min=1, max=1, description="step")
+    place.layout.width = "60%"
+    words, pictures, walked = ipywidgets.HTML(), Row(), []      # walked: (t, s, x, x0, next x) of each step so far
+
+    def walk():
+        walked.clear()
+        noise, y = samplers.ImageNoise(seed, [0], image_shape), torch.tensor([name.value])
+        x = samplers.ImageNoise(seed, [0], image_shape)()       # the walk's own first draw
+        then = [*samplers.timesteps(schedule, steps.value)[1:], -1]
+        made = samplers.sample_steps(model, schedule, y.to(next(model.parameters()).device), noise, target=target,
+                                     steps=steps.value, guidance=scale.value, x0_handling=limit.value)
+        for s, (t, after, x0) in zip(then, made, strict=True):
+            walked.append((t, s, x, x0.cpu(), after.cpu()))
+            x = after.cpu()
+            place.max = len(walked)
+            place.value = len(walked)
+            yield {"done": len(walked)}
+
+    def show(_=None):
+        if place.value <= len(walked):
+            images, told = one_step(schedule, *walked[place.value - 1])
+            words.value = f"<b>Step {place.value} of {steps.value}</b>, {told}"
+            pictures.show(images, f"Step {place.value} of {steps.value} of one image's walk from noise.")
+
+    work = Work(lambda: (walk(), steps.value, "steps"), "Walk")
+
+    def anew(_=None):                                           # the first step is shown at once, the others on demand
+        work.stop()
+        place.value = place.max = 1
+        next(walk())
+        show()
+
+    place.observe(show, "value")
+    for control in (name, steps, scale, limit):
+        control.observe(anew, "value")
+    anew()
+    return ipywidgets.VBox([row(name, steps), row(scale, limit), work, row(place), pictures, words])
+
+
+def one_step(schedule, t, s, x, x0, after):
+    """The images of one ancestral step from t to s (-1: the clean image) by name, and its formulas with numbers."""
+    ac_t, ac_s = (schedule.alphas_cumprod[u].item() if u >= 0 else 1.0 for u in (t, s))
+    of_x0, variance = q_posterior(ac_t, ac_s, 1.0, 0.0)
+    of_x, sd = q_posterior(ac_t, ac_s, 0.0, 1.0)[0], variance**0.5
+    noise = (x - ac_t**0.5 * x0) / (1 - ac_t)**0.5
+    fresh = (after - of_x0 * x0 - of_x * x) / sd if sd else torch.zeros_like(x)
+    after_name = f"x at t = {s}" if s >= 0 else "the image"
+    named = {f"x at t = {t}": x, "estimate of the image": x0, "noise in x, by that": noise, "fresh noise": fresh,
+             after_name: after}
+    told = "<br>".join([
+        f"t = {t}: {ac_t:.3g} of the signal's variance is in x",
+        f"x = {ac_t**0.5:.3f} \u00b7 estimate + {(1 - ac_t)**0.5:.3f} \u00b7 noise (eq. 4)",
+        f"{after_name} = {of_x0:.3f} \u00b7 estimate + {of_x:.3f} \u00b7 x + {sd:.3f} \u00b7 fresh noise (eq. 6, 7)"])
+    return {words: to_uint8(image)[0] for words, image in named.items()}, told
+
+
+def explore_guidance(model, schedule, target, classes, image_shape, scales=(0, 1, 2, 4, 8), steps=25, columns=10,
+                     seed=0):
+    """One button: the same noise under growing guidance, a row for each scale."""
+    y, steps = torch.arange(min(columns, len(classes))).to(next(model.parameters()).device), min(steps, schedule.T)
+    picture, rows = Picture(), {}
+
+    def noise():
+        return samplers.ImageNoise(seed, range(len(y)), image_shape)
+
+    def draw(words):
+        sheet = figures.image_grid(torch.stack([*rows.values()]), [f"guidance {g:g}" for g in rows],
+                                   [classes[k] for k in y])
+        picture.show(figures.to_png(sheet), f"An image of each class, a row for each guidance: {words}")
+
+    def begin():
+        rows.update({scale: to_uint8(noise()()) for scale in scales})
+        return watch(), len(scales) * steps, "steps"
+
+    def watch():
+        now_and_then = at_most_every(0.4, draw)
+        for number, scale in enumerate(scales):
+            for done, (_, x, _) in enumerate(samplers.sample_steps(
+                    model, schedule, y, noise(), target=target, steps=steps, guidance=scale, x0_handling="clip"), 1):
+                rows[scale] = to_uint8(x.cpu())
+                (draw if done == steps else now_and_then)(f"guidance {scale:g}, step {done} of {steps}")
+                yield {"done": number * steps + done}
+
+    begin()
+    draw("all begin with the same noise")
+    return ipywidgets.VBox([Work(begin, "Compare"), picture])
 
 
 # ---------------------------------------------------------------- notebook 40
@@ -168,7 +357,7 @@ def explore_arms(predictions, labels, classes):
     for control in (first, second):
         control.observe(redraw, "value")
     redraw()
-    return ipywidgets.VBox([ipywidgets.HBox([first, second]), line, picture])
+    return ipywidgets.VBox([row(first, second), line, picture])
 
 
 # ---------------------------------------------------------------- notebook 45
@@ -185,6 +374,7 @@ def explore_mixes(train, synthetic, validation, recipe, kept=5):
     share = ipywidgets.FloatSlider(value=recipe.synthetic_fraction, min=0, max=1, step=0.05,
                                    description="batch share", **late)
     picture, curves, some = Picture(), {}, study.watched(validation)
+    picture.value = "<i>The curve of validation accuracy is drawn here while a mix is trained.</i>"
 
     def draw():
         last = "; ".join(f"{name}: {points[-1][1].mean():.1f} %" for name, points in curves.items())
@@ -211,7 +401,7 @@ def explore_mixes(train, synthetic, validation, recipe, kept=5):
             draw()
             yield record
 
-    return ipywidgets.VBox([ipywidgets.HBox([real, ratio, share]), Work(begin, "Train"), picture])
+    return ipywidgets.VBox([row(real, ratio, share), Work(begin, "Train"), picture])
 
 
 # ---------------------------------------------------------------- notebook 50
@@ -239,4 +429,4 @@ def explore_runs(generated, columns=12):
 
     name.observe(redraw, "value")
     redraw()
-    return ipywidgets.VBox([name, picture])
+    return ipywidgets.VBox([row(name), picture])

@@ -1,4 +1,4 @@
-"""Parts of the explorers: a picture, work that takes a while and can be stopped, the panel of a schedule."""
+"""Parts of the explorers: pictures, work that takes a while and can be stopped, a switch, the panel of a schedule."""
 import asyncio
 import base64
 import html
@@ -7,6 +7,7 @@ import io
 import ipywidgets
 import numpy as np
 import torch
+from IPython.display import display
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -32,6 +33,59 @@ class Picture(ipywidgets.HTML):
                       f'src="data:image/png;base64,{data}">')
 
 
+class Row(ipywidgets.HTML):
+    """Small images beside each other, each enlarged by the browser above its name: cheap enough for every step."""
+
+    def show(self, images, alt):
+        """images: {name: (C, H, W) uint8}."""
+        def one(name, image):
+            file = io.BytesIO()
+            Image.fromarray(figures.to_pixels(image)).save(file, "PNG")
+            data = base64.b64encode(file.getvalue()).decode()
+            return (f'<figure style="display:inline-block;width:150px;margin:0 10px 10px 0;vertical-align:top">'
+                    f'<img decoding="sync" style="width:100%;image-rendering:pixelated" alt="{html.escape(name)}" '
+                    f'src="data:image/png;base64,{data}"><figcaption>{html.escape(name)}</figcaption></figure>')
+        self.value = (f'<div role="group" aria-label="{html.escape(alt)}">'
+                      + "".join(one(*pair) for pair in images.items()) + "</div>")
+
+
+class Film:
+    """One picture of a cell that is drawn again and again while the cell runs; its last frame stays in a saved page."""
+
+    def __init__(self):
+        self.handle = None
+
+    def show(self, png, alt):
+        """Show a frame: PNG bytes with their alt text."""
+        data, words = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}, {"image/png": {"alt": alt}}
+        if self.handle is None:
+            self.handle = display(data, raw=True, display_id=True, metadata=words)
+        else:
+            self.handle.update(data, raw=True, metadata=words)
+
+
+def row(*controls):
+    """Controls beside each other, and below where the page is narrow; their names are never cut off."""
+    for control in controls:
+        if hasattr(control.style, "description_width"):
+            control.style.description_width = "initial"
+        control.layout.margin = "2px 16px 2px 2px"
+    return ipywidgets.HBox(controls, layout={"flex_flow": "row wrap"})
+
+
+def switch(words, turn):
+    """A check box. turn() says whether it is on, turn(True) and turn(False) switch it, and say so, too."""
+    box = ipywidgets.Checkbox(value=turn(), description=words, indent=False, layout={"width": "auto"})
+    line = ipywidgets.Label()
+
+    def tell(_=None):
+        line.value = "It is on." if turn(box.value) else "It is off."
+
+    box.observe(tell, "value")
+    line.value = "It is on." if box.value else "It is off."
+    return ipywidgets.VBox([box, line])
+
+
 class Work(ipywidgets.HBox):
     """Start and Stop, and a line that says how far the work is and how long it takes.
 
@@ -46,7 +100,7 @@ class Work(ipywidgets.HBox):
         self.line = ipywidgets.Label()
         self.start_button.on_click(self.start)
         self.stop_button.on_click(self.stop)
-        super().__init__([self.start_button, self.stop_button, self.line])
+        super().__init__([self.start_button, self.stop_button, self.line], layout={"flex_flow": "row wrap"})
 
     def start(self, _=None):
         self.stop()

@@ -269,7 +269,7 @@ def test_jupyterlab_keeps_its_own_safeguards(monkeypatch):
     monkeypatch.setattr(commands, "become", asked.append)
     commands.lab(commands.read(["lab"]))
     (words,) = asked                                                # nothing about addresses and tokens: loopback, a token
-    assert words == [sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/10_schedules.ipynb"]
+    assert words == [sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/00_start.ipynb"]
 
 
 @pytest.mark.slow

@@ -18,7 +18,21 @@ from lib.diffusion import checkpoints
 from lib.teaching import explorers
 
 network, schedule, target = checkpoints.load_model({str(ROOT / "reports/published/digits/network.safetensors")!r})
-explorers.explore_sampling(network, schedule, target, network.classes, (1, 12, 12))
+given = network, schedule, target, network.classes, (1, 12, 12)
+explorers.explore_sampling(*given)
+"""
+STEPS = DREAM.replace("explore_sampling", "explore_steps")
+GUIDANCE = DREAM.replace("explore_sampling", "explore_guidance")
+TRAINING = DREAM + """
+import types
+from lib import data
+
+split = data.load("digits", canvas=12, per_class=50)
+config = types.SimpleNamespace(
+    batch=32, lr=2e-3, target="eps", loss_weight="simple", grad_clip=1.0, label_drop=0.1, ema_halflife_images=4400,
+    flip=False, seed=0, T=1000, warmup_steps=100)
+display(explorers.explore_retraining(network, split.train, config))
+explorers.explore_denoising(network, schedule, target, split.validation)
 """
 SIZES = {"desktop": (1280, 900), "phone": (390, 800)}
 
@@ -87,38 +101,40 @@ def test_axe_finds_nothing_serious(page):
 # ---------------------------------------------------------------- JupyterLab
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address of a JupyterLab on a copy of lib, the first notebook and one that dreams."""
+    """A JupyterLab on a copy of lib, the first notebooks and one for each of some explorers: (address, its folder)."""
     folder = tmp_path_factory.mktemp("lab")
-    shutil.copytree(ROOT / "lib", folder / "root" / "lib")                  # so that its run is written there
-    shutil.copy(ROOT / "notebooks" / "10_schedules.ipynb", folder / "root")
+    for name in ("lib", "notebooks", "reports/published"):                  # so that its runs are written there
+        shutil.copytree(ROOT / name, folder / "root" / name)
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    nbformat.write(new_notebook(cells=[new_code_cell(DREAM)], metadata=kernel), folder / "root/dream.ipynb")
+    for name, code in {"dream": DREAM, "steps": STEPS, "guidance": GUIDANCE, "training": TRAINING}.items():
+        nbformat.write(new_notebook(cells=[new_code_cell(code)], metadata=kernel), folder / f"root/{name}.ipynb")
     with jupyterlab(folder) as address:
-        yield address
+        yield address, folder / "root"
 
 
-def run_all(lab, browser, notebook):
+def run_all(lab, browser, notebook, width=1280):
     """The page of a notebook in JupyterLab, after `Run All Cells` has shown its explorer's picture."""
-    page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
+    lab, page = lab[0], browser.new_context(viewport={"width": width, "height": 1000}).new_page()
     page.goto(f"{lab}/lab/tree/{notebook}?reset&token=test")
     page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=120_000)      # before that `Run all` is lost
     page.wait_for_timeout(500)
     page.click('.lm-MenuBar-item:has-text("Run")')
     page.click('li[data-command="runmenu:run-all"]')
-    page.locator(".widget-html img").wait_for(state="attached", timeout=240_000)
+    page.locator(".widget-html img").first.wait_for(state="attached", timeout=240_000)
     return page
 
 
 def screenshot(page, name):
     """Of the explorer, into the folder $DREAMING_SCREENSHOTS, for a person to look at."""
     if folder := os.environ.get("DREAMING_SCREENSHOTS"):
-        page.locator(".widget-html img").scroll_into_view_if_needed()
+        page.locator(".widget-html img").last.scroll_into_view_if_needed()
         page.wait_for_timeout(500)
         page.screenshot(path=os.path.join(folder, f"{name}.png"))
 
 
 def test_moving_a_slider_in_jupyterlab_draws_another_picture(lab, browser):
-    page = run_all(lab, browser, "10_schedules.ipynb")
+    page = run_all(lab, browser, "notebooks/10_schedules.ipynb")
+    page.get_by_text(re.compile(r"^all \d+ sections have run$")).wait_for(timeout=60_000)   # at the page's top
     picture = page.locator(".widget-html img")
     before = picture.get_attribute("alt")
     assert "step 500 of 1000" in before
@@ -144,3 +160,72 @@ def test_a_dream_in_jupyterlab_shows_its_images_forming_and_can_be_stopped(lab, 
     page.get_by_text(re.compile(r"^stopped at \d+/1,000 steps")).wait_for(timeout=60_000)
     assert "1000 steps, guidance 2" in picture.get_attribute("alt") and stop.is_disabled()
     screenshot(page, "stopped")
+
+
+def cut_off(page):
+    """The names and lines of controls that are not seen whole."""
+    return page.evaluate("[...document.querySelectorAll('.widget-label, .widget-html-content')]"
+                         ".filter(l => l.scrollWidth > l.clientWidth + 1).map(l => l.innerText)")
+
+
+@pytest.mark.parametrize("width", [1280, 900])
+def test_the_first_page_shows_images_and_switches_to_quick(lab, browser, width):
+    page = run_all(lab, browser, "notebooks/00_start.ipynb", width)
+    quick = page.get_by_label("quick")
+    quick.wait_for(timeout=60_000)
+    assert [i.get_attribute("alt") for i in page.locator(".jp-OutputArea-output > img").all()] == ["Synthetic images, of each of 10 classes"] * 2
+    assert not quick.is_checked() and not cut_off(page)
+    quick.check()
+    page.get_by_text("It is on.").wait_for(timeout=60_000)
+    assert (lab[1] / "reports/runs/interactive/quick").exists()
+    screenshot(page, f"quick-{width}")
+    quick.uncheck()
+    page.get_by_text("It is off.").wait_for(timeout=60_000)
+    assert not (lab[1] / "reports/runs/interactive/quick").exists()
+    page.locator(".jp-OutputArea-output > img").first.scroll_into_view_if_needed()
+    if folder := os.environ.get("DREAMING_SCREENSHOTS"):
+        page.screenshot(path=os.path.join(folder, f"start-{width}.png"))
+
+
+@pytest.mark.parametrize("width", [1280, 900])
+def test_one_image_is_followed_step_by_step_in_jupyterlab(lab, browser, width):
+    page = run_all(lab, browser, "steps.ipynb", width)
+    page.get_by_role("button", name="Walk").click()
+    page.get_by_text("done: 25 steps").wait_for(timeout=60_000)
+    page.get_by_text("Step 25 of 25").wait_for(timeout=60_000)
+    page.locator(".widget-slider .noUi-handle").last.focus()
+    for _ in range(8):
+        page.keyboard.press("ArrowLeft")
+    page.get_by_text("Step 17 of 25").wait_for(timeout=60_000)
+    assert page.locator(".widget-html figure").count() == 5 and not cut_off(page)
+    screenshot(page, f"steps-{width}")
+
+
+@pytest.mark.parametrize("width", [1280, 900])
+def test_guidance_is_compared_in_jupyterlab(lab, browser, width):
+    page = run_all(lab, browser, "guidance.ipynb", width)
+    assert "the same noise" in page.locator(".widget-html img").get_attribute("alt")
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_text("done: 125 steps").wait_for(timeout=60_000)
+    assert "guidance 8, step 25 of 25" in page.locator(".widget-html img").get_attribute("alt") and not cut_off(page)
+    screenshot(page, f"guidance-{width}")
+
+
+def test_two_schedules_are_trained_and_the_clip_is_switched_in_jupyterlab(lab, browser):
+    page = run_all(lab, browser, "training.ipynb", 900)
+    losses, guess = page.locator(".widget-html img").first, page.locator(".widget-html img").last
+    assert "not trained yet" in losses.get_attribute("alt") and not cut_off(page)
+    page.locator(".widget-slider .noUi-handle").last.focus()                                # t
+    page.keyboard.press("End")
+    page.get_by_text(re.compile("^t = 999 of 1000.*until it is clipped$")).wait_for(timeout=60_000)
+    page.get_by_role("button", name="none").click()
+    page.get_by_text(re.compile("^t = 999 of 1000.*times in it$")).wait_for(timeout=60_000)
+    assert "t = 999" in guess.get_attribute("alt")
+    screenshot(page, "clip-none-900")
+    page.locator(".widget-slider .noUi-handle").first.focus()                               # steps: the smallest number
+    page.keyboard.press("Home")
+    page.get_by_role("button", name="Train both").click()
+    page.get_by_text("done: 200 steps").wait_for(timeout=200_000)
+    assert "after 100 steps" in losses.get_attribute("alt") and not cut_off(page)
+    losses.scroll_into_view_if_needed()
+    screenshot(page, "trained-900")

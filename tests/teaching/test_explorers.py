@@ -2,6 +2,7 @@
 import asyncio
 import base64
 import re
+import types
 
 import ipywidgets
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from lib.data.images import Images, to_float, to_uint8
 from lib.diffusion.checkpoints import save_model
-from lib.diffusion.samplers import ImageNoise, sample
+from lib.diffusion.samplers import ImageNoise, sample, sample_steps, timesteps
 from lib.diffusion.schedules import SCHEDULES, make_schedule
 from lib.diffusion.unet import UNet
 from lib.report import runs
@@ -109,6 +110,17 @@ def test_the_guess_is_what_the_answer_of_the_network_means(network):
     assert torch.allclose(guess, to_float(IMAGES), atol=1e-5)
 
 
+def test_without_a_clip_the_guess_near_pure_noise_is_the_error_alone(shown, network):
+    box = explorers.explore_denoising(network, SCHEDULE, "eps", Images(IMAGES, torch.tensor([0, 1]), CLASSES))
+    control(box, "t").value, line = 49, only(box, ipywidgets.Label)
+    assert control(box, "guess").value == "clip"
+    clipped, words = float(re.search(r"guess (\S+);", line.value)[1]), line.value
+    control(box, "guess").value = "none"
+    factor = (1 / SCHEDULE.alphas_cumprod[49].item() - 1)**0.5
+    assert clipped <= 4 < 100 < float(re.search(r"guess (\S+);", line.value)[1])
+    assert f"counts {factor:,.3g} times in it, until it is clipped" in words and line.value.endswith("times in it")
+
+
 def test_t_and_what_the_network_is_told_change_the_guess(shown, network):
     box = explorers.explore_denoising(network, SCHEDULE, "v", Images(IMAGES, torch.tensor([0, 1]), CLASSES))
     assert control(box, "told").options == ("its own class", "nothing", "cat", "dog")
@@ -116,6 +128,33 @@ def test_t_and_what_the_network_is_told_change_the_guess(shown, network):
         control(box, name).value = value
     assert len({png for _, png in shown}) == len(shown) == 6
     assert "t = 40 of 50, told dog: mean squared error of the guess" in shown[-1][0]
+
+
+def test_two_schedules_are_trained_from_the_same_weights_and_shown_beside_each_other(shown, network, monkeypatch):
+    sheets, trained, train = [], [], explorers.train_ddpm
+    monkeypatch.setattr(explorers.figures, "losses_beside_images", lambda histories, rows, _: sheets.append((dict(histories), dict(rows))))
+    monkeypatch.setattr(explorers.figures, "to_png", lambda figure: b"")
+
+    def noted(model, schedule, *args, **options):
+        trained.append((schedule.name, next(model.parameters()).clone(), options["steps"], options["warmup_steps"]))
+        return train(model, schedule, *args, **options)
+    monkeypatch.setattr(explorers, "train_ddpm", noted)
+    config = types.SimpleNamespace(batch=4, lr=1e-3, target="v", loss_weight="simple", grad_clip=1.0, label_drop=0.1, T=20,
+                                   ema_halflife_images=100, flip=False, seed=0, warmup_steps=50)
+
+    async def use():
+        box = explorers.explore_retraining(network, Images(IMAGES, torch.tensor([0, 1]), CLASSES), config)
+        assert not sheets[0][0] and "not trained yet" in shown[0][0]
+        control(box, "steps of each").value = 100
+        work = only(box, widgets.Work)
+        control(box, "Train both").click()
+        await work.task
+        assert work.line.value == "done: 200 steps"
+    asyncio.run(use())
+    (one, first, *rest), (two, second, *_) = trained
+    assert (one, two) == ("linear", "cosine") and torch.equal(first, second) and rest == [100, 20]
+    histories, rows = sheets[-1]
+    assert [len(h) for h in histories.values()] == [5, 5] and not torch.equal(rows["linear"], rows["cosine"])
 
 
 # ---------------------------------------------------------------- sampling
@@ -165,6 +204,78 @@ def test_eta_is_for_ddim_only(network):
         await work.task
         assert work.line.value == "done: 25 steps"              # ddim's eta is not given to heun
     asyncio.run(use())
+
+
+def test_the_numbers_beside_a_step_keep_signal_and_noise_of_the_schedule(network):
+    """x_t = a x0 + b eps put into c x0 + d x_t + e z must have the signal and the variance of x_s."""
+    noise, times = ImageNoise(0, [0], (1, 8, 8)), timesteps(SCHEDULE, 5)
+    x, walk = ImageNoise(0, [0], (1, 8, 8))(), sample_steps(network, SCHEDULE, torch.tensor([1]), noise, target="v", steps=5)
+    for s, (t, after, x0) in zip([*times[1:], -1], walk, strict=True):
+        images, told = explorers.one_step(SCHEDULE, t, s, x, x0, after)
+        (a, b), (c, d, e) = ([float(n) for n in re.findall(r"\d+\.\d{3}", line)] for line in told.split("<br>")[1:])
+        ac = SCHEDULE.alphas_cumprod[s].item() if s >= 0 else 1
+        assert (c + d * a, (d * b)**2 + e**2) == pytest.approx((ac**0.5, 1 - ac), abs=3e-3)
+        assert list(images)[0] == f"x at t = {t}" and torch.equal(images["estimate of the image"], to_uint8(x0)[0])
+        x = after
+    assert (c, d, e) == (1, 0, 0) and torch.equal(images["the image"], images["estimate of the image"])
+
+
+def test_a_walk_can_be_stopped_and_gone_through(network):
+    async def use():
+        box = explorers.explore_steps(network, SCHEDULE, "v", CLASSES, (1, 8, 8))
+        place, work, pictures = control(box, "step"), only(box, widgets.Work), only(box, widgets.Row)
+        assert (place.value, place.max) == (1, 1) and "<b>Step 1 of 25</b>, t = 49" in pages(box)
+        assert pictures.value.count("<img") == 5
+        work.start()
+        while place.value < 4:
+            await asyncio.sleep(0.001)
+        work.stop()
+        await work.task
+        stopped = place.value
+        assert work.line.value.startswith(f"stopped at {stopped}/25") and f"Step {stopped} of 25" in pages(box)
+        place.value = 2
+        assert "Step 2 of 25" in pages(box)
+        work.start()
+        await work.task
+        assert (place.value, place.max) == (25, 25) and "the image = 1.000" in pages(box)
+        control(box, "class").value = 1                             # another walk: its first step is there at once
+        assert (place.value, place.max) == (1, 1) and "Step 1 of 25" in pages(box)
+    asyncio.run(use())
+
+
+def pages(box):
+    return next(w.value for w in below(box) if type(w) is ipywidgets.HTML)
+
+
+def test_guidance_is_compared_from_the_same_noise(shown, network, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(explorers.figures, "image_grid", lambda rows, names, *_: drawn.append((names, rows)))
+    monkeypatch.setattr(explorers.figures, "to_png", lambda figure: b"")
+
+    async def use():
+        box = explorers.explore_guidance(network, SCHEDULE, "v", CLASSES, (1, 8, 8), steps=5)
+        assert all(torch.equal(row, drawn[0][1][0]) for row in drawn[0][1])
+        control(box, "Compare").click()
+        await only(box, widgets.Work).task
+    asyncio.run(use())
+    names, rows = drawn[-1]
+    assert names == [f"guidance {g}" for g in (0, 1, 2, 4, 8)]
+    for g, row in zip((0, 1, 2, 4, 8), rows, strict=True):
+        alone = sample(network, SCHEDULE, torch.arange(2), ImageNoise(0, range(2), (1, 8, 8)), target="v", steps=5, guidance=g,
+                       x0_handling="clip")
+        assert torch.equal(row, to_uint8(alone))
+
+
+def test_images_form_in_one_output_whose_last_frame_is_the_sampler_s(network, monkeypatch):
+    frames, rows = [], []
+    monkeypatch.setattr(widgets.Film, "show", lambda self, png, alt: frames.append(alt))
+    monkeypatch.setattr(explorers.figures, "image_grid", lambda sheet, **_: rows.append(sheet))
+    monkeypatch.setattr(explorers.figures, "to_png", lambda figure: b"")
+    explorers.watch_images_form(network, SCHEDULE, "v", steps=4)
+    last = sample(network, SCHEDULE, torch.tensor([0, 1, 0, 1]), ImageNoise(0, range(4), (1, 8, 8)), target="v", steps=4, guidance=2.0,
+                  x0_handling="clip")
+    assert len(frames) == 4 and torch.equal(rows[-1].flatten(0, 1), to_uint8(last))
+    assert frames[0].startswith("Images half way") and frames[-1].startswith("Synthetic images")
 
 
 # ---------------------------------------------------------------- work
@@ -267,11 +378,12 @@ def test_a_class_of_every_run_is_shown(shown, network, tmp_path, monkeypatch):
     for name, size in (("one", 8), ("two", 8), ("other-size", 4)):
         run = runs.Run(tmp_path / name)
         run.folder.mkdir()
-        runs.write_json(run.path("config.json"), {"train_run": "trained"})
+        runs.write_json(run.path("config.json"), {"train_run": "reports/runs/plan/train/one"})
         run.save_arrays("images.npz", images=np.full((4, 1, size, size), 9, np.uint8), labels=np.arange(4) % 2)
         made.append(run)
-    (tmp_path / "trained").mkdir()
-    save_model(tmp_path / "trained/model.safetensors", network)
+    trained = tmp_path / "reports/runs/plan/train/one"
+    trained.mkdir(parents=True)
+    save_model(trained / "model.safetensors", network)
     box = explorers.explore_runs(made)
     assert control(box, "class").options == (("cat", 0), ("dog", 1))
     control(box, "class").value = 1
@@ -283,6 +395,8 @@ def test_a_class_of_every_run_is_shown(shown, network, tmp_path, monkeypatch):
 def test_no_explorer_holds_an_output_widget_which_can_hang_a_notebook_run(network):
     labels = np.array([0, 1])
     boxes = [explorers.explore_schedules(IMAGES), sampling(network),
+             explorers.explore_steps(network, SCHEDULE, "v", CLASSES, (1, 8, 8)),
+             explorers.explore_guidance(network, SCHEDULE, "v", CLASSES, (1, 8, 8)),
              explorers.explore_denoising(network, SCHEDULE, "v", Images(IMAGES, torch.tensor([0, 1]), CLASSES)),
              explorers.explore_arms({"real": labels[None, None], "real + synthetic": labels[None, None]}, labels, CLASSES)]
     assert not [w for box in boxes for w in below(box) if isinstance(w, ipywidgets.Output)]

@@ -1,4 +1,5 @@
 """The panel of a schedule."""
+import ipywidgets
 import torch
 
 from lib import data
@@ -34,3 +35,22 @@ def test_noised_images_at_the_first_step_are_nearly_the_images():
     images = data.load("digits").train.images[:4]
     noised = widgets.noised(make_schedule("cosine", 1000), images, 0, torch.zeros(images.shape))
     assert (noised.int() - images.int()).abs().max() <= 1
+
+
+def test_a_switch_switches_and_says_so():
+    state = []
+
+    def turn(on=None):
+        state[:] = state if on is None else ["on"] if on else []
+        return bool(state)
+    box, line = (panel := widgets.switch("quick", turn)).children
+    assert not box.value and line.value == "It is off." and len(panel.children) == 2
+    box.value = True
+    assert state == ["on"] and line.value == "It is on."
+    box.value = False
+    assert state == [] and line.value == "It is off."
+
+
+def test_names_of_controls_are_never_cut_off():
+    slider = ipywidgets.IntSlider(description="a name that is longer than eighty pixels")
+    assert slider in widgets.row(slider).children and slider.style.description_width == "initial"
