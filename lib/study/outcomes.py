@@ -14,13 +14,13 @@ MIXED, EQUAL_EPOCHS = "real + synthetic", "real, equal epochs"
 
 
 def answer(predictions, test, fits, built, recipe, choices, generations, *, setting, generator, filter_share, rates,
-           optima=None, margin=0.5, missing=0):
+           optima=None, margin=0.5, missing=()):
     """The Study: everything that notebook 40 keeps.
 
     predictions: also of each arm of `optima` by its name in `at_its_optimum`; test: the SealedTest; fits: {arm: Fit};
     built: {arm: Arm} of all that there are; recipe: of every arm; choices: the Choices; generations: the Generation of
-    each generator that was taken; optima: {arm: Optimum}; missing: replicates that failed. The rest: fields of the
-    Study.
+    each generator that was taken; optima: {arm: Optimum}; missing: run folders of the replicates that failed,
+    .../NAME.REPLICATE. The rest: fields of the Study.
     """
     best = at_optimum(predictions, test.labels, optima or {})
     predictions = {arm: p for arm, p in predictions.items() if arm in fits}
@@ -41,13 +41,18 @@ def answer(predictions, test, fits, built, recipe, choices, generations, *, sett
             pointwise(predictions, labels, MIXED, "real"),
             statistics.REPLICATED if replicates else statistics.CROSSED),
         lr=recipe.lr, setting=setting, generators=len(mixed), generator=generator,
-        seeds=1 if replicates else recipe.seeds, replicates=replicates, planned=replicates and replicates + missing,
+        seeds=1 if replicates else recipe.seeds, replicates=replicates, planned=planned(replicates, missing),
         margin=margin, equivalence=statistics.equivalence(gain, margin), optimum=best,
         real_images=len(train), synthetic_images=len(mixed[0][1]),
         validation_images=len(arms.each(choices.validation)[0]),
         test_images=len(labels), filter_share=filter_share, rates=rates, choices=choices.table,
         by_class=by_class(predictions, labels, train.classes, [g.by_class for g in generations]),
         confusion=confusion(predictions, labels, train.classes))
+
+
+def planned(replicates, missing):
+    """How many replicates the plan asked for: those there are and those that are missing; 0 without replicates."""
+    return replicates and replicates + len({folder.rpartition(".")[2] for folder in missing})
 
 
 # ---------------------------------------------------------------- accuracies

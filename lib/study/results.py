@@ -211,7 +211,8 @@ class Exchange:
 @dataclasses.dataclass(frozen=True)
 class Dose:
     """Notebook 45. curves: a row for each point: curve (ratio, share, without, with, only), x, accuracy, low, high, n;
-    accuracy in percent, low and high of its interval over n networks. best_share: chosen on validation."""
+    accuracy in percent, low and high of its interval over n networks. best_share: chosen on validation. replicates:
+    complete repetitions, each with a split and generator of its own; 0 where all is of one split."""
 
     classifier: str         # in words: "MLP"
     real_images: int
@@ -222,6 +223,8 @@ class Dose:
     best_share: float
     curves: pd.DataFrame
     exchange: tuple[Exchange, ...]
+    replicates: int = 0
+    planned: int = 0
 
     def worth(self, exchange):
         """How many real images an Exchange is worth, in words: '142 (90 to 180)', 'at most 18', 'more than 899'."""
