@@ -90,6 +90,11 @@ class Job:
         return f"{self.step}/{self.name}"
 
     @property
+    def replicate(self):
+        """Which replicate of its family it is, as its name ends: ".3"; "" for a run without replicates."""
+        return self.name.removeprefix(self.family)
+
+    @property
     def values(self):
         return dataclasses.asdict(self.config)
 

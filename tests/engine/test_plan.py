@@ -8,7 +8,7 @@ from commands import python
 from toy import JOBS, PLAN, cell, change, write_plan
 
 from lib import ROOT, InputError
-from lib.engine import kernel, parameters
+from lib.engine import kernel, make, parameters
 from lib.engine import plan as plans
 
 
@@ -62,6 +62,16 @@ def test_replicates_are_complete_repetitions_with_seeds_of_their_own(project):
     study = plan.job("augment", "s")
     assert [u.label for u in study.upstream] == [f"generate/{name}" for name in ("a.0", "a.1", "a.2", "few.1", "b")]
     assert len(plan.job("report", "default").config.runs) == len(plan.jobs) - 1
+
+
+def test_a_study_is_made_of_the_replicates_that_are_there(project):
+    job = write_plan(project, REPLICATED.replace("[a, few.1, b]", "[a]")).job("augment", "s")
+    everything = {u.label for u in job.upstream}
+    values = make.of_the_rest(job, everything - {"generate/a.1"})
+    assert [folder.rpartition("/")[2] for folder in values["generate_runs"]] == ["a.0", "a.2"]
+    assert make.of_the_rest(job, {"generate/a.1"}) is None                      # one is no study of replicates
+    crossed = write_plan(project, REPLICATED.replace("[a, few.1, b]", "[b]")).job("augment", "s")
+    assert make.of_the_rest(crossed, set()) is None
 
 
 def test_each_replicate_of_a_training_has_a_split_of_its_own():
