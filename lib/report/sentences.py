@@ -165,6 +165,9 @@ def of_planned(result):
     return f"{result.replicates}" + (f" of {result.planned}" if result.planned > result.replicates else "")
 
 
+GENERAL = 5     # replicates from which on an interval speaks of all networks like these
+
+
 def verb(gain):
     """What an Estimate of a gain lets one say: images 'raise', 'lower' or 'do not clearly change' the accuracy."""
     return "raise" if gain.above_zero else "lower" if gain.below_zero else "do not clearly change"
@@ -177,6 +180,8 @@ def study(result):
     if result.paper_gain:
         said += (f" The original paper's comparison, at equal epochs, would have shown {result.paper_gain}; of that, "
                  f"the additional steps alone make {result.steps_gain}.")
+    if 0 < result.replicates < GENERAL:
+        said += f" With fewer than {GENERAL} replicates this speaks of these networks and is no general verdict."
     if result.optimum_gain:
         said += f" With each arm at its own best steps and learning rate, the gain is {result.optimum_gain}."
     if result.none:
@@ -189,8 +194,8 @@ def study_method(result):
     """What the intervals and p-values of a Study mean."""
     over = f"{result.test_images:,} test images"
     if result.replicates:
-        over = (f"{of_planned(result)} replicates, each a split, a generator, its sampling and a classifier of its own, "
-                f"and {over}")
+        over = (f"{of_planned(result)} replicates, each with a split, a generator, sampling noise and a classifier of "
+                f"its own, and {over}")
     elif result.generators > 1:
         over = f"{result.generators} generators, {result.seeds} seeds and {over}"
     else:

@@ -62,7 +62,7 @@ def contrasts(study):
 
 
 def gains(study):
-    """What synthetic images add in a Study in three ways: at equal steps, at each arm's own optimum, at equal epochs."""
+    """What synthetic images add in a Study: at equal steps, at each arm's own optimum, at equal epochs."""
     found = {"equal steps": study.gain, "each arm at its own optimum": study.optimum_gain,
              "equal epochs, as in the original paper": study.paper_gain}
     return pd.DataFrame([{"gain, points": "real + synthetic against real"}

@@ -356,7 +356,7 @@ def best_rival(fits):
 
 # ---------------------------------------------------------------- each arm at its own optimum
 class Optimum(NamedTuple):
-    """An arm where it is best on validation images. edge: whether it takes the most or the fewest steps of all tried."""
+    """An arm where it is best on validation images. edge: whether it takes the most or the fewest steps tried."""
 
     fit: Fit
     recipe: Recipe

@@ -47,7 +47,8 @@ def answer(predictions, test, fits, built, recipe, choices, generations, *, sett
         validation_images=len(arms.each(choices.validation)[0]),
         test_images=len(labels), filter_share=filter_share, rates=rates, choices=choices.table,
         by_class=by_class(predictions, labels, train.classes, [g.by_class for g in generations]),
-        confusion=confusion(predictions, labels, train.classes))
+        confusion=confusion(predictions, labels, train.classes),
+        networks=pd.DataFrame.from_dict({arm: accuracies(p, labels) for arm, p in predictions.items()}, orient="index"))
 
 
 def planned(replicates, missing):
@@ -104,7 +105,8 @@ def at_its_optimum(arm):
 def at_optimum(predictions, labels, optima):
     """A tuple with an AtOptimum for each of {arm: Optimum}, the gain against `real` at its own."""
     return tuple(AtOptimum(
-        arm, best.recipe.steps, best.recipe.lr, best.edge, estimate(right(predictions[at_its_optimum(arm)], labels), "%"),
+        arm, best.recipe.steps, best.recipe.lr, best.edge,
+        estimate(right(predictions[at_its_optimum(arm)], labels), "%"),
         None if arm == "real" else difference(predictions, labels, at_its_optimum(arm), at_its_optimum("real")))
         for arm, best in optima.items())
 

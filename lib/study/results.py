@@ -151,7 +151,8 @@ class Study:
     replicates: complete repetitions of the experiment, of the `planned` ones those that are there, each with a split, a
     generator and a classifier of its own; 0 where generators and seeds are crossed on one split. equivalence: p-value
     of "the gain lies within the margin" (points), which was fixed before anything was measured. optimum: the main arms,
-    each with its own best steps and learning rate; empty where that was not asked."""
+    each with its own best steps and learning rate; empty where that was not asked. networks: a row for each arm with
+    the test accuracy of each of its networks (percent), of replicate r in column r."""
 
     classifier: str         # in words: "MLP"
     arms: tuple[ArmResult, ...]
@@ -181,6 +182,7 @@ class Study:
     margin: float = 0.5
     equivalence: float | None = None
     optimum: tuple[AtOptimum, ...] = ()
+    networks: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
 
     def arm(self, name):
         """The ArmResult called `name`, or None."""

@@ -28,9 +28,14 @@ def test_an_interval_of_one_generator_says_so():
 
 
 def test_replicates_are_told_with_those_that_are_missing():
-    assert "over 10 replicates, each a split, a generator" in sentences.study_method(study(replicates=10, planned=10))
+    assert "over 10 replicates, each with a split, a generator" in sentences.study_method(study(replicates=10, planned=10))
     assert "over 9 of 10 replicates" in sentences.study_method(study(replicates=9, planned=10))
     assert "9 of 10 replicates, each with its own generator" in sentences.dose(dataclasses.replace(dose(), replicates=9, planned=10))
+
+
+def test_few_replicates_give_no_general_verdict():
+    assert "no general verdict" in sentences.study(study(replicates=4, planned=4))
+    assert "no general verdict" not in sentences.study(study(replicates=5, planned=5))
 
 
 def test_no_effect_is_said_only_within_the_margin_that_was_set_beforehand():

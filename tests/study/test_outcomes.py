@@ -142,6 +142,7 @@ def test_the_answer_holds_what_its_parts_say():
         p, SimpleNamespace(labels=labels), {arm: arms.Fit([], [], np.array([70.0, 72])) for arm in p}, built,
         SimpleNamespace(classifier="strong-mlp", steps=100, lr=0.1, seeds=5), arms.Choices([0] * 40),
         [SimpleNamespace(by_class=good)] * 2, setting="the only one", generator="a", filter_share=None, rates=None)
+    assert result.networks.loc["real"].dropna().mean() == pytest.approx(result.arm("real").accuracy.value)
     assert result.gain == outcomes.difference(p, labels, "real + synthetic", "real") == result.arm("real + synthetic").gain
     assert result.paper_gain.value == pytest.approx(result.gain.value + result.steps_gain.value)
     assert (result.rival, result.classifier, result.generators) == ("real + shift", "strong MLP", 2)
