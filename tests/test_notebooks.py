@@ -14,8 +14,8 @@ from lib.engine.parameters import STEPS
 from lib.report import results
 
 smoke = [pytest.mark.slow, pytest.mark.smoke]
-RUNS = ["schedules/default", "train/cosine", "train/linear", "generate/cosine", "generate/cosine-again", "generate/linear",
-        "augment/cosine", "augment/linear", "dose/cosine", "ablation/default", "report/default"]
+RUNS = ["schedules/default", "train/cosine.0", "train/cosine.1", "train/linear", "generate/cosine.0", "generate/cosine.1",
+        "generate/linear", "augment/cosine", "augment/linear", "dose/cosine", "ablation/default", "report/default"]
 
 
 class TestSmokePlan:
@@ -42,12 +42,12 @@ class TestSmokePlan:
                 assert not [o for o in outputs if o.output_type == "error"], run
 
     def test_exactly_as_many_images_of_each_class_as_asked(self, report):
-        arrays = np.load(report[1] / "generate" / "cosine" / "images.npz")
+        arrays = np.load(report[1] / "generate" / "cosine.0" / "images.npz")
         assert arrays["images"].shape == (40, 1, 8, 8) and arrays["images"].dtype == np.uint8
         assert np.bincount(arrays["labels"]).tolist() == [4] * 10
 
     def test_one_reverse_step_in_the_open_is_the_samplers(self, report):
-        for run in ("generate/cosine", "generate/linear"):
+        for run in ("generate/cosine.0", "generate/linear"):
             assert "own first step: 0." in (report[1] / run / "notebook.ipynb").read_text()
 
     def test_the_page_tells_the_story_in_figures_with_words_and_asks_for_nothing(self, report):

@@ -22,7 +22,7 @@ def digits(*, canvas, per_class, seed):
     placed = Images(_place(plain.images, canvas or DIGIT, random), plain.labels, plain.classes)
     half = len(order) // 2
     train, validation = hold_out(placed, order[half:], 0.2, per_class)
-    return Split(select(placed, train), select(placed, validation), select(placed, order[:half]))
+    return Split(select(placed, train), select(placed, validation), select(placed, order[:half]), test_ids=order[:half])
 
 
 def _plain_digits():

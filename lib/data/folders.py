@@ -61,7 +61,7 @@ def folder(*, data_dir, size, per_class, seed):
     of_class = images.labels.numpy()[order]
     test = np.concatenate([order[of_class == k][:round(SHARE * (of_class == k).sum())] for k in range(len(classes))])
     train, validation = hold_out(images, order[~np.isin(order, test)], SHARE, per_class)
-    return Split(select(images, train), select(images, validation), select(images, test), left_out + notes)
+    return Split(select(images, train), select(images, validation), select(images, test), left_out + notes, test)
 
 
 # ---------------------------------------------------------------- finding

@@ -39,13 +39,19 @@ class Split:
     """The images to learn from, those to choose settings by, and those to be judged on, of the same classes and shape.
 
     Each image of a data set stands in one part at most, and no equal one in another. notes: sentences on what was left
-    out or is worth knowing.
+    out or is worth knowing. test_ids: (N,) int64, which image of the data set each test image is, the same for every
+    seed; by default 0, 1, ..., as where all seeds have one test.
     """
 
     train: Images
     validation: Images
     test: Images
     notes: tuple[str, ...] = ()
+    test_ids: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.test_ids is None:
+            object.__setattr__(self, "test_ids", np.arange(len(self.test)))
 
     @property
     def image_shape(self):

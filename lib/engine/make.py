@@ -168,7 +168,7 @@ def explain(plan, failed, left, done):
         for label, words in left.items():
             print(f"not up to date: {label}: {words}", file=sys.stderr)
         return 1
-    made = False
+    made = set()
     if "report/default" not in failed:
         print("making the report of the runs that are there", flush=True)
         made = partial_report(plan, failed, left)
@@ -178,8 +178,10 @@ def explain(plan, failed, left, done):
             print(f"failed: {job.label}: {failed[job.label][0]} (see {see})", file=sys.stderr)
         elif job.label in left and job.step not in ("ablation", "report"):
             reads = " and ".join(u.label for u in job.upstream if u.label in left)
-            print(f"not made: {job.label}: " + (f"it reads {reads}" if reads else left[job.label]), file=sys.stderr)
-    if made:
+            words = f"it reads {reads}" if reads else left[job.label]
+            print(f"made without {reads}: {job.label}" if job.label in made else f"not made: {job.label}: {words}",
+                  file=sys.stderr)
+    if "report/default" in made:
         print("The report shows these runs as missing:", file=sys.stderr)
         print_pages(plan)
     codes = {code for _, code in failed.values()}
@@ -188,20 +190,36 @@ def explain(plan, failed, left, done):
 
 def partial_report(plan, failed, left):
     """Report on a plan of which the runs `left` are not current, `failed` of them by an error: the others, and those as
-    missing. Returns whether there is a report. It has other parameters than the plan's, so it is never up to date."""
+    missing; studies are made of the replicates that are there. Returns the labels of what was made: it has other
+    parameters than the plan's, so it is never up to date."""
     from joblib import cpu_count
 
     from lib.engine.kernel import run_job
-    usable = {job.label for job in plan.jobs} - set(left)
-    for job in plan.of("ablation", "report"):
+    usable, made = {job.label for job in plan.jobs} - set(left), set()
+    for job in plan.of("augment", "dose", "ablation", "report"):
         if job.label in usable or job.label in failed:
             continue
-        values = job.values | {"runs": [u.config.run_dir for u in job.upstream if u.label in usable]}
-        if "missing" in values:
-            values["missing"] = [u.config.run_dir for u in job.upstream if u.label not in usable]
-        if run_job(values, cpu_count()) == 0:
-            usable.add(job.label)
-    return "report/default" in usable
+        values = of_the_rest(job, usable | made)
+        if values and run_job(values, cpu_count()) == 0:
+            made.add(job.label)
+    return made
+
+
+def of_the_rest(job, usable):
+    """The parameters of a job that reads those of its runs that are `usable`, and knows the others as missing.
+
+    Of a study of replicates it leaves out each one with a run that is not usable; None where fewer than two are left,
+    and for a study without replicates.
+    """
+    there, gone = ([u for u in job.upstream if (u.label in usable) == known] for known in (True, False))
+    if job.step in ("augment", "dose"):
+        lost = {u.replicate for u in gone}
+        there = [u for u in there if u.replicate not in lost]
+        if "" in lost or len({u.replicate for u in there}) < 2:
+            return None
+    read = "generate_runs" if "generate_runs" in job.values else "runs"
+    values = job.values | {read: [u.config.run_dir for u in there]}
+    return values | {"missing": [u.config.run_dir for u in gone]} if "missing" in values else values
 
 
 # ---------------------------------------------------------------- progress

@@ -167,9 +167,12 @@ class AugmentConfig(Config):
     optimizer: Annotated[str, one_of(*OPTIMIZERS)]
     lrs: Annotated[list[float], each(above(0))]
     weight_decay: Annotated[float, at_least(0)]
+    optimum_steps: Annotated[list[float], Rule(lambda vs: all(0 < v <= 100 for v in vs), "numbers above 0, to 100")]
+    margin: Annotated[float, above(0)]
     seeds: Annotated[int, between(2, 1000)]
     seed: Seed
     device: Device
+    missing: list[str]
     run_dir: str
 
     def check_together(self):
@@ -195,6 +198,7 @@ class DoseConfig(Config):
     seeds: Annotated[int, between(2, 1000)]
     seed: Seed
     device: Device
+    missing: list[str]
     run_dir: str
 
     def check_together(self):

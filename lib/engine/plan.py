@@ -2,11 +2,16 @@
 
 reports/plans/<name>.yml -> `read_plan` -> jobs; reports/Snakefile turns them into a graph, `lib.engine.kernel.run_job`
 is one node of it.
+
+`replicates: R` makes R complete repetitions of each training and generation, called NAME.0 to NAME.(R-1): replicate r
+has data_seed + r and seed + r, and a generation reads the training of its own replicate. Other lines name all of them
+by NAME. A run that needs no repetition says `replicates: 1`.
 """
 import dataclasses
 import re
 import warnings
 from pathlib import Path
+from typing import Annotated
 
 from lib import ROOT, InputError
 from lib.engine import gpus, parameters
@@ -14,6 +19,9 @@ from lib.engine.parameters import READS, STEPS, one_line, perhaps, shown
 
 SET_BY_PLAN = ("run_dir", "runs", "missing", "plan", "title", "about")      # parameters that no run is given
 COMPARED = ("train", "generate", "augment", "dose")                         # the steps that an ablation compares
+REPEATED = ("train", "generate")                                            # the steps that have replicates
+REPLICATED = ("data_seed", "seed")                                          # what replicate r has r more of
+MOST_REPLICATES = 100
 NAME, NAME_WORDS = r"[A-Za-z0-9][A-Za-z0-9_.-]*", "letters, digits and . _ - (it names a folder)"
 LARGEST, MOST_VALUES = 200_000, 20_000                                      # bytes of a plan; values in it
 
@@ -68,16 +76,23 @@ def parse_value(text):
 # ---------------------------------------------------------------- plan -> jobs
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One run of one step: its checked parameters, and the jobs whose results it reads."""
+    """One run of one step: its checked parameters, and the jobs whose results it reads. family: its name in the plan,
+    which it shares with the other replicates."""
 
     step: str
     name: str
     config: parameters.Config
     upstream: tuple
+    family: str
 
     @property
     def label(self):
         return f"{self.step}/{self.name}"
+
+    @property
+    def replicate(self):
+        """Which replicate of its family it is, as its name ends: ".3"; "" for a run without replicates."""
+        return self.name.removeprefix(self.family)
 
     @property
     def values(self):
@@ -161,10 +176,11 @@ def read_jobs(path):
     """{title, about, minutes, jobs} of the plan in a file."""
     tree = read_yaml(read_text(path))
     words = {"title": path.stem, "about": "", "minutes": ""}
-    check_names("", tree, [*words, "common", *STEPS])
+    check_names("", tree, [*words, "replicates", "common", *STEPS])
     for word in words:
         words[word] = tree.get(word, words[word])
         parameters.check(word, words[word], str)
+    replicates = check_replicates(tree.get("replicates", 1), MOST_REPLICATES)
     common = tree.get("common") or {}
     fields = {step: [f.name for f in dataclasses.fields(STEPS[step].config)] for step in STEPS}
     check_names("common: ", common, sorted({n for names in fields.values() for n in names} - {*SET_BY_PLAN, *READS}))
@@ -180,7 +196,7 @@ def read_jobs(path):
         defaults = parameters.defaults(STEPS[step].file) if runs else {}       # only the notebooks that are used
         for name, given in runs.items():
             try:
-                jobs.append(make_job(path.stem, words, step, name, given or {}, common, defaults, jobs))
+                jobs += make_jobs(path.stem, words, step, name, given or {}, common, defaults, jobs, replicates)
             except InputError as error:
                 raise InputError(f"{step}.{name}: {error}") from None
     return words | {"jobs": jobs}
@@ -211,30 +227,61 @@ def check_names(where, mapping, accepted=None):
                              f"{', '.join(accepted)}")
 
 
-def make_job(plan, words, step, name, given, common, defaults, jobs):
-    """The job of one run: its values over the common ones over the notebook's defaults. `jobs`: those before it."""
+def check_replicates(number, most):
+    """`number` itself. InputError unless there can be so many replicates."""
+    parameters.check("replicates", number, Annotated[int, parameters.between(1, most)])
+    return number
+
+
+def make_jobs(plan, words, step, name, given, common, defaults, jobs, replicates):
+    """The jobs of one line of the plan: of a training as many as it has `replicates`, NAME.0, NAME.1 ..., of a
+    generation as many as its training has, of another step one. `jobs`: those before them."""
     if not isinstance(given, dict):
         raise InputError(f"expected lines of the form parameter: value, not {shown(given)}")
     if taken := [parameter for parameter in SET_BY_PLAN if parameter in given]:
         raise InputError(f"{taken[0]} is set by the plan itself; remove the line")
+    if step not in REPEATED:
+        return [make_job(plan, words, step, name, name, given, common, defaults, jobs)]
+    most = len(named(given.get("train_run"), "train", jobs)) or 1 if step == "generate" else replicates
+    number = check_replicates(given.get("replicates", most), most)
+    given = {k: v for k, v in given.items() if k != "replicates"}
+    made = []
+    for r in range(number):
+        full = f"{name}.{r}" if number > 1 else name
+        if any((j.step, j.name) == (step, full) for j in jobs):
+            raise InputError(f"another run has the name {full!r}")
+        made.append(make_job(plan, words, step, full, name, given, common, defaults, jobs, r))
+    return made
+
+
+def make_job(plan, words, step, name, family, given, common, defaults, jobs, replicate=0):
+    """The job of one run: its values over the common ones over the notebook's defaults; of a replicate, its seeds."""
     upstream = [j for j in jobs if step == "report" or j.step in COMPARED] if "runs" in defaults else []
     by_plan = {"run_dir": f"reports/runs/{plan}/{step}/{name}", "runs": [j.config.run_dir for j in upstream],
                "missing": [], "plan": plan, "title": words["title"], "about": words["about"]}
     for parameter, source in READS.items():
         if parameter in defaults:
-            known, named = {j.name: j for j in jobs if j.step == source}, given.get(parameter)
-            several = isinstance(defaults[parameter], list)
-            names = named if several and isinstance(named, list) else [named]
-            if not names or not all(isinstance(name, str) and name in known for name in names):
+            told, several = given.get(parameter), isinstance(defaults[parameter], list)
+            names = told if several and isinstance(told, list) else [told]
+            read = [named(one, source, jobs) for one in names]
+            if not read or not all(read):
                 what = "a list of names of runs" if several else "the name of a run"
-                raise InputError(f"{parameter}={shown(named)}: expected {what} of the step {source}: "
-                                 f"{', '.join(known)}")
-            read = [known[name] for name in names]
+                known = dict.fromkeys(j.family for j in jobs if j.step == source)
+                raise InputError(f"{parameter}={shown(told)}: expected {what} of the step {source}: {', '.join(known)}")
+            read = [job for family in read for job in family] if several else [read[0][replicate]]
             upstream += read
             by_plan[parameter] = [j.config.run_dir for j in read] if several else read[0].config.run_dir
     values = defaults | {k: v for k, v in common.items() if k in defaults} | given
     values |= {k: v for k, v in by_plan.items() if k in defaults}
-    return Job(step, name, parameters.build(STEPS[step].config, values), tuple(upstream))
+    config = parameters.build(STEPS[step].config, values)
+    seeds = {k: getattr(config, k) + replicate for k in REPLICATED if replicate and k in values}
+    return Job(step, name, dataclasses.replace(config, **seeds), tuple(upstream), family)
+
+
+def named(name, step, jobs):
+    """The jobs of `step` that `name` stands for: all replicates of a line of the plan, or one of them."""
+    family = [j for j in jobs if j.step == step and j.family == name]
+    return family or [j for j in jobs if j.step == step and j.name == name]
 
 
 def in_root(path):

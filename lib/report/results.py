@@ -17,6 +17,7 @@ from lib.study.results import (  # noqa: F401  the study's stand below the funct
     MINUS,
     Ablation,
     ArmResult,
+    AtOptimum,
     Contrast,
     Dose,
     Estimate,

@@ -147,14 +147,26 @@ def memorisation(m):
 
 
 # ---------------------------------------------------------------- study
-def images_of_study(split, synthetic, generations, seeds):
-    """What a study works with. synthetic: the Images of each generator; generations: {label: Generation}."""
-    each = " and ".join(f"{len(images):,}" for images in synthetic)
+def images_of_study(splits, synthetic, generations, seeds):
+    """What a study works with. splits: of each replicate, or the only one; synthetic: the Images of each generator;
+    generations: {label: Generation}."""
+    split, numbers = splits[0], sorted({len(images) for images in synthetic})
+    each = " or ".join(f"{n:,}" for n in numbers)
     said = (f"{len(split.train):,} real training images, {len(split.validation):,} to choose on, {len(split.test):,} "
-            f"to be judged on; {each} synthetic ones. {seeds} classifiers for each arm and generator.")
+            f"to be judged on; {each} synthetic ones from each generator. ")
+    said += (f"{len(splits)} replicates, each with a split, a generator and a classifier of its own."
+             if len(splits) > 1 else f"{seeds} classifiers for each arm and generator.")
     lines = [f"- `{label}`: label agreement {g.label_agreement}, copies of training images: {g.memorisation.verdict}"
              for label, g in generations.items()]
     return "\n".join([said, "", *lines])
+
+
+def of_planned(result):
+    """'10', or '9 of 10' where replicates of a Study or Dose failed."""
+    return f"{result.replicates}" + (f" of {result.planned}" if result.planned > result.replicates else "")
+
+
+GENERAL = 5     # replicates from which on an interval speaks of all networks like these
 
 
 def verb(gain):
@@ -169,14 +181,26 @@ def study(result):
     if result.paper_gain:
         said += (f" The original paper's comparison, at equal epochs, would have shown {result.paper_gain}; of that, "
                  f"the additional steps alone make {result.steps_gain}.")
+    if 0 < result.replicates < GENERAL:
+        said += f" With fewer than {GENERAL} replicates this speaks of these networks and is no general verdict."
+    if result.optimum_gain:
+        said += f" With each arm at its own best steps and learning rate, the gain is {result.optimum_gain}."
+    if result.none:
+        said += (f" That is none: it lies within the margin of {result.margin:g} points that was set beforehand "
+                 f"({p_words(result.equivalence)}).")
     return said
 
 
 def study_method(result):
     """What the intervals and p-values of a Study mean."""
-    over = f"{result.seeds} seeds and {result.test_images:,} test images"
-    over = (f"{result.generators} generators, {over}" if result.generators > 1 else
-            f"{over}; with one generator they speak of that generator and of no other")
+    over = f"{result.test_images:,} test images"
+    if result.replicates:
+        over = (f"{of_planned(result)} replicates, each with a split, a generator, sampling noise and a classifier of "
+                f"its own, and {over}")
+    elif result.generators > 1:
+        over = f"{result.generators} generators, {result.seeds} seeds and {over}"
+    else:
+        over = (f"{result.seeds} seeds and {over}; with one generator they speak of that generator and of no other")
     said = (f"Intervals hold 95 % and are taken over {over} (`lib.study.statistics`). A gain of "
             f"{result.detectable:.1f} points would be found in four of five such studies.")
     if result.contrasts:
@@ -196,8 +220,9 @@ def rates(r):
 def accuracies(result):
     """Alt text and caption of the dots of a Study's test accuracies."""
     more = f", with each of {result.generators} generators where they have a part" * (result.generators > 1)
+    each = f"{of_planned(result)} replicates" if result.replicates else f"{result.seeds} seeds{more}"
     return ("Dot plot of test accuracy: one dot for each network and a bar at the mean, a row for each arm.",
-            f"Test accuracy of each arm: a dot is a network ({result.seeds} seeds{more}), a bar the mean.")
+            f"Test accuracy of each arm: a dot is a network ({each}), a bar the mean.")
 
 
 STUDY_FIGURES = {       # name: (alt text, caption)
@@ -221,26 +246,35 @@ STUDY_FIGURES = {       # name: (alt text, caption)
 
 
 # ---------------------------------------------------------------- dose
-def images_of_dose(split, synthetic, generations, seeds):
-    """What a dose study works with. synthetic: all Images; generations: {label: Generation}, in the order taken."""
-    return (f"{len(split.train):,} real and {len(synthetic):,} synthetic images, taken from "
-            f"{', then '.join(f'`{label}`' for label in generations)}; {seeds} classifiers at each dose, "
-            f"{len(split.test):,} test images.")
+def images_of_dose(splits, synthetic, generations, seeds):
+    """What a dose study works with. splits: of each replicate, or the only one; synthetic: the Images of a split;
+    generations: {label: Generation}."""
+    split = splits[0]
+    said = (f"{len(split.train):,} real and {len(synthetic):,} synthetic images, {len(split.test):,} test images, "
+            f"from {', '.join(f'`{label}`' for label in generations)}; ")
+    return said + (f"{len(splits)} replicates, each with a split, a generator and a classifier of its own."
+                   if len(splits) > 1 else f"{seeds} classifiers at each dose.")
 
 
-DOSE_FIGURE = (
-    "Three line charts of test accuracy: against the number of synthetic images, against their share of a batch, and "
-    "against the number of real or synthetic images.",
-    "Dose and response, all at the same number of steps: mean and 95 % interval over seeds and test images.")
+def dose_figure(result):
+    """Alt text and caption of the curves of a Dose."""
+    over = f"{of_planned(result)} replicates" if result.replicates else f"{result.seeds} seeds"
+    return ("Three line charts of test accuracy: against the number of synthetic images, against their share of a "
+            "batch, and against the number of real or synthetic images.",
+            "Dose and response, all at the same number of steps: mean and 95 % interval over "
+            f"{over} and {result.test_images:,} test images.")
 
 
 def dose(result):
     """The answers of a Dose: the best share of a batch and the exchange rate."""
     rates = "; ".join(f"{e.synthetic:,} synthetic images alone are as good as {result.worth(e)} real ones"
                       for e in result.exchange)
+    over = (f"{of_planned(result)} replicates, each with its own generator and subset of real images, and "
+            f"{result.test_images:,} test images" if result.replicates else
+            f"{result.seeds} seeds and {result.test_images:,} test images, not over generators and subsets of real "
+            "images")
     return (f"Best share of synthetic images in a batch, by validation: {result.best_share:g}. Exchange rate: {rates} "
-            f"(in brackets: over {result.seeds} seeds and {result.test_images:,} test images, not over generators and "
-            "subsets of real images). Doses are exploratory: nothing about them was fixed before.")
+            f"(in brackets: over {over}). Doses are exploratory: nothing about them was fixed before.")
 
 
 # ---------------------------------------------------------------- ablation

@@ -62,6 +62,22 @@ def contrasts(study):
     return pd.DataFrame([{"question": words, "difference, points": e.bare, "p": p_value(p)} for words, e, p in rows])
 
 
+def gains(study):
+    """What synthetic images add in a Study: at equal steps, at each arm's own optimum, at equal epochs."""
+    found = {"equal steps": study.gain, "each arm at its own optimum": study.optimum_gain,
+             "equal epochs, as in the original paper": study.paper_gain}
+    return pd.DataFrame([{"gain, points": "real + synthetic against real"}
+                         | {name: e.bare if e else "" for name, e in found.items()}])
+
+
+def optimum(study):
+    """The main arms of a Study, each at its own optimum."""
+    return pd.DataFrame([{
+        "arm": a.arm, "best steps": f"{a.steps:,}", "best learning rate": f"{a.lr:g}",
+        "at the edge of those tried": "yes" if a.edge else "no", "test accuracy, %": a.accuracy.bare,
+        "against real at its own, points": a.gain.bare if a.gain else ""} for a in study.optimum])
+
+
 def p_value(p):
     """'0.032', '< 0.001'; '' for None."""
     return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.2g}"
@@ -86,8 +102,10 @@ def studies(named):
     return pd.DataFrame([{
         "study": label, "classifier": s.classifier, "real, %": s.arm("real").accuracy.bare,
         "real + synthetic, %": s.arm("real + synthetic").accuracy.bare, "gain at equal steps, points": s.gain.bare,
-        "gain at equal epochs, points": s.paper_gain.bare if s.paper_gain else "", "generators": f"{s.generators}",
-        "seeds": f"{s.seeds}"} for label, s in named.items()])
+        "gain at equal epochs, points": s.paper_gain.bare if s.paper_gain else "",
+        "gain at own optimum, points": s.optimum_gain.bare if s.optimum_gain else "",
+        "replicates": f"{s.replicates}" if s.replicates else "", "generators": f"{s.generators}", "seeds": f"{s.seeds}"}
+        for label, s in named.items()])
 
 
 # ---------------------------------------------------------------- dose

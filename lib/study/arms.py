@@ -3,6 +3,10 @@
 Every arm takes the same number of steps at the same batch size, from the same weights and in the same order of images
 (one arm, named so, takes the original paper's fewer). What is chosen, is chosen on validation images; the test is
 sealed, and each arm opens it once.
+
+A study of replicates repeats the whole experiment: each replicate has images, a generator and a classifier seed of its
+own, and what is `Images` in a study of one split is a tuple of them here, one for each replicate. The networks of an
+arm are then the members of one model, member r that of replicate r.
 """
 import dataclasses
 from typing import NamedTuple
@@ -10,67 +14,131 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
-from lib import InputError
+from lib import InputError, data
 from lib.data import augmentations
 from lib.data.images import Images, join, select, to_float, to_uint8
 from lib.diffusion import devices
 from lib.study import CLASSICAL, classifiers, quality, statistics
 
 WATCHED = 2000      # validation images that a curve is drawn from
+PILOT = 2           # replicates within which choices are made
+NOT_TESTED = -1     # in the place of a label that was not predicted
+
+
+def each(images):
+    """Images as a tuple: those of each replicate, or the only ones."""
+    return images if isinstance(images, tuple) else (images,)
 
 
 class SealedTest:
-    """The test images of a study. Only `open` sees them, once for each arm: after its last choice."""
+    """The test images of a study. Only `open` sees them, once for each arm: after its last choice.
 
-    def __init__(self, images):
-        self._images, self.opened = images, []
-        self.labels = images.labels.numpy()
+    images: Images, or a tuple with those of each replicate; then ids tells which images of the data set they are, (n,)
+    for each. labels: (N,) of all test images, each image once.
+    """
+
+    def __init__(self, images, ids=()):
+        self._images, self._places, self.opened = images, None, []
+        self.labels = np.concatenate([one.labels.numpy() for one in each(images)])
+        if ids:
+            _, first, place = np.unique(np.concatenate(ids), return_index=True, return_inverse=True)
+            self._places, self.labels = np.split(place, starts(images)[1:]), self.labels[first]
 
     def __len__(self):
-        return len(self._images)
+        return len(self.labels)
 
     def open(self, arm, models):
-        """Predicted labels of the test images by the networks of the arm called `arm`: (variants, members, N).
+        """Predicted labels of the test images by the networks of the arm called `arm`; shapes as in `predicted`.
 
         InputError if that arm was opened before: a second look is a choice made on the test.
         """
         if arm in self.opened:
             raise InputError(f"arm {arm!r} has opened the test already: expected once; choose on validation images")
         self.opened.append(arm)
-        return np.stack([classifiers.predict(model, self._images.images).numpy() for model in models])
+        return predicted(models, self._images, self._places)
+
+
+def predicted(models, images, places=None):
+    """Predicted labels of Images by models with `members` networks each: (variants, members, N).
+
+    Of a tuple with the images of each replicate, by the members of a single model: (replicates, N), where image k of
+    replicate r stands in column places[r][k] (by default all beside each other), and NOT_TESTED elsewhere.
+    """
+    if isinstance(images, Images):
+        return np.stack([classifiers.predict(model, images.images).numpy() for model in models])
+    (model,), places = models, places or np.split(np.arange(sum(map(len, images))), starts(images)[1:])
+    table = np.full((len(images), 1 + max(map(max, places))), NOT_TESTED)
+    for row, place, labels in zip(table, places, own_labels(model, images), strict=True):
+        row[place] = labels
+    return table
+
+
+def own_labels(model, images):
+    """Predicted labels of each member's own images: a list of (n,). images: a tuple of Images."""
+    padded = pad_sequence([one.images for one in images], batch_first=True)
+    return [p[:len(one)] for p, one in zip(classifiers.predict(model, padded).numpy(), images, strict=True)]
+
+
+def starts(images):
+    """Where each one's images begin if all stand beside each other."""
+    return np.cumsum([0, *map(len, images[:-1])])
+
+
+def parts(splits):
+    """(train, validation, SealedTest) of a study: of one Split, or a tuple of each with those of each replicate."""
+    train, validation, test, ids = zip(*((s.train, s.validation, s.test, s.test_ids) for s in splits), strict=True)
+    if len(test) == 1:
+        return train[0], validation[0], SealedTest(test[0])
+    return train, validation, SealedTest(test, ids)
 
 
 # ---------------------------------------------------------------- generators
-CHANCE = ("seed", "run_dir", "train_run", "device")     # in these a repeat of a generator may differ
+CHANCE = ("seed", "data_seed", "run_dir", "train_run", "device")     # in these a repeat of a generator may differ
 
 
 def settings(generators):
     """Which generator runs are repeats of each other, with other seeds: {words for what sets them apart: [positions]}.
 
-    generators: [(config of the training, config of the generation)]. InputError unless all learned from the same data.
+    generators: [(config of the training, config of the generation)]. All learned from one split; or each setting has
+    one generator for each split (data_seed), in that order: these are the replicates. InputError otherwise.
     """
     # both have a batch: the training's counts, that of the sampling changes no image
     told = [{k: str(v) for k, v in (sampling | train).items() if k not in CHANCE} for train, sampling in generators]
     differ = [k for k in told[0] if len({t.get(k) for t in told}) > 1]
-    for name in ("dataset", "data_dir", "size", "canvas", "per_class", "data_seed"):
+    for name in ("dataset", "data_dir", "size", "canvas", "per_class"):
         if name in differ:
             raise InputError(f"generate_runs: {name} is {' and '.join(sorted({t[name] for t in told}))}: "
                              "expected generators that learned from the same images")
-    groups = {}
-    for i, t in enumerate(told):
-        groups.setdefault(", ".join(f"{k} {t[k]}" for k in differ) or "the only one", []).append(i)
+    groups, splits = {}, [train["data_seed"] for train, _ in generators]
+    for i in sorted(range(len(told)), key=splits.__getitem__):
+        words = ", ".join(f"{k} {told[i][k]}" for k in differ) or "the only one"
+        groups.setdefault(words, []).append(i)
     if len({len(g) for g in groups.values()}) > 1:
         raise InputError("generate_runs: " + "; ".join(f"{w}: {len(g)}" for w, g in groups.items())
                          + ": expected as many repeats of each setting")
+    for words, group in groups.items():
+        if len(set(splits)) > 1 and [splits[i] for i in group] != sorted(set(splits)):
+            raise InputError(f"generate_runs: {words}: data_seed {', '.join(str(splits[i]) for i in group)}: expected "
+                             "one split for all, or a generator for each split")
     return groups
+
+
+def splits_of(trainings):
+    """{data_seed: Split} of what these runs of trainings learned from, rising. InputError where images have changed."""
+    splits = {}
+    for run in trainings:
+        seed = run.config["data_seed"]
+        splits[seed] = data.same_split(splits.get(seed) or data.load_for(run.config), run.result.split, run.name)
+    return dict(sorted(splits.items()))
 
 
 # ---------------------------------------------------------------- what an arm is
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """What a classifier learns from. variants: (images, extra or None), one pair of `Images` for each generator,
-    or a single one where no generator has a part; `extra` takes its share of each batch. augment: a name in
+    """What a classifier learns from. variants: (images, extra or None), one pair of `Images` for each generator or
+    replicate, or a single one where no generator has a part; `extra` takes its share of each batch. augment: a name in
     `augmentations`, or "" for none. steps: 0 means all."""
 
     variants: tuple
@@ -79,12 +147,13 @@ class Arm:
 
 
 def real_arm(train, **options):
-    return Arm(((train, None),), **options)
+    return Arm(tuple((images, None) for images in each(train)), **options)
 
 
 def mixed_arm(train, generated, **options):
-    """Real images with those of each generator."""
-    return Arm(tuple((train, images) for images in generated), **options)
+    """Real images with those of each generator; each replicate's real images with those of its own generator."""
+    real = train if isinstance(train, tuple) else [train] * len(generated)
+    return Arm(tuple(zip(real, generated, strict=True)), **options)
 
 
 def load(file, classes):
@@ -105,24 +174,24 @@ def random_arm(train, generated, share, seed=0):
 
 
 def build_arms(train, generated, steps, seed=0):
-    """{name: Arm} of the whole study, but for the filter's. train: the real images; generated: tuple of `Images`,
-    one for each generator."""
+    """{name: Arm} of the whole study, but for the filter's. train: the real images, or a tuple with those of each
+    replicate; generated: `Images` of each generator, of each replicate."""
     generator = torch.Generator().manual_seed(seed)
-    n = len(train)
-    noisy = Images(to_uint8(augmentations.noise(to_float(train.images), generator)), train.labels,
-                        train.classes)
-    nearest = [select(train, quality.nearest_distance(g.images, train.images)[1]) for g in generated]
+    mixed, n = mixed_arm(train, generated), len(each(train)[0])
+    noisy = [Images(to_uint8(augmentations.noise(to_float(real.images), generator)), real.labels, real.classes)
+             for real in each(train)]
+    nearest = [select(real, quality.nearest_distance(g.images, real.images)[1]) for real, g in mixed.variants]
     shuffled = [Images(g.images, g.labels[torch.randperm(len(g), generator=generator)], g.classes)
                 for g in generated]
     return {
         "real": real_arm(train),
-        "real twice": real_arm(join(train, train)),
+        "real twice": Arm(tuple((join(real, real), None) for real in each(train))),
         "real + flip": real_arm(train, augment="flip"),
         "real + shift": real_arm(train, augment="shift"),
         "real + flip and shift": real_arm(train, augment="flip and shift"),
-        "real + noise": mixed_arm(train, [noisy]),
+        "real + noise": mixed_arm(train, noisy),
         "real + retrieval": mixed_arm(train, nearest),
-        "real + synthetic": mixed_arm(train, generated),
+        "real + synthetic": mixed,
         "real + shift + synthetic": mixed_arm(train, generated, augment="shift"),
         "synthetic only": Arm(tuple((g, None) for g in generated)),
         "shuffled labels": Arm(tuple((g, None) for g in shuffled)),
@@ -180,8 +249,9 @@ class Recipe:
 
 
 class Fit(NamedTuple):
-    """A trained arm. models: one for each variant, with a member for each seed; curve: [(step, (variants * seeds,)
-    validation accuracies in percent)], of at most WATCHED images; validation: the same at the end, of all images."""
+    """A trained arm. models: one for each variant, with a member for each seed, or a single one with a member for each
+    replicate; curve: [(step, validation accuracies of all networks in percent)], of at most WATCHED images; validation:
+    the same at the end, of all images."""
 
     models: list
     curve: list
@@ -190,28 +260,42 @@ class Fit(NamedTuple):
 
 def begin(images, extra, recipe, *, augment="", steps=0):
     """New networks (a member for each seed) and the records of their training on `images`, with `extra` or None as in
-    `Arm`. steps: 0 means the recipe's."""
-    steps = steps or recipe.steps
+    `Arm`; a member for each replicate where these are tuples. steps: 0 means the recipe's."""
+    steps, first = steps or recipe.steps, each(images)[0]
+    members = len(images) if isinstance(images, tuple) else recipe.seeds
     model = classifiers.CLASSIFIERS[recipe.classifier](
-        tuple(images.images.shape[1:]), len(images.classes), recipe.widths, recipe.seeds, recipe.seed)
+        tuple(first.images.shape[1:]), len(first.classes), recipe.widths, members, recipe.seed)
     devices.limit_threads(model.to(recipe.device))
     return model, classifiers.train_classifier(
-        model, images.images, images.labels, steps=steps, batch=recipe.batch, lr=recipe.lr,
-        weight_decay=recipe.weight_decay, optimizer=recipe.optimizer, seed=recipe.seed,
-        synthetic=None if extra is None else (extra.images, extra.labels), synthetic_fraction=recipe.synthetic_fraction,
+        model, *tensors(images), steps=steps, batch=recipe.batch, lr=recipe.lr, weight_decay=recipe.weight_decay,
+        optimizer=recipe.optimizer, seed=recipe.seed, synthetic=None if extra is None else tensors(extra),
+        synthetic_fraction=recipe.synthetic_fraction,
         augment=augmentations.augmentation(augment) if augment else None, log_every=max(1, steps // 20))
+
+
+def tensors(images):
+    """(images, labels) as `train_classifier` wants them: two lists where each replicate has its own."""
+    if isinstance(images, Images):
+        return images.images, images.labels
+    return [one.images for one in images], [one.labels for one in images]
 
 
 def watched(validation):
     """The validation images that a curve is drawn from."""
+    if isinstance(validation, tuple):
+        return tuple(map(watched, validation))
     return select(validation, slice(0, WATCHED))
 
 
 def fit(arm, recipe, validation, track=lambda records, total: records):
-    """Train the networks of an arm. `track` shows the progress: it passes the records of each training on."""
+    """Train the networks of an arm: for each variant those of all seeds, or, where `validation` is a tuple with the
+    images of each replicate, one for each. `track` shows the progress: it passes the records of each training on."""
     steps, models, curves = arm.steps or recipe.steps, [], []
-    some = watched(validation)
-    for images, extra in arm.variants:
+    some, sets = watched(validation), arm.variants
+    if isinstance(validation, tuple):
+        images, extra = zip(*arm.variants, strict=True)
+        sets = [(images, None if extra[0] is None else extra)]
+    for images, extra in sets:
         model, records = begin(images, extra, recipe, augment=arm.augment, steps=steps)
         curves.append([(record["done"], accuracies(model, some)) for record in track(records, total=steps)])
         models.append(model)
@@ -220,26 +304,44 @@ def fit(arm, recipe, validation, track=lambda records, total: records):
 
 
 def accuracies(model, images):
-    """Accuracy of each member in percent. (members,)"""
+    """Accuracy of each member in percent, on the same images or on each one's own. (members,)"""
+    if isinstance(images, tuple):
+        return np.array([statistics.accuracy(p, one.labels.numpy())
+                         for p, one in zip(own_labels(model, images), images, strict=True)])
     return statistics.accuracy(classifiers.predict(model, images.images).numpy(), images.labels.numpy())
 
 
 class Choices:
-    """What a study chooses, each on validation images alone, and the table of it. track: as in `fit`."""
+    """What a study trains, each arm with each recipe once, and what it chooses, on validation images alone.
+
+    validation: Images; or a tuple with those of each replicate: choices are then made within the first PILOT of them.
+    track: as in `fit`.
+    """
 
     def __init__(self, validation, track=lambda records, total: records):
-        self.validation, self.track, self.rows = validation, track, []
+        self.validation, self.track, self.rows, self.fits = validation, track, [], {}
+
+    def fit(self, arm, recipe, validation=None):
+        """The Fit of an Arm with a Recipe."""
+        key = arm, repr(recipe)
+        if key not in self.fits:
+            self.fits[key] = fit(arm, recipe, validation or self.validation, self.track)
+        return self.fits[key]
 
     def best(self, what, candidates):
-        """The candidate whose networks are the best on validation images by their mean, the first of equals.
-
-        candidates: {name: (Arm, Recipe)}. Returns its name and {name: Fit} of all.
-        """
-        fits = {name: fit(arm, recipe, self.validation, self.track) for name, (arm, recipe) in candidates.items()}
-        taken = max(fits, key=lambda name: fits[name].validation.mean())
-        told = ", ".join(f"{name}: {f.validation.mean():.1f}" for name, f in fits.items())
+        """The name of the candidate whose networks are the best on validation images by their mean, the first of
+        equals. candidates: {name: (Arm, Recipe)}"""
+        found = {name: self.pilot(arm, recipe).validation.mean() for name, (arm, recipe) in candidates.items()}
+        taken = max(found, key=found.get)
+        told = ", ".join(f"{name}: {accuracy:.1f}" for name, accuracy in found.items())
         self.rows.append({"choice": what, "taken": str(taken), "candidates": told})
-        return taken, fits
+        return taken
+
+    def pilot(self, arm, recipe):
+        """The Fit within the first PILOT replicates, where there are any."""
+        if not isinstance(self.validation, tuple):
+            return self.fit(arm, recipe)
+        return self.fit(dataclasses.replace(arm, variants=arm.variants[:PILOT]), recipe, self.validation[:PILOT])
 
     @property
     def table(self):
@@ -250,3 +352,23 @@ class Choices:
 def best_rival(fits):
     """The classical augmentation that is best on validation images, "" where none was trained. fits: {arm: Fit}"""
     return max((arm for arm in CLASSICAL if arm in fits), key=lambda arm: fits[arm].validation.mean(), default="")
+
+
+# ---------------------------------------------------------------- each arm at its own optimum
+class Optimum(NamedTuple):
+    """An arm where it is best on validation images. edge: whether it takes the most or the fewest steps tried."""
+
+    fit: Fit
+    recipe: Recipe
+    edge: bool
+
+
+def optima(choices, arms, recipe, factors, lrs):
+    """{name: Optimum}: for each of {name: Arm} the best among the same candidates, all of steps * `factors` with all of
+    `lrs`. Nothing without factors."""
+    found, steps = {}, sorted(max(2, round(recipe.steps * factor)) for factor in factors)
+    for name, arm in arms.items() if steps else ():
+        tried = {f"{n:,} steps at {lr:g}": dataclasses.replace(recipe, steps=n, lr=lr) for n in steps for lr in lrs}
+        best = tried[choices.best(f"steps and learning rate of {name}", {w: (arm, r) for w, r in tried.items()})]
+        found[name] = Optimum(choices.fit(arm, best), best, best.steps in (steps[0], steps[-1]))
+    return found

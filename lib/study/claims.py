@@ -65,9 +65,12 @@ def images_caused_it(studies):
     if not studies or studies[0].result.paper_gain is None:
         return Answer(claim, where, OPEN, "The main study of this plan lacks the comparison at equal epochs.")
     study = studies[0].result
-    verdict = REPRODUCED if study.gain.above_zero else NOT if study.gain.below_zero or none(study.gain) else OPEN
+    gains = [gain for gain in (study.gain, study.optimum_gain) if gain]
+    verdict = (REPRODUCED if all(gain.above_zero for gain in gains) else
+               NOT if all(gain.below_zero or none(gain) for gain in gains) else OPEN)
+    best = f" With each arm at its own best steps and rate: {study.optimum_gain}." if study.optimum_gain else ""
     return Answer(claim, where, verdict,
-                  f"At equal steps, where only the images differ: {study.gain}. At equal epochs, the paper's "
+                  f"At equal steps, where only the images differ: {study.gain}.{best} At equal epochs, the paper's "
                   f"comparison: {study.paper_gain}. What the steps alone do to the real images: {study.steps_gain}.",
                   "bridge")
 
@@ -90,6 +93,8 @@ def cnn_is_better(studies):
         return Answer(claim, where, OPEN, "Needs a study with classifier mlp and one with cnn, on the same data.")
     mlp, cnn = ((s.result.arm("real + synthetic").accuracy, s.result.gain) for s in pair)
     better = statistics.difference(cnn[0], mlp[0])
+    if pair[0].result.replicates == pair[1].result.replicates > 0:
+        better = statistics.paired(*(s.result.networks.loc["real + synthetic"] for s in pair))
     return Answer(claim, where, by_interval(better),
                   f"With synthetic images the {CLASSIFIERS['mlp']} reaches {mlp[0]}, the CNN {cnn[0]}: {better}. What "
                   f"the images add: {mlp[1]} to the MLP, {cnn[1]} to the CNN.", "forest")

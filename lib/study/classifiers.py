@@ -6,6 +6,7 @@ whatever the number of members, so that two arms of a study compare the same ini
 import math
 import time
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -96,9 +97,10 @@ def train_classifier(model, images, labels, *, steps, batch, lr, weight_decay=0.
                      synthetic=None, synthetic_fraction=0.5, augment=None, log_every=100):
     """Train the `members` networks of `model` at once, each on batches of its own.
 
-    images: (N, C, H, W) uint8, labels: (N,); they move to the device whole and stay uint8. synthetic: (images, labels)
-    or None; with it, each batch holds round(batch * synthetic_fraction) synthetic images and real ones for the rest,
-    so that every arm of a study takes the same number of steps at the same batch size. augment: one of
+    images: (N, C, H, W) uint8, labels: (N,), or two lists with those of each member; they move to the device whole and
+    stay uint8. synthetic: (images, labels), likewise, or None; with it, each batch holds round(batch *
+    synthetic_fraction) synthetic images and real ones for the rest, so that every arm of a study takes the same number
+    of steps at the same batch size. augment: one of
     `lib.data.augmentations`, applied to each batch, or None. optimizer: one of OPTIMIZERS; AdamW's lr falls in a line
     to 0, plain SGD's stays, as in the simplest textbook loop. Yields {done, loss, images_per_second} every `log_every`
     steps.
@@ -108,16 +110,17 @@ def train_classifier(model, images, labels, *, steps, batch, lr, weight_decay=0.
     if synthetic is not None:
         share = round(batch * synthetic_fraction)
         parts = [(images, labels, batch - share), (*synthetic, share)]
-    parts = [(x.to(device), y.to(device), n) for x, y, n in parts if n]
+    parts = [(*joined(x, y, model.members, device), n) for x, y, n in parts if n]
     descent = OPTIMIZERS[optimizer](model.parameters(), lr=lr, weight_decay=weight_decay,
                                     fused=device.type in ("cpu", "cuda"))
     # the second part has an order of its own: in the same one, sets of one size would go through a batch in pairs
-    orders = [[PassOrder(len(x), n, seed + m if k == 0 else (seed + m, "synthetic")) for m in range(model.members)]
-              for k, (x, _, n) in enumerate(parts)]
+    orders = [[PassOrder(size, n, seed + m if k == 0 else (seed + m, "synthetic")) for m, (_, size) in enumerate(own)]
+              for k, (_, _, own, n) in enumerate(parts)]
     model.train()
     start, losses = time.monotonic(), []
     for step in range(steps):
-        index = [torch.stack([o(step) for o in order]).to(device) for order in orders]       # (members, n)
+        index = [torch.stack([first + o(step) for (first, _), o in zip(own, order, strict=True)]).to(device)
+                 for (_, _, own, _), order in zip(parts, orders, strict=True)]                  # (members, n)
         x = to_float(torch.cat([part[0][i] for part, i in zip(parts, index, strict=True)], 1))  # (members, batch, ...)
         y = torch.cat([part[1][i] for part, i in zip(parts, index, strict=True)], 1)
         if model.dropout:
@@ -142,13 +145,23 @@ def train_classifier(model, images, labels, *, steps, batch, lr, weight_decay=0.
     model.eval()
 
 
+def joined(images, labels, members, device):
+    """What all members learn from, or lists of each one's own: one tensor of images, one of labels, and for each member
+    where its images begin there and how many they are."""
+    if isinstance(images, torch.Tensor):
+        return images.to(device), labels.to(device), [(0, len(images))] * members
+    sizes = list(map(len, images))
+    return torch.cat(images).to(device), torch.cat(labels).to(device), list(zip(
+        np.cumsum([0, *sizes[:-1]]).tolist(), sizes, strict=True))
+
+
 @torch.no_grad()
 def predict(model, images, batch=1000):
     """Predicted labels of uint8 images by each member: (members, N) int64, on the CPU. Changes nothing in the model:
-    it may be called in the middle of a training."""
+    it may be called in the middle of a training. images: (N, C, H, W), or (members, N, C, H, W), each one's own."""
     device, training = next(model.parameters()).device, model.training
     model.eval()
-    out = [model(to_float(part.to(device)).expand(model.members, *part.shape)).argmax(-1).cpu()
-           for part in images.split(batch)]
+    out = [model(to_float(part.to(device)).expand(model.members, *part.shape[-4:])).argmax(-1).cpu()
+           for part in images.split(batch, -4)]
     model.train(training)
     return torch.cat(out, 1)

@@ -1,18 +1,42 @@
 """How many synthetic images is a real one worth? One dose at a time, everything at the same number of steps.
 
-What comes out is exploratory: one generator's images, one subset of the real ones at each dose, and doses that were not
-fixed before anything was seen.
+What comes out is exploratory: the doses were not fixed before anything was seen. In a study of replicates each has its
+own generator, its own subset of its own real images and its own seed; on one split there is a single subset of the real
+images, and the intervals cover seeds and test images only.
 """
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.isotonic import isotonic_regression
 
 from lib import InputError
-from lib.study import arms, outcomes, statistics
+from lib.data.images import join, select
+from lib.study import arms, outcomes
 from lib.study.results import Estimate, Exchange
+
+
+def pools(parts, splits):
+    """The synthetic images that doses are taken from: Images, or a tuple of them where there are several splits.
+
+    parts: Images of each generator; splits: data_seed of each. Generators of one split take turns, image by image, so
+    that every dose holds as many of each.
+    """
+    return only_or_tuple([in_turns([part for part, own in zip(parts, splits, strict=True) if own == split])
+                          for split in sorted(set(splits))])
+
+
+def only_or_tuple(images):
+    return images[0] if len(images) == 1 else tuple(images)
+
+
+def in_turns(parts):
+    """The first image of each of several Images, then the second of each, and so on."""
+    place = torch.cat([torch.arange(len(part)) for part in parts])
+    return select(functools.reduce(join, parts), place.argsort(stable=True))
 
 
 class Point(NamedTuple):
@@ -27,8 +51,10 @@ def plan(train, synthetic, *, ratios, shares, real_fractions, synthetic_fraction
     """{curve: [(x, Point)]} of the five curves: "ratio" (x: synthetic images for each real one), "share" (of a batch),
     "without" and "with" all synthetic images (x: real images), "only" synthetic ones (x: their number).
 
-    train, synthetic: Images, the latter as many of each class. InputError for a ratio that there are no images for.
+    train, synthetic: Images, or tuples with those of each replicate, the latter as many of each class. InputError for a
+    ratio that there are no images for.
     """
+    train, synthetic = arms.each(train)[0], arms.each(synthetic)[0]
     most, classes = len(synthetic) / len(train), len(train.classes)
     each = len(synthetic) // classes
     if max(ratios) > most + 1e-9:
@@ -57,13 +83,16 @@ def points(curves):
 
 
 def arm(dose, train, synthetic, recipe):
-    """(Arm, Recipe) of a Point: the first images of each class, so that a larger dose holds a smaller one."""
-    real = arms.first_of_each_class(train, float(dose.fraction))
-    extra = arms.first_of_each_class(synthetic, dose.count)
+    """(Arm, Recipe) of a Point: the first images of each class, so that a larger dose holds a smaller one.
+
+    train, synthetic: Images, or tuples with those of each replicate.
+    """
+    real = tuple(arms.first_of_each_class(images, float(dose.fraction)) for images in arms.each(train))
+    extra = tuple(arms.first_of_each_class(images, dose.count) for images in arms.each(synthetic))
     recipe = dataclasses.replace(recipe, synthetic_fraction=dose.share)
     if not dose.count:
         return arms.real_arm(real), recipe
-    return arms.real_arm(extra) if dose.share == 1 else arms.mixed_arm(real, [extra]), recipe
+    return arms.real_arm(extra) if dose.share == 1 else arms.mixed_arm(real, extra), recipe
 
 
 def best_share(curves, fits):
@@ -73,14 +102,14 @@ def best_share(curves, fits):
 
 # ---------------------------------------------------------------- what came out
 def table(curves, predictions, labels):
-    """A row for each point of each curve: curve, x, accuracy, low, high (percent; over seeds and test images), n seeds.
+    """A row for each point of each curve: curve, x, accuracy, low, high (percent), n seeds or replicates.
 
-    predictions: {Point: (1, seeds, N)}; labels (N,).
+    predictions: {Point: (1, seeds, N) or (replicates, N)}; labels (N,).
     """
     rows = []
     for curve, doses in curves.items():
         for x, dose in doses:
-            e = statistics.crossed(outcomes.right(predictions[dose], labels), "%")
+            e = outcomes.estimate(outcomes.right(predictions[dose], labels), "%")
             rows.append((curve, float(x), e.value, e.low, e.high, e.n))
     return pd.DataFrame(rows, columns=["curve", "x", "accuracy", "low", "high", "n"])
 
@@ -89,32 +118,37 @@ def exchange(curves, predictions, labels, draws=1000, seed=0):
     """For each number of synthetic images alone, how many real ones alone do as well: a tuple of Exchanges.
 
     Read off the curve of real images (`real_images_equal_to`). The interval holds the middle 95 % of `draws` bootstrap
-    samples of seeds and test images, the same for all doses; a draw above the curve counts as its last number. It does
-    not cover another generator or another subset of real images.
+    samples of replicates (or seeds) and test images, the same for all doses; a draw above the curve counts as its last
+    number. Without replicates it does not cover another generator or another subset of real images.
     """
     without, only = ([dose for _, dose in curves[name]] for name in ("without", "only"))
     counts = [n for n, _ in curves["without"]]
-    right = np.stack([outcomes.right(predictions[dose][0], labels) for dose in without + only])      # (doses, seeds, N)
+    right = np.stack([outcomes.right(predictions[dose], labels).reshape(-1, len(labels)) for dose in without + only])
+    of = "replicates" if predictions[without[0]].ndim == 2 else "seeds"                              # (doses, of, N)
     sampled, rates = resampled(right, draws, seed), []
     for k, (synthetic, dose) in enumerate(curves["only"], start=len(without)):
-        equal = [real_images_equal_to(a[k], counts, a[:len(without)]) for a in [right.mean((1, 2)), *sampled]]
-        accuracy = statistics.crossed(outcomes.right(predictions[dose], labels), "%")
+        equal = [real_images_equal_to(a[k], counts, a[:len(without)]) for a in [np.nanmean(right, (1, 2)), *sampled]]
+        accuracy = outcomes.estimate(outcomes.right(predictions[dose], labels), "%")
         if np.isinf(equal[0]):
             rates.append(Exchange(synthetic, accuracy, None, None))
             continue
         low, high = np.minimum(np.quantile(equal[1:], [0.025, 0.975], method="nearest"), counts[-1])
         rates.append(Exchange(
-            synthetic, accuracy, Estimate(equal[0], float(low), float(high), right.shape[1], "seeds", "images"),
-            Estimate(synthetic / equal[0], synthetic / float(high), synthetic / float(low), right.shape[1], "seeds")))
+            synthetic, accuracy, Estimate(equal[0], float(low), float(high), right.shape[1], of, "images"),
+            Estimate(synthetic / equal[0], synthetic / float(high), synthetic / float(low), right.shape[1], of)))
     return tuple(rates)
 
 
 def resampled(right, draws, seed):
-    """Mean accuracies of bootstrap samples of seeds and of images. (doses, seeds, N) -> (draws, doses)"""
+    """Mean accuracies of bootstrap samples of seeds (or replicates) and of images. (doses, seeds, N) -> (draws, doses)
+
+    NaN: an image that is no test image of a replicate.
+    """
     rng, (_, seeds, n) = np.random.default_rng(seed), right.shape
     of_images = rng.multinomial(n, np.full(n, 1 / n), draws) / n
     of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), draws) / seeds
-    return np.einsum("bs,dsb->bd", of_seeds, right @ of_images.T)
+    tested = np.einsum("bs,sb->b", of_seeds, ~np.isnan(right[0]) @ of_images.T)
+    return np.einsum("bs,dsb->bd", of_seeds, np.nan_to_num(right) @ of_images.T) / tested[:, None]
 
 
 def real_images_equal_to(accuracy, counts, accuracies):

@@ -1,26 +1,34 @@
 """What came out of a study: predictions of test images as accuracies, differences with their intervals, and tables.
 
 predictions: {arm: (variants, seeds, N)}, real and real + synthetic among them; labels: (N,) of the test images. A
-variant is a generator; an arm in which no generator has a part has one.
+variant is a generator; an arm in which no generator has a part has one. In a study of replicates {arm: (replicates,
+N)}, with NOT_TESTED for images that are no test images of a replicate.
 """
 import numpy as np
 import pandas as pd
 
-from lib.study import CLASSIFIERS, arms, classifiers, statistics
-from lib.study.results import ArmResult, Contrast, RateChange, Study
+from lib.study import CLASSIFIERS, arms, statistics
+from lib.study.results import ArmResult, AtOptimum, Contrast, RateChange, Study
 
 MIXED, EQUAL_EPOCHS = "real + synthetic", "real, equal epochs"
 
 
-def answer(predictions, test, fits, built, recipe, choices, generations, *, setting, generator, filter_share, rates):
+def answer(predictions, test, fits, built, recipe, choices, generations, *, setting, generator, filter_share, rates,
+           optima=None, margin=0.5, missing=()):
     """The Study: everything that notebook 40 keeps.
 
-    test: the SealedTest; fits: {arm: Fit}; built: {arm: Arm} of all that there are; recipe: of every arm; choices: the
-    Choices; generations: the Generation of each generator that was taken. The rest: fields of the Study.
+    predictions: also of each arm of `optima` by its name in `at_its_optimum`; test: the SealedTest; fits: {arm: Fit};
+    built: {arm: Arm} of all that there are; recipe: of every arm; choices: the Choices; generations: the Generation of
+    each generator that was taken; optima: {arm: Optimum}; missing: run folders of the replicates that failed,
+    .../NAME.REPLICATE. The rest: fields of the Study.
     """
+    best = at_optimum(predictions, test.labels, optima or {})
+    predictions = {arm: p for arm, p in predictions.items() if arm in fits}
     labels, (train, _) = test.labels, built["real"].variants[0]
     mixed, rival = built[MIXED].variants, arms.best_rival(fits)
-    gain = difference(predictions, labels, MIXED, "real")
+    gain, replicates = difference(predictions, labels, MIXED, "real"), 0
+    if predictions["real"].ndim == 2:
+        replicates = len(mixed)
     return Study(
         classifier=CLASSIFIERS[recipe.classifier],
         arms=results(predictions, labels, fits, {arm: built[arm].steps or recipe.steps for arm in predictions}),
@@ -29,18 +37,39 @@ def answer(predictions, test, fits, built, recipe, choices, generations, *, sett
         steps_gain=difference(predictions, labels, "real", EQUAL_EPOCHS),
         rival=rival, contrasts=contrasts(predictions, labels, rival),
         detectable=statistics.detectable(gain),
-        variance=statistics.variance_parts(pointwise(predictions, labels, MIXED, "real")),
-        lr=recipe.lr, setting=setting, generators=len(mixed), generator=generator, seeds=recipe.seeds,
-        real_images=len(train), synthetic_images=len(mixed[0][1]), validation_images=len(choices.validation),
+        variance=statistics.variance_parts(
+            pointwise(predictions, labels, MIXED, "real"),
+            statistics.REPLICATED if replicates else statistics.CROSSED),
+        lr=recipe.lr, setting=setting, generators=len(mixed), generator=generator,
+        seeds=1 if replicates else recipe.seeds, replicates=replicates, planned=planned(replicates, missing),
+        margin=margin, equivalence=statistics.equivalence(gain, margin), optimum=best,
+        real_images=len(train), synthetic_images=len(mixed[0][1]),
+        validation_images=len(arms.each(choices.validation)[0]),
         test_images=len(labels), filter_share=filter_share, rates=rates, choices=choices.table,
         by_class=by_class(predictions, labels, train.classes, [g.by_class for g in generations]),
-        confusion=confusion(predictions, labels, train.classes))
+        confusion=confusion(predictions, labels, train.classes),
+        networks=pd.DataFrame.from_dict({arm: accuracies(p, labels) for arm, p in predictions.items()}, orient="index"))
+
+
+def planned(replicates, missing):
+    """How many replicates the plan asked for: those there are and those that are missing; 0 without replicates."""
+    return replicates and replicates + len({folder.rpartition(".")[2] for folder in missing})
 
 
 # ---------------------------------------------------------------- accuracies
 def right(predictions, labels):
-    """100 where a prediction is right, else 0: outcomes in percent. (..., N)"""
-    return 100.0 * (predictions == labels)
+    """100 where a prediction is right, else 0: outcomes in percent; NaN for an image that was not tested. (..., N)"""
+    return np.where(predictions == arms.NOT_TESTED, np.nan, 100.0 * (predictions == labels))
+
+
+def accuracies(predictions, labels):
+    """Accuracy of each network in percent, in one row. (networks,)"""
+    return np.nanmean(right(predictions, labels), -1).ravel()
+
+
+def estimate(outcomes, unit="points"):
+    """The Estimate of the mean of outcomes, (variants, seeds, N) or (replicates, N)."""
+    return (statistics.replicates if outcomes.ndim == 2 else statistics.crossed)(outcomes, unit)
 
 
 def results(predictions, labels, fits, steps):
@@ -48,24 +77,38 @@ def results(predictions, labels, fits, steps):
     told = []
     for arm, p in predictions.items():
         told.append(ArmResult(
-            arm, steps[arm], statistics.crossed(right(p, labels), "%"),
-            float(statistics.accuracy(p, labels).std(ddof=1)), float(fits[arm].validation.mean()),
+            arm, steps[arm], estimate(right(p, labels), "%"),
+            float(accuracies(p, labels).std(ddof=1)), float(fits[arm].validation.mean()),
             None if arm == "real" else difference(predictions, labels, arm, "real")))
     return tuple(told)
 
 
 def pointwise(predictions, labels, arm, against):
     """Points by which each network of `arm` beats the one of `against` of the same seed, on each image: (variants,
-    seeds, N). An arm in which no generator has a part stands beside each generator's."""
+    seeds, N) or (replicates, N). An arm in which no generator has a part stands beside each generator's."""
     return right(predictions[arm], labels) - right(predictions[against], labels)
 
 
 def difference(predictions, labels, arm, against):
-    """Accuracy of `arm` minus that of `against`: an Estimate over generators, seeds and test images, in points; None
-    where one of them was not trained."""
+    """Accuracy of `arm` minus that of `against`: an Estimate over generators, seeds and test images, or replicates and
+    test images, in points; None where one of them was not trained."""
     if not {arm, against} <= set(predictions):
         return None
-    return statistics.crossed(pointwise(predictions, labels, arm, against))
+    return estimate(pointwise(predictions, labels, arm, against))
+
+
+def at_its_optimum(arm):
+    """The name under which an arm at its own optimum opens the test."""
+    return f"{arm}, at its optimum"
+
+
+def at_optimum(predictions, labels, optima):
+    """A tuple with an AtOptimum for each of {arm: Optimum}, the gain against `real` at its own."""
+    return tuple(AtOptimum(
+        arm, best.recipe.steps, best.recipe.lr, best.edge,
+        estimate(right(predictions[at_its_optimum(arm)], labels), "%"),
+        None if arm == "real" else difference(predictions, labels, at_its_optimum(arm), at_its_optimum("real")))
+        for arm, best in optima.items())
 
 
 def contrasts(predictions, labels, rival):
@@ -80,16 +123,17 @@ def contrasts(predictions, labels, rival):
 def rate_change(validation, low, high):
     """How the gain on `validation` images changes from one learning rate to another: a RateChange; None for one rate.
 
-    low, high: (rate, Fit of the arm real, Fit of real + synthetic), all with the same seeds and generators.
+    validation: Images, or a tuple with those of each replicate; low, high: (rate, Fit of the arm real, Fit of real +
+    synthetic), all with the same seeds and generators.
     """
     if low[0] == high[0]:
         return None
-    labels, gains = validation.labels.numpy(), []
+    labels, gains = np.concatenate([images.labels.numpy() for images in arms.each(validation)]), []
     for _, *fits in (low, high):
-        real, mixed = ([classifiers.predict(model, validation.images).numpy() for model in f.models] for f in fits)
-        gains.append(right(np.stack(mixed), labels) - right(np.stack(real), labels))
-    change = statistics.crossed(gains[1] - gains[0])
-    return RateChange(low[0], high[0], float(gains[0].mean()), float(gains[1].mean()), change)
+        real, mixed = (right(arms.predicted(f.models, validation), labels) for f in fits)
+        gains.append(mixed - real)
+    change = estimate(gains[1] - gains[0])
+    return RateChange(low[0], high[0], float(np.nanmean(gains[0])), float(np.nanmean(gains[1])), change)
 
 
 # ---------------------------------------------------------------- classes

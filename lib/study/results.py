@@ -114,6 +114,20 @@ class Contrast:
 
 
 @dataclasses.dataclass(frozen=True)
+class AtOptimum:
+    """An arm with the steps and the learning rate that are best for it on validation images, chosen among as many as
+    for each other arm. edge: whether it takes the most or the fewest steps of all tried, so that its optimum may lie
+    beyond them; gain: against the arm real at its own optimum (points), None for that arm itself."""
+
+    arm: str
+    steps: int
+    lr: float
+    edge: bool
+    accuracy: Estimate
+    gain: Estimate | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class RateChange:
     """How much the gain on validation changes from the lowest to the highest learning rate tried (points)."""
 
@@ -132,7 +146,13 @@ class Study:
     questions. detectable: smallest gain that would be found with 80 % power (points); variance: what the gain's
     variance is made of, a row for each thing repeated: n, variance (points squared). choices: what was chosen on
     validation: choice, taken, candidates. by_class: a row for each class: change of recall, p, label_agreement,
-    coverage, coverage_perfect. confusion: rows (arm, true class), a column for each predicted one, percent."""
+    coverage, coverage_perfect. confusion: rows (arm, true class), a column for each predicted one, percent.
+
+    replicates: complete repetitions of the experiment, of the `planned` ones those that are there, each with a split, a
+    generator and a classifier of its own; 0 where generators and seeds are crossed on one split. equivalence: p-value
+    of "the gain lies within the margin" (points), which was fixed before anything was measured. optimum: the main arms,
+    each with its own best steps and learning rate; empty where that was not asked. networks: a row for each arm with
+    the test accuracy of each of its networks (percent), of replicate r in column r."""
 
     classifier: str         # in words: "MLP"
     arms: tuple[ArmResult, ...]
@@ -157,10 +177,26 @@ class Study:
     choices: pd.DataFrame
     by_class: pd.DataFrame
     confusion: pd.DataFrame
+    replicates: int = 0
+    planned: int = 0
+    margin: float = 0.5
+    equivalence: float | None = None
+    optimum: tuple[AtOptimum, ...] = ()
+    networks: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
 
     def arm(self, name):
         """The ArmResult called `name`, or None."""
         return next((a for a in self.arms if a.arm == name), None)
+
+    @property
+    def optimum_gain(self):
+        """What synthetic images add where each arm is at its own optimum, or None."""
+        return next((a.gain for a in self.optimum if a.arm == "real + synthetic"), None)
+
+    @property
+    def none(self):
+        """Whether the gain is equivalent to none: within the margin at 5 %."""
+        return self.equivalence is not None and self.equivalence < 0.05
 
 
 # ---------------------------------------------------------------- notebook 45
@@ -177,7 +213,8 @@ class Exchange:
 @dataclasses.dataclass(frozen=True)
 class Dose:
     """Notebook 45. curves: a row for each point: curve (ratio, share, without, with, only), x, accuracy, low, high, n;
-    accuracy in percent, low and high of its interval over n networks. best_share: chosen on validation."""
+    accuracy in percent, low and high of its interval over n networks. best_share: chosen on validation. replicates:
+    complete repetitions, each with a split and generator of its own; 0 where all is of one split."""
 
     classifier: str         # in words: "MLP"
     real_images: int
@@ -188,6 +225,8 @@ class Dose:
     best_share: float
     curves: pd.DataFrame
     exchange: tuple[Exchange, ...]
+    replicates: int = 0
+    planned: int = 0
 
     def worth(self, exchange):
         """How many real images an Exchange is worth, in words: '142 (90 to 180)', 'at most 18', 'more than 899'."""

@@ -16,7 +16,7 @@ from lib.diffusion.training import train_ddpm
 from lib.diffusion.unet import UNet
 from lib.report import figures, runs
 from lib.study import arms as study
-from lib.study import outcomes, statistics
+from lib.study import outcomes
 from lib.teaching.widgets import Film, Picture, Row, SchedulePanel, Work, row
 
 
@@ -347,7 +347,7 @@ def explore_arms(predictions, labels, classes):
     def redraw(_=None):
         names = first.value, second.value
         change, p = outcomes.changed_cells(predictions, labels, classes, *names)
-        accuracy = [statistics.accuracy(predictions[name], labels).mean() for name in names]
+        accuracy = [outcomes.accuracies(predictions[name], labels).mean() for name in names]
         words = f"{first.value} {accuracy[0]:.1f} %, {second.value} {accuracy[1]:.1f} %"
         picture.show(figures.to_png(figures.confusion_difference(change, classes, p)),
                      f"Difference of two confusion matrices in points, significant cells framed: {words}")

@@ -61,7 +61,7 @@ def test_the_exit_code_tells_the_kind_of_the_failure(project, capsys, trouble, c
                                           ({"train/linear": 3, "train/cosine": 4}, 1)])
 def test_a_report_ends_with_the_code_of_its_failed_runs(project, monkeypatch, failed, code):
     failed = {label: ("words", number) for label, number in failed.items()}
-    monkeypatch.setattr(make, "partial_report", lambda plan, failed, left: False)
+    monkeypatch.setattr(make, "partial_report", lambda plan, failed, left: set())
     assert make.explain(plans.read_plan("tiny"), failed, dict.fromkeys(failed, "not finished"), 1) == code
 
 

@@ -8,7 +8,7 @@ from commands import python
 from toy import JOBS, PLAN, cell, change, write_plan
 
 from lib import ROOT, InputError
-from lib.engine import kernel, parameters
+from lib.engine import kernel, make, parameters
 from lib.engine import plan as plans
 
 
@@ -45,6 +45,39 @@ def test_single_steps_may_be_set_renamed_and_left_out(project):
 def test_a_run_may_take_over_the_values_of_another(project):
     plan = write_plan(project, "train:\n  a: &a {steps: 5, lr: 1e-2}\n  b: {<<: *a, steps: 6}\n")
     assert [(job.config.steps, job.config.lr) for job in plan.of("train")] == [(5, 0.01), (6, 0.01)]
+
+
+REPLICATED = ("replicates: 3\ntrain:\n  a: {seed: 5}\n  b: {replicates: 1}\n"
+              "generate:\n  a: {train_run: a}\n  b: {train_run: b}\n  few: {train_run: a, replicates: 2}\n  last: {train_run: a.2}\n"
+              "augment:\n  s: {generate_runs: [a, few.1, b]}\nablation: {}\n")
+
+
+def test_replicates_are_complete_repetitions_with_seeds_of_their_own(project):
+    plan = write_plan(project, REPLICATED)
+    assert [job.label for job in plan.of("train")] == ["train/a.0", "train/a.1", "train/a.2", "train/b"]
+    assert [(job.name, job.config.train_run.rpartition("/")[2], job.config.seed) for job in plan.of("generate")] == [
+        ("a.0", "a.0", 0), ("a.1", "a.1", 1), ("a.2", "a.2", 2), ("b", "b", 0), ("few.0", "a.0", 0), ("few.1", "a.1", 1), ("last", "a.2", 0)]
+    assert [job.config.seed for job in plan.of("train")] == [5, 6, 7, 0]
+    assert [job.upstream[0].name for job in plan.of("generate")] == ["a.0", "a.1", "a.2", "b", "a.0", "a.1", "a.2"]
+    study = plan.job("augment", "s")
+    assert [u.label for u in study.upstream] == [f"generate/{name}" for name in ("a.0", "a.1", "a.2", "few.1", "b")]
+    assert len(plan.job("report", "default").config.runs) == len(plan.jobs) - 1
+
+
+def test_a_study_is_made_of_the_replicates_that_are_there(project):
+    job = write_plan(project, REPLICATED.replace("[a, few.1, b]", "[a]")).job("augment", "s")
+    everything = {u.label for u in job.upstream}
+    values = make.of_the_rest(job, everything - {"generate/a.1"})
+    assert [folder.rpartition("/")[2] for folder in values["generate_runs"]] == ["a.0", "a.2"]
+    assert make.of_the_rest(job, {"generate/a.1"}) is None                      # one is no study of replicates
+    crossed = write_plan(project, REPLICATED.replace("[a, few.1, b]", "[b]")).job("augment", "s")
+    assert make.of_the_rest(crossed, set()) is None
+
+
+def test_each_replicate_of_a_training_has_a_split_of_its_own():
+    jobs = plans.read_plan("smoke").of("train")
+    assert [(job.name, job.config.data_seed, job.config.seed) for job in jobs if job.family == "cosine"] == [
+        ("cosine.0", 0, 0), ("cosine.1", 1, 1)]
 
 
 def test_a_plan_may_lie_elsewhere_but_not_take_another_ones_runs(project, tmp_path_factory):
@@ -86,6 +119,12 @@ BAD_PLANS = {
     "train: {a: {}}\ncommon: {sead: 1}": "common: unknown name 'sead', perhaps 'seed'; accepted are",
     "train: {a: {}}\ncommon: {runs: [x]}": "common: unknown name 'runs'",
     "train: {a: {}}\ncommon: {seed: x}": "train.a: seed='x' is str, expected a number (int)",
+    "replicates: 0\ntrain: {a: {}}": "replicates=0: expected a number from 1 to 100",
+    "replicates: x\ntrain: {a: {}}": "replicates='x' is str, expected a number (int)",
+    "train: {a: {replicates: 2}}": "train.a: replicates=2: expected a number from 1 to 1",
+    "replicates: 2\ntrain: {a: {}, a.1: {replicates: 1}}": "train.a.1: another run has the name 'a.1'",
+    "replicates: 2\ntrain: {a: {replicates: 1}}\ngenerate: {a: {train_run: a, replicates: 2}}": "generate.a: replicates=2: expected a number from 1 to 1",
+    "train: {a: {}}\naugment: {a: {replicates: 2}}": "augment.a: generate_runs=None",
     "train: {a: {}}\ngenerate: {a: {}}": "generate.a: train_run=None: expected the name of a run of the step train: a",
     "train: {a: {}}\ngenerate: {a: {train_run: b}}": "generate.a: train_run='b': expected the name of a run",
     "train: {a: {}}\ngenerate: {a: {train_run: [a]}}": "generate.a: train_run=['a']: expected the name of a run",

@@ -1,6 +1,8 @@
 """Results of studies, doses and ablations in sentences."""
+import dataclasses
+
 import pytest
-from test_tables_study import ablation, dose, points, study
+from test_tables_study import OPTIMUM, ablation, dose, points, study
 
 from lib.report import sentences
 from lib.study.results import RateChange
@@ -23,6 +25,28 @@ def test_the_papers_comparison_is_told_where_it_was_made():
 def test_an_interval_of_one_generator_says_so():
     assert "2 generators, 5 seeds and 898 test images" in sentences.study_method(study())
     assert "they speak of that generator and of no other" in sentences.study_method(study(generators=1))
+
+
+def test_replicates_are_told_with_those_that_are_missing():
+    assert "over 10 replicates, each with a split, a generator" in sentences.study_method(study(replicates=10, planned=10))
+    assert "over 9 of 10 replicates" in sentences.study_method(study(replicates=9, planned=10))
+    assert "9 of 10 replicates, each with its own generator" in sentences.dose(dataclasses.replace(dose(), replicates=9, planned=10))
+
+
+def test_few_replicates_give_no_general_verdict():
+    assert "no general verdict" in sentences.study(study(replicates=4, planned=4))
+    assert "no general verdict" not in sentences.study(study(replicates=5, planned=5))
+
+
+def test_no_effect_is_said_only_within_the_margin_that_was_set_beforehand():
+    assert "That is none: it lies within the margin of 0.5 points that was set beforehand (p = 0.03)" in sentences.study(
+        study(gain=points(0.1), equivalence=0.03))
+    assert "none" not in sentences.study(study(gain=points(0.1), equivalence=0.2))
+
+
+def test_the_gain_at_each_arms_own_optimum_is_told_where_it_was_asked():
+    assert "own best steps and learning rate, the gain is +4.0 points (+3.0 to +5.0)" in sentences.study(study(optimum=OPTIMUM))
+    assert "own best" not in sentences.study(study())
 
 
 def test_a_change_of_the_gain_is_told_with_both_rates():

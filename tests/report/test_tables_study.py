@@ -8,6 +8,7 @@ from lib.report import tables
 from lib.study.results import (
     Ablation,
     ArmResult,
+    AtOptimum,
     Contrast,
     Dose,
     Estimate,
@@ -41,6 +42,10 @@ def study(**changed):
     return Study(**given | changed)
 
 
+OPTIMUM = (AtOptimum("real", 5000, 0.001, True, percent(66.0)),
+           AtOptimum("real + synthetic", 1000, 0.003, False, percent(70.0), points(4.0)))
+
+
 def dose():
     real = Estimate(142.4, 90.2, 180.0, 3, "seeds", "images")
     curves = pd.DataFrame({"curve": ["without", "without"], "x": [18.0, 500.0]})
@@ -72,6 +77,18 @@ def test_only_the_main_and_the_secondary_questions_have_a_p_value():
 
 def test_without_the_papers_comparison_its_rows_are_missing():
     assert len(tables.contrasts(study(paper_gain=None, steps_gain=None, contrasts=()))) == 1
+
+
+def test_the_gain_stands_in_three_ways_with_nothing_where_one_was_not_asked():
+    row, = tables.gains(study(optimum=OPTIMUM)).to_dict("records")
+    assert list(row.values())[1:] == ["+11.6 (+10.6 to +12.6)", "+4.0 (+3.0 to +5.0)", "+13.0 (+12.0 to +14.0)"]
+    row, = tables.gains(study(paper_gain=None)).to_dict("records")
+    assert list(row.values())[2:] == ["", ""]
+
+
+def test_an_optimum_at_the_edge_of_what_was_tried_says_so():
+    assert tables.optimum(study(optimum=OPTIMUM))["at the edge of those tried"].tolist() == ["yes", "no"]
+    assert len(tables.optimum(study())) == 0
 
 
 def test_the_parts_of_the_variance_are_shown_as_standard_errors():

@@ -1,5 +1,6 @@
 """The study's arms: what makes no difference is not found, what makes one is, and the test stays sealed."""
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -69,15 +70,14 @@ def cells(notebook):
 
 @pytest.mark.parametrize("notebook", ["40_augment", "45_dose"])
 def test_in_the_notebooks_only_the_seal_and_the_check_for_leaks_see_test_images(notebook):
-    lines = [line.strip() for source in cells(notebook) for line in source.splitlines() if "split.test" in line]
-    assert lines == ["test = study.SealedTest(split.test)",
-                     "quality.check_no_leak(images.images, split.test.images, what=g.name)"]
+    lines = [line.strip() for source in cells(notebook) for line in source.splitlines() if re.search(r"\.test\b", line)]
+    assert len(lines) == 1 and lines[0].startswith("quality.check_no_leak(images.images, ")
 
 
 def test_notebook_40_makes_its_choices_before_it_opens_the_test():
     sources = cells("40_augment")
     opened = [i for i, source in enumerate(sources) if "test.open(" in source]
-    chosen = [i for i, source in enumerate(sources) if "choices.best(" in source or "study.fit(" in source]
+    chosen = [i for i, source in enumerate(sources) if re.search(r"choices\.(best|fit)\(|study\.optima\(", source)]
     assert len(opened) == 1 and max(chosen) < opened[0]
 
 
@@ -325,16 +325,15 @@ def test_the_choice_is_the_best_on_validation_images_whatever_is_true_elsewhere(
     turned = [Images(x.images, (x.labels + 1) % 4, x.classes) for x in (train, watched)]
     candidates = {"right": (study.real_arm(train), recipe()), "turned": (study.real_arm(turned[0]), recipe())}
     choices = study.Choices(watched)
-    name, fits = choices.best("labels", candidates)
-    assert name == "right" and set(fits) == {"right", "turned"} and fits["right"].validation.mean() > 80
-    assert study.Choices(turned[1]).best("labels", candidates)[0] == "turned"
+    assert choices.best("labels", candidates) == "right" and choices.fit(*candidates["right"]).validation.mean() > 80
+    assert study.Choices(turned[1]).best("labels", candidates) == "turned"
 
 
 def test_of_equals_the_first_is_chosen_and_by_its_mean(monkeypatch):
     monkeypatch.setattr(study, "fit", lambda arm, recipe, validation, track: study.Fit([], [], np.array(arm)))
     choices = study.Choices(None)
-    assert choices.best("first", {"a": ([1, 2], 0), "b": ([3, 1], 0), "c": ([2, 2], 0)})[0] == "b"
-    assert choices.best("mean", {"low": ([50, 50, 51], 0), "peak": ([0, 0, 99], 0)})[0] == "low"
+    assert choices.best("first", {"a": ((1, 2), 0), "b": ((3, 1), 0), "c": ((2, 2), 0)}) == "b"
+    assert choices.best("mean", {"low": ((50, 50, 51), 0), "peak": ((0, 0, 99), 0)}) == "low"
     assert choices.table.to_dict("list") == {"choice": ["first", "mean"], "taken": ["b", "low"],
                                              "candidates": ["a: 1.5, b: 2.0, c: 2.0", "low: 50.3, peak: 33.0"]}
 
@@ -349,6 +348,114 @@ def test_the_rival_is_the_classical_arm_that_is_best_on_validation():
 def test_the_recipe_is_read_from_a_config_but_for_what_is_given():
     config = SimpleNamespace(**{k: v for k, v in vars(recipe()).items() if k != "device"}, arms=["real"])
     assert study.Recipe.of(config, device=torch.device("cpu"), lr=0.5) == recipe(lr=0.5)
+
+
+# ---------------------------------------------------------------- replicates
+def replicas(number, helps, n=60, made=200):
+    """(train, validation, SealedTest, generated) of replicates whose test images overlap: images 0 to 599 of 800, and so
+    on. The synthetic images are new real ones, or copies of the training images, which cannot help."""
+    pool, size = toy(100 * number + 500, seed=1), 600
+    ids = [np.arange(100 * r, 100 * r + size) % len(pool) for r in range(number)]
+    train = tuple(toy(n, seed=10 + r) for r in range(number))
+    generated = [toy(made, seed=50 + r) if helps else t for r, t in enumerate(train)]
+    test = study.SealedTest(tuple(select(pool, torch.from_numpy(i)) for i in ids), ids)
+    return train, tuple(toy(80 + r, seed=90 + r) for r in range(number)), test, generated
+
+
+def gain_of_replicates(helps, number=5):
+    train, validation, test, generated = replicas(number, helps)
+    predictions = {name: test.open(name, study.fit(arm, recipe(steps=100), validation).models) for name, arm in (
+        ("real", study.real_arm(train)), ("mixed", study.mixed_arm(train, generated)))}
+    return outcomes.difference(predictions, test.labels, "mixed", "real")
+
+
+def test_a_study_of_replicates_finds_a_planted_effect_and_no_other():
+    found = gain_of_replicates(helps=True)
+    assert found.above_zero and (found.n, found.of) == (5, "replicates")
+    assert not gain_of_replicates(helps=False).clear
+
+
+@pytest.mark.parametrize("kind, widths", [("mlp", [16]), ("cnn", [4])])
+def test_the_network_of_a_replicate_is_the_one_trained_alone_on_its_images(kind, widths):
+    """Sets of different sizes; images, seed, and the order of the images are each replicate's own."""
+    train, generated = (toy(60), toy(44, seed=1), toy(52, seed=2)), [toy(40, seed=s) for s in (3, 4, 5)]
+    validation = (toy(30, seed=6), toy(41, seed=7), toy(17, seed=8))
+    options = {"classifier": kind, "widths": widths, "steps": 20}
+    (together,), curve, accuracies = study.fit(study.mixed_arm(train, generated), recipe(**options), validation)
+    assert together.members == 3 and accuracies.shape == curve[0][1].shape == (3,)
+    for r in range(3):
+        alone = study.fit(study.mixed_arm(train[r], [generated[r]]), recipe(**options, seeds=1, seed=r), validation[r])
+        a, b = (m.weights[0] if kind == "mlp" else m.nets[k][0].weight for m, k in ((together, r), (alone.models[0], 0)))
+        torch.testing.assert_close(a[r] if kind == "mlp" else a, b[0] if kind == "mlp" else b, rtol=1e-3, atol=1e-4)
+        assert accuracies[r] == pytest.approx(alone.validation[0], abs=100 / len(validation[r]) + 1e-9)  # one image
+
+
+def test_every_image_of_the_replicates_tests_has_one_column_and_one_label():
+    train, _, test, _ = replicas(3, helps=True)
+    model = classifiers.MLP((1, 8, 8), 4, (5,), members=3)
+    p = test.open("real", [model])
+    assert p.shape == (3, 800) and len(test) == len(test.labels) == 800
+    assert [(row != study.NOT_TESTED).nonzero()[0].tolist() for row in p] == [list(range(100 * r, 100 * r + 600)) for r in range(3)]
+    own = toy(800, seed=1)
+    assert test.labels.tolist() == own.labels.tolist()
+    assert p[1, 100:700].tolist() == classifiers.predict(model, own.images[100:700])[1].tolist()
+    assert outcomes.accuracies(p, test.labels) == pytest.approx(
+        [statistics.accuracy(p[r, 100 * r:100 * r + 600], test.labels[100 * r:100 * r + 600]) for r in range(3)])
+
+
+def test_digits_of_every_seed_are_the_same_images_of_the_test():
+    splits = [data.load("digits", seed=s) for s in (0, 1)]
+    known = {}
+    for split in splits:
+        for i, image, label in zip(split.test_ids, split.test.images, split.test.labels, strict=True):
+            assert known.setdefault(int(i), (image.numpy().tobytes(), int(label))) == (image.numpy().tobytes(), int(label))
+    train, validation, test = study.parts(splits)
+    assert len(train) == len(validation) == 2 and 898 < len(test) == len(known) < 1797
+
+
+def test_arms_of_replicates_have_a_variant_for_each_with_its_own_images():
+    train, generated = (toy(20), toy(20, seed=1)), [toy(40, seed=2), toy(40, seed=3)]
+    arms = study.build_arms(train, generated, 10)
+    assert tuple(arms) == ARMS and {len(arm.variants) for arm in arms.values()} == {2}
+    for r in (0, 1):
+        assert arms["real"].variants[r] == (train[r], None) and arms["real + synthetic"].variants[r] == (train[r], generated[r])
+        assert set(rows_of(arms["real + retrieval"].variants[r][1])) <= set(rows_of(train[r]))
+        assert torch.equal(arms["real + noise"].variants[r][1].labels, train[r].labels)
+
+
+def test_choices_are_made_within_the_first_two_replicates(monkeypatch):
+    seen = []
+
+    def spy(arm, recipe, validation, track):
+        seen.append((len(arm.variants), len(validation)))
+        return study.Fit([], [], np.zeros(len(validation)))
+
+    monkeypatch.setattr(study, "fit", spy)
+    train = tuple(toy(8, seed=s) for s in range(5))
+    choices, arm = study.Choices(train), study.real_arm(train)
+    choices.best("rate", {"a": (arm, recipe()), "b": (arm, recipe(lr=1.0))})
+    choices.fit(arm, recipe())
+    choices.fit(study.real_arm(train), recipe())                     # the same again: not trained twice
+    assert seen == [(2, 2), (2, 2), (5, 5)]
+
+
+# ---------------------------------------------------------------- each arm at its own optimum
+def best_at(steps, lr):
+    """A stand-in of `fit`: validation is highest at these steps and this rate."""
+    def fit(arm, recipe, validation, track):
+        return study.Fit([recipe], [], np.full(2, 90.0 - abs(np.log(recipe.steps / steps)) - abs(np.log(recipe.lr / lr))))
+    return fit
+
+
+@pytest.mark.parametrize("steps, taken, edge", [(200, 200, False), (5000, 500, True), (1, 50, True)])
+def test_an_arm_takes_the_steps_and_the_rate_that_are_best_on_validation_and_says_where_the_edge_is(monkeypatch, steps, taken, edge):
+    monkeypatch.setattr(study, "fit", best_at(steps, 0.3))
+    choices = study.Choices(toy(8))
+    found = study.optima(choices, {"real": study.real_arm(toy(8)), "other": study.real_arm(toy(8, seed=1))}, recipe(steps=100),
+                         [1, 0.5, 5, 2], [0.1, 0.3])
+    assert [(o.recipe.steps, o.recipe.lr, o.edge) for o in found.values()] == [(taken, 0.3, edge)] * 2
+    assert {row.count(":") for row in choices.table["candidates"]} == {8}              # as many for each arm
+    assert study.optima(choices, {"real": study.real_arm(toy(8))}, recipe(), [], [0.1]) == {}
 
 
 # ---------------------------------------------------------------- generators
@@ -386,6 +493,14 @@ def test_another_batch_of_the_training_is_another_setting():
 def test_generators_of_different_data_are_refused():
     with pytest.raises(InputError, match="^generate_runs: canvas is .*: expected generators that learned from the same images"):
         study.settings(generators({}, {"canvas": 0}))
+
+
+def test_replicates_are_ordered_by_their_split_in_each_setting():
+    splits = [1, 0, 0, 1]
+    four = generators(*({"data_seed": s, "seed": s, "guidance": g} for s, g in zip(splits, (2.0, 2.0, 1.0, 1.0), strict=True)))
+    assert study.settings(four) == {"guidance 2.0": [1, 0], "guidance 1.0": [2, 3]}
+    with pytest.raises(InputError, match="^generate_runs: the only one: data_seed 0, 0, 1: expected one split for all, or"):
+        study.settings(generators({}, {}, {"data_seed": 1}))
 
 
 def test_unequal_numbers_of_repeats_are_refused():

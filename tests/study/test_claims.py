@@ -18,10 +18,11 @@ GAIN, PAPER_GAIN = points(1.1, 3.2, 5.3), points(3.1, 4.0, 4.9)
 
 
 def study(classifier="mlp", gain=GAIN, paper_gain=PAPER_GAIN, mixed=47.0, rates=None,
-          dataset="digits", data="made-up images"):
+          dataset="digits", data="made-up images", optimum_gain=None, networks=()):
     accuracy = {"real": 44.0, "real + synthetic": mixed}
     result = SimpleNamespace(
-        gain=gain, paper_gain=paper_gain, steps_gain=points(0.1, 0.8, 1.5), rates=rates, arm=lambda name: SimpleNamespace(
+        gain=gain, paper_gain=paper_gain, optimum_gain=optimum_gain, replicates=len(networks),
+        networks=pd.DataFrame([networks], ["real + synthetic"]), steps_gain=points(0.1, 0.8, 1.5), rates=rates, arm=lambda name: SimpleNamespace(
             accuracy=Estimate(accuracy[name], accuracy[name] - 1, accuracy[name] + 1, 10, "networks", "%", df=9.0)))
     return SimpleNamespace(config={"classifier": classifier}, result=result, data=data,
                            training=SimpleNamespace(config={"dataset": dataset}))
@@ -89,6 +90,20 @@ def test_the_cnn_is_compared_with_the_mlp_on_the_same_data(mixed, verdict):
     others = [study("cnn", data="other images", mixed=1.0), study("strong-mlp", mixed=2.0)]
     assert claims.cnn_is_better([study(), *others, study("cnn", mixed=mixed)]).verdict == verdict
     assert claims.cnn_is_better([study(), *others]).verdict == OPEN
+
+
+def test_of_replicates_the_cnn_is_compared_with_the_mlp_of_the_same_replicate():
+    """Replicates that differ by far more than the classifiers do."""
+    mlp = np.array([40.0, 50, 60, 70, 80])
+    both = [study(networks=mlp), study("cnn", networks=mlp + [1.0, 2, 1, 2, 1])]
+    assert claims.cnn_is_better(both).verdict == REPRODUCED
+    assert claims.cnn_is_better([both[0], study("cnn", networks=(mlp + 1)[::-1])]).verdict == OPEN
+
+
+@pytest.mark.parametrize("at_optimum, verdict", [(points(1, 2, 3), REPRODUCED), (points(-1, 1, 3), OPEN), (points(-3, -2, -1), OPEN)])
+def test_images_caused_it_only_if_they_help_at_each_arms_own_optimum_too(at_optimum, verdict):
+    a = claims.images_caused_it([study(optimum_gain=at_optimum)])
+    assert a.verdict == verdict and str(at_optimum) in a.evidence
 
 
 # ---------------------------------------------------------------- the generators

@@ -51,6 +51,23 @@ def test_a_dose_takes_the_first_images_of_each_class_and_its_share_of_the_batch(
     assert len(alone) == 20 and none is None
 
 
+def test_every_dose_holds_as_many_images_of_each_generator():
+    parts = [images(10, start=s) for s in (0, 20, 40)]
+    pool = dose.pools(parts, [0, 0, 0])
+    assert sorted(pool.images[:, 0, 0, 0].tolist()) == list(range(60))
+    some = arms.first_of_each_class(pool, 6).images[:, 0, 0, 0] // 20                  # which generator
+    assert torch.bincount(some).tolist() == [4, 4, 4]
+
+
+def test_a_replicates_doses_are_of_its_own_images():
+    train, synthetic = (images(10), images(10, start=50)), dose.pools([images(20, start=s) for s in (100, 150, 200)], [1, 0, 1])
+    assert [len(one) for one in synthetic] == [40, 80]                                 # split 0, then 1 with its two
+    recipe = arms.Recipe("mlp", [4], 10, 8, 0.1, 0.0, "adamw", 0.4, 2, 0, torch.device("cpu"))
+    (a, b), _ = dose.arm(Point(0.5, 3, 0.25), train, synthetic, recipe)[0].variants, None
+    assert [len(part) for pair in (a, b) for part in pair] == [10, 6, 10, 6]
+    assert a[0].images.max() < 50 <= b[0].images.min() and a[1].images.min() >= 150
+
+
 # ---------------------------------------------------------------- the exchange rate
 def test_on_a_straight_line_in_log_count_the_equal_number_is_exact():
     counts = [10, 40, 160, 640]
@@ -103,6 +120,12 @@ def test_bootstrap_means_are_those_of_resampled_seeds_and_images():
     assert means.shape == (4000, 3) and means.mean(0) == pytest.approx(right.mean((1, 2)), abs=0.005)
     of_images = right.mean(1).var(1) / 50
     assert (means.var(0) > of_images).all()                          # seeds add their part
+
+
+def test_of_replicates_only_tested_images_count():
+    right = np.random.default_rng(1).random((2, 3, 60))
+    right[:, 0, :30] = right[:, 1, 30:] = np.nan
+    assert dose.resampled(right, 6000, seed=0).mean(0) == pytest.approx(np.nanmean(right, (1, 2)), abs=0.01)
 
 
 def test_the_table_has_a_row_for_each_point_of_each_curve():

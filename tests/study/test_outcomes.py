@@ -100,6 +100,33 @@ def test_the_gain_at_two_rates_and_its_change_are_measured_on_the_validation_ima
     assert r.change.n == 2 and r.change.low < 20 < r.change.high
 
 
+def test_of_replicates_the_change_of_the_gain_is_taken_over_each_ones_own_validation_images():
+    train, validation = tuple(images(20, r) for r in range(3)), tuple(images(30 + r, 9 + r) for r in range(3))
+    recipe = arms.Recipe("mlp", [4], 5, 8, 0.01, 0.0, "adamw", 0.5, 2, 0, torch.device("cpu"))
+    real, mixed = (arms.fit(arm, recipe, validation) for arm in (arms.real_arm(train), arms.mixed_arm(train, validation)))
+    r = outcomes.rate_change(validation, (0.1, real, mixed), (0.3, mixed, real))
+    right = [sum((m.validation * [30, 31, 32] / 93).tolist()) for m in (real, mixed)]
+    assert (r.low_gain, r.high_gain) == pytest.approx((right[1] - right[0], right[0] - right[1])) and r.change.n == 3
+
+
+def images(n, seed):
+    g = torch.Generator().manual_seed(seed)
+    return Images(torch.randint(0, 256, (n, 1, 8, 8), generator=g, dtype=torch.uint8), torch.arange(n) % 3, CLASSES)
+
+
+def test_at_the_optimum_the_gain_is_against_real_at_its_own():
+    p, labels = simulated(real_and_synthetic=0.8)
+    p |= {outcomes.at_its_optimum("real"): p["real + shift"], outcomes.at_its_optimum("real + synthetic"): p["real + synthetic"]}
+    recipe = SimpleNamespace(steps=500, lr=0.1)
+    real, mixed = outcomes.at_optimum(p, labels, {name: arms.Optimum(None, recipe, True) for name in ("real", "real + synthetic")})
+    assert real.gain is None and mixed.gain == outcomes.difference(p, labels, "real + synthetic", "real + shift")
+    assert (mixed.steps, mixed.lr, mixed.edge) == (500, 0.1, True)
+
+
+def test_a_replicate_that_failed_counts_once_however_many_of_its_runs_are_missing():
+    assert outcomes.planned(8, ["a/cosine.3", "a/unguided.3", "a/cosine.7"]) == 10 and outcomes.planned(0, []) == 0
+
+
 def test_a_single_learning_rate_has_no_change(known):
     validation, fit = known
     assert outcomes.rate_change(validation, (0.1, fit(0.5), fit(0.6)), (0.1, fit(0.5), fit(0.6))) is None
@@ -115,6 +142,7 @@ def test_the_answer_holds_what_its_parts_say():
         p, SimpleNamespace(labels=labels), {arm: arms.Fit([], [], np.array([70.0, 72])) for arm in p}, built,
         SimpleNamespace(classifier="strong-mlp", steps=100, lr=0.1, seeds=5), arms.Choices([0] * 40),
         [SimpleNamespace(by_class=good)] * 2, setting="the only one", generator="a", filter_share=None, rates=None)
+    assert result.networks.loc["real"].dropna().mean() == pytest.approx(result.arm("real").accuracy.value)
     assert result.gain == outcomes.difference(p, labels, "real + synthetic", "real") == result.arm("real + synthetic").gain
     assert result.paper_gain.value == pytest.approx(result.gain.value + result.steps_gain.value)
     assert (result.rival, result.classifier, result.generators) == ("real + shift", "strong MLP", 2)
