@@ -30,8 +30,7 @@ def write_pdf(html, pdf):
         folder = Path(folder)
         prepare(page)
         alts = save_images(page, folder)
-        places = {figure.img["src"]: "bottom" if figure.find_previous_sibling("h2", class_="appendix") else "auto"
-                  for figure in page.select("main > figure:has(> img)")[1:]}
+        places = {figure.img["src"]: place(figure) for figure in page.select("main > figure:has(> img)")[1:]}
         text = to_typst(page, folder)
         source = folder / "page.typ"
         look = (TEMPLATE / "page.typ").read_text(encoding="utf-8")
@@ -39,6 +38,13 @@ def write_pdf(html, pdf):
         title = {"title": typeset(page.title.get_text())}
         fonts = [FONTS, *east_asian_folders()]
         return write_atomic(pdf, typst.compile(str(source), sys_inputs=title, font_paths=fonts))
+
+
+def place(figure):
+    """Where a figure floats to, so that text fills the room before it: none stands between an appendix's pictures."""
+    section = figure.find_previous_sibling("h2")
+    kind = section.get("class", [""])[0] if section else ""
+    return {"lettered": "none"}.get(kind, "bottom" if figure.find_previous_sibling("h2", class_="appendix") else "auto")
 
 
 def prepare(page):

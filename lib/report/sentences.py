@@ -1,6 +1,6 @@
 """A result in sentences: pure functions, result -> Markdown."""
 from lib.report.results import number, p_words
-from lib.report.text import escape
+from lib.report.text import escape, powers
 
 
 # ---------------------------------------------------------------- schedules
@@ -13,9 +13,9 @@ def forward_process(schedules):
 def clip(alphas_cumprod, schedule):
     """Nichol & Dhariwal's eq. 17 without a clip beside the cosine schedule's table with it. alphas_cumprod: (T,)"""
     off = (alphas_cumprod - schedule.alphas_cumprod)[:-1].abs().max()
-    return (f"Eq. 17 against `lib` before the clip bites: largest difference {off:.1e}. At the last step eq. 17 gives "
-            f"{alphas_cumprod[-1]:.1e}, the clip leaves {schedule.alphas_cumprod[-1]:.2e}; clipped steps: "
-            f"{int((schedule.betas == 0.999).sum())}.")
+    return powers(f"Eq. 17 against `lib` before the clip bites: largest difference {off:.1e}. At the last step eq. 17 "
+                  f"gives {alphas_cumprod[-1]:.1e}, the clip leaves {schedule.alphas_cumprod[-1]:.2e}; clipped steps: "
+                  f"{int((schedule.betas == 0.999).sum())}.")
 
 
 def cosine_offset(offsets):
@@ -112,7 +112,7 @@ MEMORISATION = {
 
 
 def same_step(difference):
-    return f"Largest difference to the sampler's own first step: {difference:g}."
+    return f"Largest difference to the sampler's own first step: {powers(f'{difference:g}')}."
 
 
 def reverse_process(config, classes):
@@ -415,8 +415,8 @@ def is_it_the_images(study):
     """What longer training alone does to the original paper's comparison."""
     shown = f"the {study.paper_gain.number(study.paper_gain.value)} points that the original paper's comparison shows"
     if study.steps_gain.above_zero:
-        return (f"{'Only in part' if study.gain.above_zero else 'No'}: of {shown}, this much comes from longer training "
-                "on the real images")
+        answer = "Only in part" if study.gain.above_zero else "No"
+        return f"{answer}: of {shown}, this much comes from longer training on the real images"
     if study.gain.above_zero:
         return f"Yes: to {shown}, longer training on the real images does not clearly add"
     return f"Not clearly: {shown} come neither from images nor from longer training"
@@ -480,8 +480,9 @@ def missing(gathered):
     if not gathered.missing:
         return ""
     names = [f"`{'/'.join(folder.split('/')[-2:])}`" for folder in gathered.missing]
-    return (f"**{counted(len(names), 'run')} of this plan {'is' if len(names) == 1 else 'are'} missing**, and so is "
-            f"what they would tell: {listed(names)}.")
+    is_it, they = ("is", "it") if len(names) == 1 else ("are", "they")
+    return (f"**{counted(len(names), 'run')} of this plan {is_it} missing**, and so is what {they} would tell: "
+            f"{listed(names)}.")
 
 
 # ---- captions: the finding first, then how to read it

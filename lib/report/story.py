@@ -312,9 +312,10 @@ def limited(gathered):
         blocks = [Picture("limited", lambda: figures.gallery(rows),
                           "Three rows of images: real ones, those of the cosine schedule without a limit, and with it.",
                           sentences.limited_caption(pair["none"].training), links(pair["none"]))]
-    return [*blocks, Picture("limit", lambda: figures.limits(step.result.walks),
-                             "Dots with intervals: label agreement of each schedule and target without and with a limit.",
-                             sentences.limit_caption(step.result), links(step, "walks"))]
+    return [*blocks, Picture(
+        "limit", lambda: figures.limits(step.result.walks),
+        "Dots with intervals: label agreement of each schedule and target, without and with a limit.",
+        sentences.limit_caption(step.result), links(step, "walks"))]
 
 
 def cosine(gathered):

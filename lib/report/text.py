@@ -41,6 +41,14 @@ def cut(words):
     return words if left <= 0 else f"{words[:LONG]}\n… {left:,} more characters"
 
 
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def powers(words):
+    """Numbers as Python writes them, '2.4e-07', as on paper: '2.4 × 10⁻⁷'."""
+    return re.sub(r"(?<=\d)e([+-]\d+)", lambda found: f" × 10{str(int(found[1])).translate(SUPERSCRIPT)}", words)
+
+
 # ---------------------------------------------------------------- fonts
 def plain(words):
     """`words` for a figure: a dollar begins no formula, a letter that no font of the figure has becomes \\u...."""
