@@ -66,7 +66,7 @@ class TestSmokePlan:
 
     def test_a_caption_stands_once_on_the_page(self, report):
         text = report[2].select_one("main").get_text()
-        assert text.count("Faint lines: the other schedules") == 1
+        assert text.count("The same digit and the same noise") == 1
 
     def test_the_page_names_no_folder_of_this_machine(self, report, root):
         text = str(report[2])

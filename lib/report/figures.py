@@ -34,6 +34,18 @@ def colours(names):
     return chosen
 
 
+def short(words, longest=60):
+    """A name (of a class, a run) as a figure shows it, cut to the width of `longest` letters."""
+    shown, width = [], 0
+    for letter in " ".join(str(words).split()):
+        drawn = plain(letter) or letter
+        width += max(len(drawn.removeprefix("\\")), 1 + (unicodedata.east_asian_width(letter) in "WF"))
+        if width > longest:
+            return "".join(shown) + "…"
+        shown.append(drawn)
+    return "".join(shown)
+
+
 # ---------------------------------------------------------------- showing
 def to_png(fig):
     """The figure as PNG bytes, at twice the resolution that a page shows it in. Closes it."""
@@ -83,8 +95,8 @@ def show_sheet(ax, rows, row_names=(), column_names=(), title=None):
     for spine in ax.spines.values():
         spine.set_visible(False)
     ax.tick_params(length=0)
-    ax.set_yticks([r * (H + gap) + H / 2 for r in range(len(row_names))], row_names)
-    ax.set_xticks([n * (W + gap) + W / 2 for n in range(len(column_names))], column_names)
+    ax.set_yticks([r * (H + gap) + H / 2 for r in range(len(row_names))], [short(row, 30) for row in row_names])
+    ax.set_xticks([n * (W + gap) + W / 2 for n in range(len(column_names))], [short(n, 30) for n in column_names])
     ax.xaxis.tick_top()
     ax.set_title(title)
 
@@ -153,9 +165,9 @@ def schedule_curves(alphas_cumprod, noise_gain):
     colour = colours(list(alphas_cumprod))
     for name, ac in alphas_cumprod.items():
         ac, u = np.asarray(ac), (np.arange(len(ac)) + 1) / len(ac)
-        axes[0].plot(u, ac, color=colour[name], label=name, lw=2)
-        axes[1].plot(u, np.log10(ac / (1 - ac)), color=colour[name], label=name, lw=2)
-        axes[2].semilogy(u, np.asarray(noise_gain[name]), color=colour[name], label=name, lw=2)
+        axes[0].plot(u, ac, color=colour[name], label=short(name), lw=2)
+        axes[1].plot(u, np.log10(ac / (1 - ac)), color=colour[name], label=short(name), lw=2)
+        axes[2].semilogy(u, np.asarray(noise_gain[name]), color=colour[name], label=short(name), lw=2)
     axes[0].set(xlabel="$t/T$", title=r"share of signal $\bar\alpha_t$")
     axes[1].set(xlabel="$t/T$", title=r"$\log_{10}$ signal-to-noise ratio")
     axes[1].axhline(0, color="black", lw=0.8, ls=":")
@@ -169,8 +181,8 @@ def theory_and_measurement(t, expected, measured, names, ylabel):
     fig, ax = plt.subplots(figsize=(6, 3.2))
     colour = colours(names)
     for name in names:
-        ax.plot(t, expected[name], color=colour[name], lw=2, label=f"{name}: formula")
-        ax.plot(t, measured[name], "o", color=colour[name], ms=5, mfc="white", label=f"{name}: simulated")
+        ax.plot(t, expected[name], color=colour[name], lw=2, label=f"{short(name)}: formula")
+        ax.plot(t, measured[name], "o", color=colour[name], ms=5, mfc="white", label=f"{short(name)}: simulated")
     ax.set(xlabel="step $t$", ylabel=ylabel)
     ax.legend(ncols=2, fontsize=9)
     return fig
@@ -181,9 +193,10 @@ def one_curve_in_log_snr(formula, simulated, ylabel):
     fig, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
     colour = colours(list(formula))
     for name in formula:
+        line, dots = f"{short(name)}: formula", f"{short(name)}: simulated"
         for ax, x, dot_x in zip(axes, formula[name], simulated[name], strict=False):
-            ax.plot(x, formula[name][2], color=colour[name], lw=2, label=f"{name}: formula")
-            ax.plot(dot_x, simulated[name][2], "o", color=colour[name], ms=5, mfc="white", label=f"{name}: simulated")
+            ax.plot(x, formula[name][2], color=colour[name], lw=2, label=line)
+            ax.plot(dot_x, simulated[name][2], "o", color=colour[name], ms=5, mfc="white", label=dots)
     axes[0].set(xlabel="$t/T$", ylabel=ylabel)
     axes[1].set(xlabel=r"log-SNR $\lambda_t$", xlim=(10, -10))
     axes[1].legend(fontsize=9, loc="lower right")
@@ -210,7 +223,7 @@ def loss_curves(histories, x="images"):
     for name, h in histories.items():
         smooth = h["loss"].ewm(span=max(1, len(h) // 20)).mean()
         ax.plot(h[x], h["loss"], color=colour[name], alpha=0.2, lw=1)
-        ax.plot(h[x], smooth, color=colour[name], lw=2, label=name)
+        ax.plot(h[x], smooth, color=colour[name], lw=2, label=short(name))
     ax.set(xlabel="training images seen", ylabel="training loss", yscale="log")
     ax.legend()
     return fig
@@ -222,7 +235,7 @@ def error_by_t(histories, ylabel="squared error of the target"):
     colour = colours(list(histories))
     for name, h in histories.items():
         late = h.tail(max(1, len(h) // 5)).filter(regex=r"^error_\d+$").mean()
-        ax.plot((np.arange(len(late)) + 0.5) / len(late), late, "o-", color=colour[name], lw=2, label=name)
+        ax.plot((np.arange(len(late)) + 0.5) / len(late), late, "o-", color=colour[name], lw=2, label=short(name))
     ax.set(xlabel="$t/T$", ylabel=ylabel, yscale="log", xlim=(0, 1))
     ax.legend()
     return fig
@@ -240,11 +253,11 @@ def bound_terms(by_t, T):
 # ---------------------------------------------------------------- classifiers
 def confusion(matrices, classes):
     """Confusion matrices side by side on one scale. matrices: {title: (K, K) percent, rows sum to 100}."""
-    K, n = len(classes), len(matrices)
+    K, n, words = len(classes), len(matrices), [short(c, 20) for c in classes]
     fig, axes = plt.subplots(1, n, figsize=(4.9 * n, 4.5), squeeze=False)
     for ax, (title, matrix) in zip(axes[0], matrices.items(), strict=True):
         sns.heatmap(matrix, ax=ax, cmap="Blues", vmin=0, vmax=100, annot=K <= 12, fmt=".0f", square=True,
-                    cbar=False, annot_kws={"size": 8}, xticklabels=classes, yticklabels=classes)
+                    cbar=False, annot_kws={"size": 8}, xticklabels=words, yticklabels=words)
         ax.set(xlabel="predicted", ylabel="true" if ax is axes[0][0] else "", title=title)
         tidy_labels(ax, classes)
     return fig
@@ -255,10 +268,10 @@ def confusion_difference(difference, classes, p_values=None):
 
     Cells whose p-value (K, K) is below 0.05 get a frame.
     """
-    limit = max(1.0, float(np.abs(difference).max()))
+    limit, words = max(1.0, float(np.abs(difference).max())), [short(c, 20) for c in classes]
     fig, ax = plt.subplots(figsize=(5.6, 4.6))
     sns.heatmap(difference, ax=ax, cmap="RdBu", center=0, vmin=-limit, vmax=limit, annot=len(classes) <= 12,
-                fmt="+.0f", square=True, annot_kws={"size": 8}, xticklabels=classes, yticklabels=classes,
+                fmt="+.0f", square=True, annot_kws={"size": 8}, xticklabels=words, yticklabels=words,
                 cbar_kws={"label": "change in points", "shrink": 0.8})
     for i, j in np.argwhere(p_values < 0.05) if p_values is not None else ():
         ax.add_patch(plt.Rectangle((j + 0.04, i + 0.04), 0.92, 0.92, fill=False, lw=1.8, ec="black", clip_on=False))
@@ -287,7 +300,7 @@ def accuracy_dots(arms, chance=None):
                     color=colour, fontsize=10)
     if chance is not None:
         ax.axvline(chance, color="black", lw=0.8, ls=":")
-    ax.set_yticks(range(len(arms)), list(arms))
+    ax.set_yticks(range(len(arms)), [short(arm) for arm in arms])
     ax.set_ylim(len(arms) - 0.5, -0.5)
     ax.margins(x=0.08)
     ax.set_xlabel("test accuracy in percent")
@@ -305,7 +318,7 @@ def paired_dots(rows, xlabel):
             y = row + (k - (len(shares) - 1) / 2) * 0.28
             ax.errorbar(percent, y, xerr=[[percent - low], [high - percent]], fmt="o", color=colour[name], capsize=3,
                         label=name if row == 0 else None)
-    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set_yticks(range(len(rows)), [short(row) for row in rows])
     ax.set(ylim=(len(rows) - 0.5, -0.5), xlim=(0, 102), xlabel=xlabel)
     ax.grid(axis="y", visible=False)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names), borderaxespad=0)
@@ -331,7 +344,7 @@ def accuracy_curves(curves):
     colour = colours(list(curves))
     for name, points in curves.items():
         steps, values = [p[0] for p in points], np.array([p[1] for p in points])
-        ax.plot(steps, values.mean(1), color=colour[name], lw=2, label=name)
+        ax.plot(steps, values.mean(1), color=colour[name], lw=2, label=short(name))
         ax.fill_between(steps, values.min(1), values.max(1), color=colour[name], alpha=0.18, lw=0)
     ax.set(xlabel="optimiser steps", ylabel="validation accuracy in percent")
     ax.legend(loc="lower right")
@@ -379,7 +392,7 @@ def by_class_dots(table, columns, p=None, beside=None):
         if not k:
             ax.axvline(0, color="black", lw=0.8, ls=":")
         ax.set_xlabel(column)
-    axes[0].set_yticks(rows, table.index)
+    axes[0].set_yticks(rows, [short(c, 30) for c in table.index])
     axes[0].set_ylim(len(table) - 0.5, -0.5)
     return fig
 
@@ -390,8 +403,9 @@ def class_bars(values, classes, ylabel):
     colour, width = colours(list(values)), 0.8 / len(values)
     for i, (name, v) in enumerate(values.items()):
         ax.bar(np.arange(len(classes)) + (i - (len(values) - 1) / 2) * width, v, width * 0.92, color=colour[name],
-               label=name)
-    ax.set_xticks(range(len(classes)), classes, rotation=30 if max(map(len, classes)) > 6 else 0)
+               label=short(name))
+    long = max(map(len, classes)) > 6
+    ax.set_xticks(range(len(classes)), [short(c, 20) for c in classes], rotation=30 if long else 0)
     ax.set(ylabel=ylabel, ylim=(0, 104))
     ax.grid(axis="x", visible=False)
     if len(values) > 1:
@@ -405,7 +419,7 @@ def distance_histogram(distances):
     colour = colours(list(distances))
     edges = np.linspace(0, max(d.max() for d in distances.values()), 40)
     for name, d in distances.items():
-        ax.hist(d, edges, density=True, histtype="stepfilled", alpha=0.35, color=colour[name], label=name)
+        ax.hist(d, edges, density=True, histtype="stepfilled", alpha=0.35, color=colour[name], label=short(name))
         ax.axvline(np.median(d), color=colour[name], lw=2)
     ax.set(xlabel="distance to the nearest training image (root mean square, grey levels)", ylabel="density")
     ax.legend()
@@ -424,18 +438,6 @@ def article(height, rows=1, columns=1, **options):
     for ax in np.ravel(axes):
         ax.tick_params(labelsize=10)
     return fig, axes
-
-
-def name(words, longest=60):
-    """A user's name as a figure shows it, cut to the width of `longest` letters."""
-    shown, width = [], 0
-    for letter in " ".join(words.split()):
-        drawn = plain(letter) or letter
-        width += max(len(drawn.removeprefix("\\")), 1 + (unicodedata.east_asian_width(letter) in "WF"))
-        if width > longest:
-            return "".join(shown) + "…"
-        shown.append(drawn)
-    return "".join(shown)
 
 
 def front(strip, real, synthetic):
@@ -480,7 +482,7 @@ def forest(studies, kinds):
     fig, ax = article(0.27 * lines + 1.3)
     y = 0
     for label, note, gains in studies:
-        ax.text(0, y, name(label, 44), transform=ax.get_yaxis_transform(), weight="bold", va="center",
+        ax.text(0, y, short(label, 44), transform=ax.get_yaxis_transform(), weight="bold", va="center",
                 bbox={"fc": "white", "ec": "none", "pad": 1})
         ax.text(1, y, note, transform=ax.get_yaxis_transform(), ha="right", va="center")
         for kind, gain in gains.items():
@@ -589,8 +591,8 @@ def confusion_pair(matrices, classes):
         ax.set(xlabel="predicted", xticks=[], yticks=[])
         ax.set_title(title)
         if K <= 30:
-            ax.set_xticks(range(K), [name(c, 14) for c in classes], rotation=90 if long else 0)
-            ax.set_yticks(range(K), [name(c, 14) for c in classes])
+            ax.set_xticks(range(K), [short(c, 14) for c in classes], rotation=90 if long else 0)
+            ax.set_yticks(range(K), [short(c, 14) for c in classes])
         ax.tick_params(length=0)
         ax.grid(False)
     axes[0].set_ylabel("true")
@@ -610,7 +612,7 @@ def slopes(before, after, classes, names, most=12):
     for end, values, side, away in ((0, before, "right", -1), (1, after, "left", 1)):
         places = spaced([values[k] for k in sorted(named)], (high - low) / max(len(named), 1))
         for k, place in zip(sorted(named), places, strict=True):
-            words = [name(classes[k], 18), f"{values[k]:.0f}"][::-away]
+            words = [short(classes[k], 18), f"{values[k]:.0f}"][::-away]
             ax.plot([end + 0.03 * away, end + 0.11 * away], [values[k], place], color="black", lw=0.6)
             ax.text(end + 0.13 * away, place, "  ".join(words), ha=side, va="center")
             low, high = min(low, place), max(high, place)
@@ -650,7 +652,7 @@ def quality(panels):
             if reference is not None:
                 ax.plot([reference] * 2, [row - 0.42, row + 0.42], color=COLOURS["real"], lw=2.6)
         ax.set_title(title, fontsize=10)
-        ax.set_yticks(range(rows), [name(label, 22) for label in values])
+        ax.set_yticks(range(rows), [short(label, 22) for label in values])
         ax.set_ylim(rows - 0.4, -0.6)
         ax.margins(x=0.1)
     for ax in axes.flat[len(panels):]:
@@ -686,12 +688,33 @@ def exchange(curves, rates):
     return fig
 
 
+def limits(walks):
+    """Label agreement without and with a limit on the estimated image, a row for each Walk with an arrow between."""
+    fig, ax = article(0.42 * len(walks) + 0.9)
+    for row, walk in enumerate(walks):
+        colour = COLOURS.get(walk.schedule, "black")
+        for shift, end, inside in ((-0.13, walk.free, "white"), (0.13, walk.clipped, colour)):
+            ax.plot([end.low, end.high], [row + shift] * 2, color=colour, lw=2.4, solid_capstyle="butt")
+            ax.plot(end.value, row + shift, "o", ms=8, color=colour, mew=1.8, mfc=inside)
+    ax.set_yticks(range(len(walks)), [f"{walk.schedule}, {PREDICTED.get(walk.target, walk.target)}" for walk in walks])
+    ax.set(ylim=(len(walks) - 0.5, -0.6), xlabel="label agreement in percent")
+    ax.margins(x=0.05)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", visible=False)
+    ends = [plt.Line2D([], [], marker="o", ls="", ms=8, color="black", mfc=inside) for inside in ("white", "black")]
+    ax.legend(ends, ["no limit", "clipped"], loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, fontsize=10)
+    return fig
+
+
+PREDICTED = {"eps": "predicts noise", "v": "predicts v", "x0": "predicts image"}
+
+
 def gallery(rows):
     """Images of several sources below each other. rows: {name: (N, C, H, W)}, the same N in each."""
     sheets = np.stack([np.asarray(images) for images in rows.values()])
     R, N, _, H, W = sheets.shape
     fig, ax = article((WIDTH - 1.2) * R * H / (N * W) + 0.3)
-    show_sheet(ax, sheets, [name(label, 20) for label in rows])
+    show_sheet(ax, sheets, [short(label, 20) for label in rows])
     return fig
 
 
@@ -703,7 +726,7 @@ def losses_and_errors(histories):
     for k, (label, h) in enumerate(histories.items()):
         colour, line = [*list(COLOURS.values())[:3], *OTHERS][k % 9], lines[k % 4]
         left.plot(h["images"], h["loss"].ewm(span=max(1, len(h) // 20)).mean(), line, color=colour, lw=1.8,
-                  label=name(label, 24))
+                  label=short(label, 24))
         late = h.tail(max(1, len(h) // 5)).filter(regex=r"^error_\d+$").mean()
         right.plot((np.arange(len(late)) + 0.5) / len(late), late, line, color=colour, lw=1.8)
     left.set(xlabel="images seen", yscale="log")

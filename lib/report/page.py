@@ -10,6 +10,7 @@ What the page does with a notebook:
              `injected-parameters` as "Parameters of this run"
   opening    `# Title`; before the first `##` may follow a paragraph that is one *emphasis* (the byline), a list whose
              items begin with a **number**, a blockquote (the abstract)
+  appendices `## Appendix: ...` and the notebooks that follow the article get letters: Appendix A, B, ...
   figures    outputs whose metadata hold {"image/png": {"alt": text, "caption": Markdown, "width": px, "height": px,
              "name": word, "links": {"notebook": href, "data": href}}}, all but alt optional. A caption begins with the
              figure's **title.** Figures are numbered in their order; [figure](#fig-NAME) is a link that gets the number
@@ -297,8 +298,9 @@ def write_html(notebooks, html, title=None, run=False, up=None):
     """
     page, *appendices = [render(Path(path), strict=not (number or run), show_code=run)
                          for number, path in enumerate(notebooks)]
-    for number, appendix in enumerate(appendices):
-        page.main.extend(list(lowered(appendix.main, string.ascii_uppercase[number]).contents))
+    for appendix in appendices:
+        page.main.extend(list(lowered(appendix.main).contents))
+    letter_appendices(page)
     mark_opening(page, title)
     number_figures(page)
     mend_tables(page)
@@ -334,14 +336,26 @@ def mend_images(main, strict):
             image.replace_with(image["alt"])
 
 
-def lowered(main, letter):
-    """An appendix's headings: its h1 becomes an h2 'Appendix <letter>: ...', every other goes down one level."""
+def lowered(main):
+    """The headings of a notebook that is an appendix: its h1 becomes an h2, every other goes down one level."""
     for heading in main.find_all(HEADING):
         if heading.name == "h1":
-            heading.insert(0, f"Appendix {letter}: ")
+            heading.insert(0, APPENDIX)
             heading["class"] = "appendix"
         heading.name = f"h{min(6, int(heading.name[1]) + 1)}"
     return main
+
+
+APPENDIX = "Appendix: "
+
+
+def letter_appendices(page):
+    """'Appendix A: ' in place of 'Appendix: ', through the article's own appendices and the notebooks after them."""
+    found = [heading for heading in page.main.find_all("h2") if words(heading).startswith(APPENDIX.strip())]
+    for letter, heading in zip(string.ascii_uppercase, found, strict=False):
+        first = heading.find(string=True)
+        first.replace_with(first.replace(APPENDIX.strip(), f"Appendix {letter}:", 1))
+        heading["class"] = heading.get("class", "lettered")
 
 
 def mark_opening(page, title):
@@ -396,8 +410,8 @@ def number_figures(page):
             link.string = f"{named[1]}\u00a0{number}"
 
 
-# 64.70 %, +7.84 ± 1.29, 36.8 / 40.6, 64.7 % (63.1 to 66.4), p < 0.001, 4.0e-05, 2026-11-23 08:01, or nothing
-VALUE = r"[+\-−]?\d[\d.,]*(?:e[+\-−]?\d+)?(?: ?%)?"
+# 64.70 %, +7.84 ± 1.29, 36.8 / 40.6, 64.7 % (63.1 to 66.4), p < 0.001, 4.0 × 10⁻⁵, 2026-11-23 08:01, or nothing
+VALUE = r"[+\-−]?\d[\d.,]*(?:e[+\-−]?\d+)?[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]*(?: ?%)?"
 NUMBER = re.compile(rf"(?:p )?[<>=≤≥≈]? ?{VALUE}(?: (?:[±/×]|to) {VALUE})?(?: points?)?"
                     rf"(?: \({VALUE}(?:,| to) {VALUE}\))?|[\d-]+(?: [\d:]+)?|nan|[–—-]|", re.I)
 MINUS = re.compile(r"(?<![\w.,)-])-(?=\d)")

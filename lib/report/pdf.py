@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup
 from lib import InputError
 from lib.report.page import IMAGES, TEMPLATE, WIDE
 from lib.report.runs import write_atomic
-from lib.report.text import typeset
+from lib.report.text import east_asian_folders, typeset
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"        # beside those of Typst and the system
 
@@ -30,14 +30,21 @@ def write_pdf(html, pdf):
         folder = Path(folder)
         prepare(page)
         alts = save_images(page, folder)
-        places = {figure.img["src"]: "bottom" if figure.find_previous_sibling("h2", class_="appendix") else "auto"
-                  for figure in page.select("main > h2 ~ figure:has(> img)")}
+        places = {figure.img["src"]: place(figure) for figure in page.select("main > figure:has(> img)")[1:]}
         text = to_typst(page, folder)
         source = folder / "page.typ"
         look = (TEMPLATE / "page.typ").read_text(encoding="utf-8")
         source.write_text(look + mend_typst(text, alts, places), encoding="utf-8")
         title = {"title": typeset(page.title.get_text())}
-        return write_atomic(pdf, typst.compile(str(source), sys_inputs=title, font_paths=[FONTS]))
+        fonts = [FONTS, *east_asian_folders()]
+        return write_atomic(pdf, typst.compile(str(source), sys_inputs=title, font_paths=fonts))
+
+
+def place(figure):
+    """Where a figure floats to, so that text fills the room before it: none stands between an appendix's pictures."""
+    section = figure.find_previous_sibling("h2")
+    kind = section.get("class", [""])[0] if section else ""
+    return {"lettered": "none"}.get(kind, "bottom" if figure.find_previous_sibling("h2", class_="appendix") else "auto")
 
 
 def prepare(page):
@@ -89,7 +96,7 @@ def mark_places(page):
             element.unwrap()
     if len(page.select("main > h2")) > 2:
         page.main.h2.insert_before(marker("contents"))
-    for heading in page.main.select("h2.appendix"):
+    for heading in page.main.select("h2.lettered")[:1] + page.main.select("h2.appendix"):
         heading.insert_before(marker("appendix"))
 
 

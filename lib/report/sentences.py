@@ -1,6 +1,6 @@
 """A result in sentences: pure functions, result -> Markdown."""
 from lib.report.results import number, p_words
-from lib.report.text import escape
+from lib.report.text import escape, powers
 
 
 # ---------------------------------------------------------------- schedules
@@ -13,9 +13,9 @@ def forward_process(schedules):
 def clip(alphas_cumprod, schedule):
     """Nichol & Dhariwal's eq. 17 without a clip beside the cosine schedule's table with it. alphas_cumprod: (T,)"""
     off = (alphas_cumprod - schedule.alphas_cumprod)[:-1].abs().max()
-    return (f"Eq. 17 against `lib` before the clip bites: largest difference {off:.1e}. At the last step eq. 17 gives "
-            f"{alphas_cumprod[-1]:.1e}, the clip leaves {schedule.alphas_cumprod[-1]:.2e}; clipped steps: "
-            f"{int((schedule.betas == 0.999).sum())}.")
+    return powers(f"Eq. 17 against `lib` before the clip bites: largest difference {off:.1e}. At the last step eq. 17 "
+                  f"gives {alphas_cumprod[-1]:.1e}, the clip leaves {schedule.alphas_cumprod[-1]:.2e}; clipped steps: "
+                  f"{int((schedule.betas == 0.999).sum())}.")
 
 
 def cosine_offset(offsets):
@@ -112,7 +112,7 @@ MEMORISATION = {
 
 
 def same_step(difference):
-    return f"Largest difference to the sampler's own first step: {difference:g}."
+    return f"Largest difference to the sampler's own first step: {powers(f'{difference:g}')}."
 
 
 def reverse_process(config, classes):
@@ -352,6 +352,15 @@ def a(classifier):
     return f"an {classifier}" if classifier.startswith("MLP") else f"a {classifier}"
 
 
+NETWORKS = {"MLP": "a fully connected network", "strong MLP": "a fully connected network with normalisation",
+            "CNN": "a convolutional network"}
+
+
+def explained(classifier):
+    """'an MLP (a fully connected network)'"""
+    return f"{a(classifier)} ({NETWORKS[classifier]})" if classifier in NETWORKS else a(classifier)
+
+
 def things(step):
     """What the images of a step show, in one word."""
     return "digits" if step.training.config["dataset"] == "digits" else "images"
@@ -362,30 +371,29 @@ def figure(name):
     return f"[figure](#fig-{name})"
 
 
-def no_effect(estimate):
-    return "no clear effect" if not estimate.clear else ""
-
-
 # ---- the front
 def title(gathered):
-    """The finding in one line: do they help, whom, and does something free help more? The plan's title without a
-    study."""
+    """The finding in one line: do they help, whom, and does something free help more? Without a study what the limit on
+    estimated images does, else the plan's title."""
     if not gathered.study:
-        return escape(gathered.title or "Report")
-    main, what = gathered.study.result, f"synthetic {things(gathered.study)}"
-    alike = {}
+        limited = gathered.limited
+        return LIMIT_TITLES[limited.result.limit] if limited else escape(gathered.title or "Report")
+    main, alike = gathered.study.result, {}
     for step in gathered.studies:
         if step.data == gathered.study.data:
             alike.setdefault(a(step.result.classifier), step.result.gain)
-    helped = [classifier for classifier, gain in alike.items() if gain.above_zero]
-    unclear = [classifier for classifier, gain in alike.items() if not gain.above_zero]
-    if main.gain.below_zero:
-        return f"{what.capitalize()} harm {a(main.classifier)}{rival_clause(main)}"
-    if not main.gain.above_zero:
-        also = f", but help {listed(helped)}" if helped else ""
-        return f"No clear effect of {what} on {a(main.classifier)}{also}{rival_clause(main)}"
-    return f"{what.capitalize()} help {listed(helped)}{', not clearly ' * bool(unclear)}{listed(unclear, 'or')}" + (
-        rival_clause(main))
+    whom = {}
+    for classifier, gain in alike.items():
+        whom.setdefault(effect(gain), []).append(classifier)
+    *first, last = [f"{does} {listed(who, 'or' if does == UNCLEAR else 'and')}" for does, who in whom.items()]
+    return f"Synthetic {things(gathered.study)} {', '.join(first)}{', but ' * bool(first)}{last}{rival_clause(main)}"
+
+
+UNCLEAR = "make no clear difference to"
+
+
+def effect(gain):
+    return "help" if gain.above_zero else "hurt" if gain.below_zero else UNCLEAR
 
 
 def rival_clause(study):
@@ -397,6 +405,12 @@ def rival_clause(study):
     return f"; {FREE[study.rival]} helps{' more' if more else ' too' if study.gain.above_zero else ''}"
 
 
+LIMIT_TITLES = {
+    "survives": "The cosine schedule fails without a limit on each estimated image, and works with one",
+    "does not survive": "A missing limit on the estimated image does not explain why cosine images are poor",
+    "undecided": "Whether a missing limit on the estimated image makes cosine images poor stays open"}
+
+
 def byline(gathered):
     """Plan, commit, date, the ways to all else."""
     parts = ["After the course project P4 “Dreaming Data” (authors unknown)", f"plan {escape(gathered.plan)}",
@@ -406,19 +420,48 @@ def byline(gathered):
 
 
 def numbers(gathered):
-    """Up to three numbers that answer: do they help, does something free help more, was it the images?"""
+    """Up to three numbers that answer: do they help, is it the images, is there a cheaper way?"""
     if not gathered.study:
-        return ""
-    study, found = gathered.study.result, []
-    found.append((study.gain, f"for {a(study.classifier)}, by {study.synthetic_images:,} synthetic images beside "
-                              f"{study.real_images:,} real ones, equally long trained"))
-    if rival := study.arm(study.rival):
-        found.append((rival.gain, f"by {FREE[study.rival]} by chance, which costs nothing"))
+        return limit_numbers(gathered.limited.result) if gathered.limited else ""
+    study = gathered.study.result
+    real, mixed = (study.arm(arm).accuracy for arm in ("real", "real + synthetic"))
+    found = [(study.gain, f"*Do they help?* {YES_NO[effect(study.gain)]}: {explained(study.classifier)} gets "
+                          f"{mixed.number(mixed.value)} % of the test images right instead of "
+                          f"{real.number(real.value)} %")]
     if study.paper_gain and study.steps_gain:
-        found.append((study.paper_gain, "as the original paper compared: of it, "
-                      f"{study.steps_gain.number(study.steps_gain.value)} comes from longer training, not from images"))
-    return "\n".join(f"- **{gain.number(gain.value)} points** {words} (95 % interval {gain.interval})"
-                     for gain, words in found)
+        found.append((study.steps_gain, f"*Is it the images?* {is_it_the_images(study)}"))
+    if rival := study.arm(study.rival):
+        found.append((rival.gain, f"*Is there a cheaper way?* {YES_NO[effect(rival.gain)]}: {FREE[study.rival]} by "
+                                  "chance, which needs no generator"))
+    return big(found)
+
+
+def big(found):
+    """found: [(Estimate in points, words)]"""
+    return "\n".join(f"- **{e.number(e.value)} points** {words} ({'' if k else '95 % interval '}{e.interval})."
+                     for k, (e, words) in enumerate(found))
+
+
+YES_NO = {"help": "Yes", "hurt": "No, they hurt", UNCLEAR: "Not clearly"}
+
+
+def is_it_the_images(study):
+    """What longer training alone does to the original paper's comparison."""
+    shown = f"the {study.paper_gain.number(study.paper_gain.value)} points that the original paper's comparison shows"
+    if study.steps_gain.above_zero:
+        answer = "Only in part" if study.gain.above_zero else "No"
+        return f"{answer}: of {shown}, this much comes from longer training on the real images"
+    if study.gain.above_zero:
+        return f"Yes: to {shown}, longer training on the real images does not clearly add"
+    return f"Not clearly: {shown} come neither from images nor from longer training"
+
+
+def limit_numbers(ablation):
+    """What a limit on the estimated images adds to each schedule's label agreement, cosine first."""
+    walks = sorted((w for w in ablation.walks if w.target == "eps"), key=lambda w: w.schedule != "cosine")
+    return big([(w.lost, f"of label agreement, by a limit, with the {w.schedule} schedule: from "
+                         f"{w.free.number(w.free.value)} % to {w.clipped.number(w.clipped.value)} % of the images are "
+                         "recognised as what they should show") for w in walks[:3]])
 
 
 def abstract(gathered):
@@ -428,19 +471,19 @@ def abstract(gathered):
     step = gathered.study
     study = step.result
     real, mixed = study.arm("real").accuracy, study.arm("real + synthetic").accuracy
-    told = [f"A diffusion model learned from {study.real_images:,} real images ({escape(step.data)}); with "
-            f"{study.synthetic_images:,} of its images the test accuracy of {a(study.classifier)} "
-            f"{moved(study.gain)} from {real.number(real.value)} % to {mixed.number(mixed.value)} %: {study.gain} at "
-            "the same number of updates."]
-    if rival := study.arm(study.rival):
-        both = study.arm("real + shift + synthetic")
-        told.append(f"The best free augmentation, {FREE[study.rival]}, gives {rival.gain}"
-                    + (f"; both together give {both.gain}." if both and study.rival == "real + shift" else "."))
+    told = [f"A diffusion model learned from {study.real_images:,} real images ({escape(step.data)}); when "
+            f"{study.synthetic_images:,} of its images are added, the test accuracy of {a(study.classifier)} "
+            f"{moved(study.gain)} from {real.number(real.value)} % to {mixed.number(mixed.value)} %, by {study.gain}, "
+            "at the same number of updates."]
     if study.paper_gain and study.steps_gain:
         told.append("Compared as the original paper did, where the real images alone get fewer updates, the same "
-                    f"images seem to give {study.paper_gain}, of which {study.steps_gain} come from the updates alone.")
+                    f"images seem to add {study.paper_gain}; the additional updates alone add {study.steps_gain}.")
+    if rival := study.arm(study.rival):
+        both = study.arm("real + shift + synthetic")
+        told.append(f"The best free augmentation, {FREE[study.rival]}, adds {rival.gain}"
+                    + (f"; both together add {both.gain}." if both and study.rival == "real + shift" else "."))
     if others := gathered.studies[1:]:
-        told.append("The same gain elsewhere: "
+        told.append("In the other studies of this plan the images add, in points: "
                     + "; ".join(f"{escape(gathered.names[s])} {s.result.gain.bare}" for s in others) + ".")
     judged = step.generation.result
     told.append(f"A judge that is right on {judged.judge_accuracy.number(judged.judge_accuracy.value)} % of real "
@@ -455,7 +498,7 @@ def quoted(paragraph):
 
 
 def moved(gain):
-    return "rises" if gain.above_zero else "falls" if gain.below_zero else "does not clearly change"
+    return "rises" if gain.above_zero else "falls" if gain.below_zero else "goes, not clearly,"
 
 
 def copies(memorisation):
@@ -471,8 +514,9 @@ def missing(gathered):
     if not gathered.missing:
         return ""
     names = [f"`{'/'.join(folder.split('/')[-2:])}`" for folder in gathered.missing]
-    return (f"**{counted(len(names), 'run')} of this plan {'is' if len(names) == 1 else 'are'} missing**, and so is "
-            f"what they would tell: {listed(names)}.")
+    is_it, they = ("is", "it") if len(names) == 1 else ("are", "they")
+    return (f"**{counted(len(names), 'run')} of this plan {is_it} missing**, and so is what {they} would tell: "
+            f"{listed(names)}.")
 
 
 # ---- captions: the finding first, then how to read it
@@ -507,20 +551,19 @@ def diagram_caption(study):
 
 def bridge_caption(study):
     share = study.steps_gain.value / study.paper_gain.value if study.paper_gain.value > 0 else 0
-    finding = (f"{100 * share:.0f} % of the original paper's gain comes from more updates" if 0 < share <= 1 else
-               "The original paper's gain is not made by more updates")
-    return (f"**{finding}.** From the real images alone with as many passes over the data as the larger set gets, to "
-            f"the number of updates of all other arms: {study.steps_gain}; from there to synthetic images in half of "
-            f"each batch: {study.gain}.")
+    finding = (f"{100 * share:.0f} % of the original paper's gain comes from more updates"
+               if study.steps_gain.above_zero and share <= 1 else
+               "More updates alone do not explain the original paper's gain")
+    return f"**{finding}.** Bars are test accuracies; an arrow is what the next bar adds: first updates, then images."
 
 
 def gains_caption(study):
     better = [arm for arm in GROUPS["controls", "control"] if (r := study.arm(arm)) and r.gain.above_zero]
     here = [arm for arm in GROUPS["controls", "control"] if study.arm(arm)]
     finding = (f"{listed([f'*{arm}*' for arm in better])} raises the accuracy without new images" if better else
-               "No control clearly raises the accuracy" if here else f"The images give {study.gain}")
-    return (f"**{finding}.** Each arm against the real images alone, 95 % interval, filled where it leaves out 0. A "
-            f"difference of {study.detectable:.1f} points would be found four times in five.")
+               "No control clearly raises the accuracy" if here else f"The images add {study.gain}")
+    return (f"**{finding}.** Each arm against the real images alone, with 95 % intervals; a marker is filled where the "
+            "interval leaves out 0.")
 
 
 def confusion_caption(study):
@@ -550,12 +593,8 @@ def quality_caption(gathered):
     step = (gathered.study or gathered.generations[0]).generation
     made = step.result
     return (f"**{escape(step.label)}: {number(made.label_agreement.value)} % of its images are recognised, and they "
-            f"cover {number(made.coverage)} % of the real ones, of {number(made.coverage_perfect)} % that perfect "
-            "images would cover.** A row for each generator; the grey line is what real images reach. *Recognised*: "
-            "the judge, a classifier trained on real images, sees the class that was asked for. *Distance*: "
-            "Fréchet's, in features of a network of this project; between real images it is not 0 at this number of "
-            "images. *Covered*: real test images that a synthetic one comes near to. *Near a training image*: as near "
-            "as 1 of 100 new real images is.")
+            f"cover {number(made.coverage)} % of the real ones.** A row for each generator; the grey line is what real "
+            "images reach.")
 
 
 def neighbours_caption(made):
@@ -583,15 +622,90 @@ def training_caption(gathered):
             "compare); right, where along the way from the image to noise the error is.")
 
 
+def limit_caption(ablation):
+    suspect = next(w for w in ablation.walks if (w.schedule, w.target) == ("cosine", "eps"))
+    return (f"**With a limit, cosine's label agreement goes from {suspect.free.number(suspect.free.value)} % to "
+            f"{suspect.clipped.number(suspect.clipped.value)} %.** A row for each schedule and for what the network "
+            "predicts; hollow: no limit on the estimated image, filled: clipped to the range of images. Lines are "
+            f"Wilson's 95 % intervals over {suspect.free.n:,} images of one network.")
+
+
+def limited_caption(step):
+    return (f"**The same network ({escape(step.label)}) from the same noise, without and with the limit.** The first "
+            "row is real; the last is clipped.")
+
+
 # ---- the sections' text
+def bridge(study):
+    """What the original paper compared, and what of it the images make."""
+    few, real = (study.arm(arm) for arm in ("real, equal epochs", "real"))
+    return (f"The original paper gives the real images alone as many passes as the larger set, so fewer updates: "
+            f"{few.steps:,} instead of {real.steps:,}. Those updates alone add {study.steps_gain}. What the synthetic "
+            f"images add when every arm makes the same number of updates is {study.gain} ([figure](#fig-bridge)).")
+
+
+def controls(study):
+    """What does as well as the images, and what does not."""
+    told = ["Would anything else in their place do as well ([figure](#fig-gains))?"]
+    if here := [arm for arm in GROUPS["controls", "control"] if study.arm(arm)]:
+        told.append("Controls that add no information of their own: "
+                    + ", ".join(f"*{arm}* {study.arm(arm).gain.bare}" for arm in here) + ".")
+    if rival := study.arm(study.rival):
+        told.append(f"The free augmentation that is best on validation images, {FREE[study.rival]}: {rival.gain}.")
+    if shuffled := study.arm("shuffled labels"):
+        told.append(f"The same synthetic images with labels of others: {shuffled.gain}, so what they teach lies in "
+                    "images and labels together." if shuffled.gain.below_zero else
+                    f"The same synthetic images with labels of others: {shuffled.gain}.")
+    told.append(f"A difference of {number(study.detectable)} points would be found four times in five.")
+    return " ".join(told)
+
+
+def mistakes(study):
+    """Which classes change clearly."""
+    change = study.by_class["change of recall"]
+    clear = change[study.by_class["p"] < 0.05].sort_values(ascending=False)
+    named = listed([f"{escape(k)} ({number(v, signed=True)})" for k, v in clear.items()]) if len(clear) else ""
+    return (f"The recall of {len(clear)} of {counted(len(change), 'class').replace('classs', 'classes')} changes "
+            f"clearly{f', in points: {named}' if named else ''} (p < 0.05 of McNemar's tests over all pairs of "
+            "networks, after Holm's correction).")
+
+
+def quality(gathered):
+    """What the four measures of the images mean."""
+    made = (gathered.study or gathered.generations[0]).generation.result
+    return ("Four measures ([figure](#fig-quality)). *Recognised*: a judge, a classifier trained on real images "
+            f"({made.judge}, right on {made.judge_accuracy} of unseen real ones), sees the class that was asked for. "
+            f"*Distance*: Fréchet's, in features of a network of this project ({made.encoder}); between real images it "
+            "is not 0 at this number of images. *Covered*: the share of real images that a synthetic one comes near "
+            "to. *Near a training image*: as near as 1 of 100 new real images is; many more would be copies.")
+
+
+def worth(dose):
+    """How the worth of a synthetic image is read off."""
+    return ("A synthetic image is worth a real one where both, alone and in the same number, give the same accuracy. "
+            f"In a batch of real and synthetic images the best share of synthetic ones, on validation images, is "
+            f"{100 * dose.best_share:.0f} %. Nothing about these curves was fixed before, so they explore and test "
+            "nothing.")
+
+
 def compared(gathered):
     about = [escape(gathered.about)] if gathered.about else []
     return "\n\n".join([
         f"The original paper, {ORIGINAL}, trained a diffusion model on CIFAR-10, added 5,000 synthetic images to each "
         "class, and saw a small classifier (a multilayer perceptron, MLP) rise from 44 % to 46.47 %, one run each. "
         "With more images and as many passes over them, its classifier also made more *updates*, the steps of its "
-        "optimiser. Here every arm makes the same number of updates with batches of the same size, from the same "
-        "first weights; only the original paper's baseline makes fewer.", *about])
+        "optimiser. Here every *arm*, a way to train the classifier ([figure](#fig-diagram)), makes the same number of "
+        "updates with batches of the same size, from the same first weights; only the original paper's baseline "
+        "makes fewer.", *about])
+
+
+def cosine(ablation):
+    """What was asked of the cosine schedule, and the answer."""
+    return ("The original paper saw worse images with the cosine schedule. Near pure noise the image that a network "
+            "estimates is its error divided by a vanishing signal, and the first steps under cosine pass that error "
+            "on. If this is the reason, a network that predicts the noise must fail under cosine without a limit on "
+            "the estimate and recover with one; under the linear schedule, and where it predicts *v*, which is divided "
+            f"by nothing small, no limit must be needed. {limit(ablation)}")
 
 
 def limits(gathered):

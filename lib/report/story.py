@@ -85,6 +85,11 @@ class Gathered:
         """The main study: the first, or None."""
         return next(iter(self.studies), None)
 
+    @property
+    def limited(self):
+        """The ablation that asks what a limit on estimated images does, or None."""
+        return next((step for step in self.ablations if step.result.limit), None)
+
     @functools.cached_property
     def names(self):
         """{study: its classifier, and what sets it apart from the main study}"""
@@ -182,6 +187,8 @@ def front(gathered):
                               "Dots with intervals: the change of test accuracy in each study, by free augmentation, "
                               "by synthetic images, and in the original paper's comparison.",
                               sentences.forest_caption(gathered), own("gains")))
+    elif gathered.limited:
+        blocks = [*blocks[:2], *limited(gathered)]
     return present(*blocks, sentences.quoted(sentences.abstract(gathered)), sentences.missing(gathered))
 
 
@@ -224,6 +231,7 @@ def cause(gathered):
         return []
     study, blocks = gathered.study.result, []
     if study.paper_gain and study.steps_gain:
+        blocks.append(sentences.bridge(study))
         few, real, mixed = (study.arm(arm) for arm in ("real, equal epochs", "real", "real + synthetic"))
         levels = [(f"real images,\n{few.steps:,} updates", few.accuracy.value),
                   (f"real images,\n{real.steps:,} updates", real.accuracy.value),
@@ -235,6 +243,7 @@ def cause(gathered):
     groups = {key: {arm: study.arm(arm).gain for arm in arms if study.arm(arm)}
               for key, arms in sentences.GROUPS.items()}
     apart = [(arm, study.arm(arm).gain) for arm in sentences.APART if study.arm(arm)]
+    blocks.append(sentences.controls(study))
     blocks.append(Picture("gains", lambda: figures.gains({k: v for k, v in groups.items() if v}, apart),
                           "Dots with intervals: the gain of each arm against real images, in groups.",
                           sentences.gains_caption(study), links(gathered.study, "arms")))
@@ -249,7 +258,7 @@ def mistakes(gathered):
     matrices = {arm: study.confusion.loc[arm] for arm in ("real", "real + synthetic")}
     classes = [str(c) for c in matrices["real"].columns]
     values = [matrix.to_numpy(float) for matrix in matrices.values()]
-    return ["## Which mistakes vanished?", Picture(
+    return ["## Which mistakes vanished?", sentences.mistakes(study), Picture(
         "confusion", lambda: figures.confusion_pair(dict(zip(matrices, values, strict=True)), classes),
         "Two confusion matrices side by side: trained on real images, and on real and synthetic ones.",
         sentences.confusion_caption(study), links(gathered.study, "confusion")), Picture(
@@ -266,7 +275,7 @@ def quality(gathered):
     panels = {measure: {label: m[measure] for label, m in measured.items()} for measure in tables.MEASURES}
     made = (gathered.study or gathered.generations[0]).generation
     kept = [Kept(made, "closest_pairs", sentences.neighbours_caption(made))] if has(made, "closest_pairs") else []
-    return ["## Are the images good and new?", Picture(
+    return ["## Are the images good and new?", sentences.quality(gathered), Picture(
         "quality", lambda: figures.quality(panels),
         "Four panels with a row for each generator: label agreement, Fréchet distance, coverage, and closeness to "
         "training images, each beside what real images reach.", sentences.quality_caption(gathered),
@@ -286,20 +295,36 @@ def worth(gathered):
     curves = {label: dose.curves[dose.curves["curve"] == curve].sort_values("x") for curve, label in words.items()}
     rates = [(e.synthetic, e.accuracy.value, e.real.value) for e in dose.exchange if e.real]
     table = tables.worth(dose)
-    return present("## How many synthetic images is a real one worth?", Picture(
+    return present("## How many synthetic images is a real one worth?", sentences.worth(dose), Picture(
         "exchange", lambda: figures.exchange({k: c for k, c in curves.items() if len(c)}, rates),
         "Lines of test accuracy against the number of real or synthetic images, with arrows from one to the other.",
         sentences.exchange_caption(step), links(step, "curves")), table if len(table) else "")
 
 
+def limited(gathered):
+    """A limit on estimated images: the cosine images without and with it, and the label agreement of every walk."""
+    step, blocks = gathered.limited, []
+    pair = {made.config.get("x0_handling"): made for made in gathered.generations
+            if (made.training.config["schedule"], made.training.config["target"]) == ("cosine", "eps")}
+    if {"none", "clip"} <= set(pair) and all(made.name in gathered.pictures for made in pair.values()):
+        free, clipped = (gathered.pictures[pair[kind].name] for kind in ("none", "clip"))
+        rows = {"real": free.real[:10], "no limit": free.synthetic[:10], "clipped": clipped.synthetic[:10]}
+        blocks = [Picture("limited", lambda: figures.gallery(rows),
+                          "Three rows of images: real ones, those of the cosine schedule without a limit, and with it.",
+                          sentences.limited_caption(pair["none"].training), links(pair["none"]))]
+    return [*blocks, Picture(
+        "limit", lambda: figures.limits(step.result.walks),
+        "Dots with intervals: label agreement of each schedule and target, without and with a limit.",
+        sentences.limit_caption(step.result), links(step, "walks"))]
+
+
 def cosine(gathered):
-    """Why did the original paper's cosine images fail? Only for a plan that asks."""
-    told = [step for step in gathered.ablations if step.result.limit]
-    return [block for step in told[:1] for block in present(
-        "## Why did the cosine images fail?",
-        "The original paper saw worse images with the cosine schedule. Here the same networks walk the same way with "
-        "and without a limit on each estimated image.",
-        Kept(step, "limit", "") if has(step, "limit") else "", sentences.limit(step.result))]
+    """Why did the original paper's cosine images fail? Only for a plan that asks; its figures stand on the front of one
+    without a study."""
+    if not gathered.limited:
+        return []
+    return ["## Why did the cosine images fail?", sentences.cosine(gathered.limited.result),
+            *(limited(gathered) if gathered.study else [])]
 
 
 def claims(gathered, answers):
@@ -317,8 +342,9 @@ def limits(gathered):
 
 
 def appendices(gathered):
-    """Every arm, the trainings, a gallery of every generator, where the numbers come from, references."""
-    blocks = ["## Appendix: every arm"] if gathered.studies else []
+    """References, then every arm, the trainings, a gallery of every generator, where the numbers come from."""
+    blocks = ["## References", sentences.REFERENCES]
+    blocks += ["## Appendix: every arm"] if gathered.studies else []
     for step in gathered.studies:
         blocks += [f"### {escape(gathered.names[step])}", tables.arms(step.result), tables.contrasts(step.result)]
     if trained := [step for step in gathered.trainings if step.run]:
@@ -330,8 +356,7 @@ def appendices(gathered):
         blocks += ([] if trained else ["## Appendix: training"]) + [tables.trainings(gathered.trainings)]
     if gathered.pictures:
         blocks += ["## Appendix: images of every generator", *galleries(gathered)]
-    return [*blocks, "## Appendix: where the numbers come from", sentences.provenance(gathered),
-            "## References", sentences.REFERENCES]
+    return [*blocks, "## Appendix: where the numbers come from", sentences.provenance(gathered)]
 
 
 def galleries(gathered):
@@ -354,7 +379,7 @@ def report(gathered, answers):
     return Report(len(gathered.steps), len(gathered.missing),
                   pd.DataFrame([(a.claim, a.where, a.verdict, a.evidence) for a in answers],
                                columns=["claim", "where", "verdict", "evidence"]),
-                  tables.gains(gathered.studies), tables.quality(gathered.generations),
+                  tables.all_gains(gathered.studies), tables.quality(gathered.generations),
                   tables.provenance(gathered.steps))
 
 

@@ -2,7 +2,7 @@
 import pandas as pd
 
 from lib.report.results import MINUS, Estimate, number
-from lib.report.text import escape
+from lib.report.text import escape, powers
 
 
 def show(table, digits=4):
@@ -17,7 +17,7 @@ def text(table, digits=4):
         if isinstance(value, str) or pd.isna(value):
             return value if isinstance(value, str) else ""
         words = f"{value:,}" if pd.api.types.is_integer(value) else f"{value:#.{digits}g}"
-        return words.replace("-", MINUS)
+        return powers(words).replace("-", MINUS)
     return table.map(cell)
 
 
@@ -26,10 +26,10 @@ def schedules(result):
     """A row for each schedule of a Schedules result: its ends, its idle steps, its noise gain."""
     f = result.facts
     return pd.DataFrame({
-        "signal at T": f["signal_at_T"].map("{:.1e}".format),
+        "signal at T": f["signal_at_T"].map(lambda v: powers(f"{v:.1e}")),
         "log-SNR, first": f["log_snr_first"].map(number),
         "last": f["log_snr_last"].map(number),
-        "prior KL, bits/dim": f["prior_kl_bits"].map("{:.1e}".format),
+        "prior KL, bits/dim": f["prior_kl_bits"].map(lambda v: powers(f"{v:.1e}")),
         "redundant": (100 * f["redundant_steps"] / result.T).map(lambda v: f"{number(v)} %"),
         "largest gain": f["largest_noise_gain"].map("{:.3g}".format),
         "at t": f["largest_gain_at"].map("{:,}".format)})
@@ -180,7 +180,7 @@ def claims(answers, figures=()):
 
 
 # ---- as data: the CSV files below the article's figures
-def gains(studies):
+def all_gains(studies):
     """For each study (story.Step) and arm that is compared: gain, low, high, p."""
     found = [(s, arm.arm, arm.gain) for s in studies for arm in s.result.arms if arm.gain]
     found += [(s, "the original paper's comparison", s.result.paper_gain) for s in studies if s.result.paper_gain]

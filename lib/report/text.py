@@ -1,4 +1,5 @@
 """Words from outside (names of classes, files, plans; a notebook's outputs) as words: in Markdown, figures, pages."""
+import contextlib
 import functools
 import re
 import string
@@ -40,6 +41,14 @@ def cut(words):
     return words if left <= 0 else f"{words[:LONG]}\n… {left:,} more characters"
 
 
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def powers(words):
+    """Numbers as Python writes them, '2.4e-07', as on paper: '2.4 × 10⁻⁷'."""
+    return re.sub(r"(?<=\d)e([+-]\d+)", lambda found: f" × 10{str(int(found[1])).translate(SUPERSCRIPT)}", words)
+
+
 # ---------------------------------------------------------------- fonts
 def plain(words):
     """`words` for a figure: a dollar begins no formula, a letter that no font of the figure has becomes \\u...."""
@@ -66,13 +75,21 @@ def figure_fonts():
 
 @functools.cache
 def installed():
-    """{family: paths of its fonts} on this machine."""
-    families = {}
-    for font in font_manager.fontManager.ttflist:
+    """{family: paths of its fonts} on this machine, those too that came after matplotlib had listed what is there."""
+    families, listed = {}, font_manager.fontManager.ttflist
+    for file in sorted({*font_manager.findSystemFonts()} - {font.fname for font in listed}):
+        with contextlib.suppress(OSError, RuntimeError, ValueError):        # a font that cannot be read
+            font_manager.fontManager.addfont(file)
+    for font in listed:
         if "Last Resort" in font.name:                      # draws a box for every letter
             continue
         families.setdefault(font.name, []).append(font.fname)
     return families
+
+
+def east_asian_folders():
+    """Where the East Asian fonts of figures lie, for Typst, which need not look there by itself."""
+    return sorted({str(Path(path).parent) for family in figure_fonts()[1:] for path in installed()[family]})
 
 
 @functools.cache

@@ -118,6 +118,14 @@ def steps(studies=None, *, dataset="digits", data="digits on a 12x12 canvas", cl
     return [trained, made, *studied]
 
 
+def limited():
+    """A plan that asks what a limit on the estimated images does: no study."""
+    trained = story.Step("train/cosine", TRAIN, training())
+    made = [story.Step(f"generate/cosine-{kind}", SAMPLE | {"x0_handling": kind}, generation(agreement=agreement), trained)
+            for kind, agreement in (("none", 60.0), ("clip", 95.0))]
+    return [trained, *made, story.Step("ablation/default", {}, ablation("survives"))]
+
+
 def gathered(told=None, **options):
     """A plan's steps, by default those of `steps`, with images for each generation."""
     told = steps() if told is None else told

@@ -36,8 +36,8 @@ def test_a_full_plan_has_every_section_in_order():
     assert headings(article(made_up.full(), made_up.answers())) == [
         "What was compared", "Was it the images?", "Which mistakes vanished?", "Are the images good and new?",
         "How many synthetic images is a real one worth?", "The original paper's claims",
-        "Limits, and what would change our mind", "Appendix: every arm", "Appendix: training",
-        "Appendix: images of every generator", "Appendix: where the numbers come from", "References"]
+        "Limits, and what would change our mind", "References", "Appendix: every arm", "Appendix: training",
+        "Appendix: images of every generator", "Appendix: where the numbers come from"]
 
 
 PLANS = {
@@ -54,8 +54,7 @@ PLANS = {
     "long and odd names": made_up.gathered(made_up.steps(
         classes=("$x_1$ & <b>bold</b>", "猫" * 30, "#" + "a" * 59), dataset="folder", data="images of <a> & $b$")),
     "thirty classes": made_up.gathered(made_up.steps(classes=[f"class {k}" for k in range(30)])),
-    "a failed cosine": made_up.gathered([*made_up.steps({}), story.Step(
-        "ablation/default", {}, made_up.ablation("survives"))]),
+    "a failed cosine": made_up.gathered(made_up.limited()),
 }
 
 
@@ -67,7 +66,8 @@ def test_no_section_is_empty(plan):
     assert not any(a and b for a, b in zip(starts, [*starts[1:], True], strict=True))
 
 
-@pytest.mark.parametrize("plan", ["everything", "the two arms alone", "long and odd names", "thirty classes"])
+@pytest.mark.parametrize("plan", ["everything", "the two arms alone", "long and odd names", "thirty classes",
+                                  "a failed cosine"])
 @pytest.mark.filterwarnings("error")                # a letter without glyph, a layout without room
 def test_every_picture_can_be_drawn_and_read_on_a_phone(plan):
     for picture in pictures(article(PLANS[plan])):
@@ -103,7 +103,7 @@ def studied(gain, rival=20.0, classifier="MLP"):
 
 def test_the_title_says_whom_the_images_help_and_that_something_free_helps_more():
     assert title(a=studied(10), b=studied(0.5, classifier="CNN")) == (
-        "Synthetic digits help an MLP, not clearly a CNN; shifting real ones helps more")
+        "Synthetic digits help an MLP, but make no clear difference to a CNN; shifting real ones helps more")
 
 
 def test_the_title_says_too_where_the_intervals_overlap():
@@ -111,11 +111,29 @@ def test_the_title_says_too_where_the_intervals_overlap():
 
 
 def test_the_title_says_where_there_is_no_clear_effect():
-    assert title(a=studied(0.5, rival=0.5)) == "No clear effect of synthetic digits on an MLP"
+    assert title(a=studied(0.5, rival=0.5)) == "Synthetic digits make no clear difference to an MLP"
 
 
-def test_the_title_says_where_images_harm():
-    assert title(a=studied(-5, rival=0.5)) == "Synthetic digits harm an MLP"
+def test_the_title_says_where_images_hurt():
+    assert title(a=studied(-5, rival=0.5)) == "Synthetic digits hurt an MLP"
+
+
+def test_the_title_of_three_verdicts_names_each():
+    assert title(a=studied(10, rival=0), b=studied(0, classifier="CNN"), c=studied(-9, classifier="strong MLP")) == (
+        "Synthetic digits help an MLP, make no clear difference to a CNN, but hurt a strong MLP")
+
+
+def test_a_plan_that_asks_for_the_limit_on_estimates_says_what_it_does():
+    plan = PLANS["a failed cosine"]
+    assert sentences.title(plan).startswith("The cosine schedule fails without a limit")
+    assert sentences.numbers(plan).startswith("- **+35.0 points**")
+    assert [picture.name for picture in pictures(story.front(plan))] == ["limited", "limit"]
+
+
+def test_beside_a_study_the_limit_has_a_section_of_its_own():
+    plan = made_up.gathered([*made_up.steps(), story.Step("ablation/default", {}, made_up.ablation("undecided"))])
+    assert "limit" in [picture.name for picture in pictures(story.cosine(plan))]
+    assert "limit" not in [picture.name for picture in pictures(story.front(plan))]
 
 
 def test_a_plan_without_a_study_keeps_its_title_as_typed():
@@ -125,10 +143,19 @@ def test_a_plan_without_a_study_keeps_its_title_as_typed():
 
 
 # ---------------------------------------------------------------- the front
-def test_the_three_numbers_are_the_images_the_free_rival_and_the_original_comparison():
+def test_the_three_numbers_answer_do_they_help_is_it_the_images_and_is_there_a_cheaper_way():
     lines = sentences.numbers(made_up.gathered()).splitlines()
-    assert [line[:18] for line in lines] == ["- **+11.6 points**", "- **+20.8 points**", "- **+18.5 points**"]
-    assert "+6.9 comes from longer training" in lines[2]
+    assert [re.match(r"- \*\*(\S+) points\*\* \*(.*?)\* ([\w ]+)", line).groups() for line in lines] == [
+        ("+11.6", "Do they help?", "Yes"), ("+6.9", "Is it the images?", "Only in part"),
+        ("+20.8", "Is there a cheaper way?", "Yes")]
+    assert "+18.5 points" in lines[1]
+
+
+@pytest.mark.parametrize("images, updates, words", [
+    (5, 0, "Yes"), (0, 5, "No"), (0, 0, "Not clearly"), (5, 5, "Only in part")])
+def test_whether_it_is_the_images_is_answered_by_both_intervals(images, updates, words):
+    study = made_up.study(arms={"real": 60.0, "real + synthetic": 60.0 + images, "real, equal epochs": 60.0 - updates})
+    assert sentences.is_it_the_images(study).split(":")[0] == words
 
 
 def test_a_study_of_two_arms_has_one_number():

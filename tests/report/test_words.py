@@ -23,7 +23,7 @@ def made_schedules(names=("linear", "cosine"), outside=0):
 # ---------------------------------------------------------------- tables
 def test_a_table_is_text_with_one_kind_of_minus_and_no_nan():
     table = pd.DataFrame({"a": [-0.000012345, 12.0], "n": [-1204, 5], "word": ["x-y", None], "gap": [float("nan"), 1.0]})
-    assert tables.text(table, 3).values.tolist() == [["\u22121.23e\u221205", "\u22121,204", "x-y", ""],
+    assert tables.text(table, 3).values.tolist() == [["\u22121.23 × 10⁻⁵", "\u22121,204", "x-y", ""],
                                                      ["12.0", "5", "", "1.00"]]
 
 
