@@ -213,10 +213,11 @@ def run_job(values, threads=1):
 
 def build_report(plan, run, values):
     """The folder reports/build/<plan>: report.html and .pdf from the executed article and schedule notebooks, the pages
-    and the data of the runs; the report's run keeps what the first two hold, so that another page is noticed."""
+    and the data of the runs; the report's run keeps what all of them hold, so that another page is noticed."""
     from lib.report.site import write_site
     schedules = [ROOT / folder / "notebook.ipynb" for folder in values["runs"] if Path(folder).parts[-2] == "schedules"]
-    html = write_site(run.path("notebook.ipynb"), [ROOT / folder for folder in values["runs"]],
-                      ROOT / "reports" / "build" / plan, appendices=schedules)
-    pages = {file.name: runs.sha256(file) for file in (html, html.with_suffix(".pdf"))}
+    folder = ROOT / "reports" / "build" / plan
+    write_site(run.path("notebook.ipynb"), [ROOT / folder for folder in values["runs"]], folder, appendices=schedules)
+    made = [file for pattern in ("report.*", "runs/*.html", "data/*.csv") for file in folder.glob(pattern)]
+    pages = {file.relative_to(folder).as_posix(): runs.sha256(file) for file in sorted(made)}
     runs.write_json(run.path("provenance.json"), run.provenance | {"pages": pages})

@@ -69,12 +69,11 @@ def images_differ(job, result):
 
 
 def pages_differ(plan, job):
-    """In words, whether report.html or report.pdf is not what the report's run made; None if they are."""
-    files = {file.name: file for file in (plan.html, plan.pdf)}
-    made = runs.run_at(job.config.run_dir).provenance.get("pages")
-    if made == {name: runs.sha256(file) for name, file in files.items() if file.is_file()} and len(made) == len(files):
-        return None
-    return "its page or PDF is missing or another one"
+    """In words, whether a page, the PDF or a table is not what the report's run made; None if all are."""
+    made = runs.run_at(job.config.run_dir).provenance.get("pages", {})
+    now = {name: file for name in made if (file := plan.html.parent / name).is_file()}
+    same = {"report.html", "report.pdf"} <= set(now) and made == {name: runs.sha256(file) for name, file in now.items()}
+    return None if same else "its page or PDF is missing or another one"
 
 
 # ---------------------------------------------------------------- code

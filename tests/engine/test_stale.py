@@ -42,7 +42,7 @@ CODE_CHANGES = {  # what is done: the steps whose results it can change
     "a default": (lambda p: cell(p, "20_train_ddpm", 0, toy.PARAMETERS["20_train_ddpm"].replace("10", "11")), ""),
     "prose": (lambda p: cell(p, "20_train_ddpm", 1, "Other words."), ""),
     "prose that the report shows": (lambda p: cell(p, "90_report", 1, "Other words."), "report"),
-    "how the report is made": (lambda p: change(p / "lib/report/page.py", "title +", "title * 2 +"), "report"),
+    "how the report is made": (lambda p: change(p / "lib/report/page.py", "str(title)", "2 * str(title)"), "report"),
 }
 
 
@@ -166,8 +166,10 @@ class World:
             raise KeyboardInterrupt
 
     @staticmethod
-    def write_html(notebooks, html, title):
-        html.write_text(title + notebooks[0].read_text())
+    def write_html(notebooks, html, title=None, **others):
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(notebooks[0].read_text())
+        return html
 
     # ---- what ought to be there, from the plan's text, the code and the pictures alone
     def beside(self, step, values):
@@ -193,7 +195,7 @@ class World:
         for job in plan.jobs:
             text = (job.folder / "result.json").read_text()
             assert results.loads(text, "").number == numbers[job.label], job.label
-        page = plan.title + numbers["report/default"]
+        page = numbers["report/default"]
         assert plan.html.read_text() == page and plan.pdf.read_bytes() == b"%PDF" + page.encode()
         assert not stale(plan)
 

@@ -76,8 +76,9 @@ def check(config):
 '''
 
 PAGE = """
-def write_html(notebooks, html, title=None):
-    html.write_text(title + "".join(n.read_text() for n in notebooks))
+def write_html(notebooks, html, title=None, **others):
+    html.parent.mkdir(parents=True, exist_ok=True)
+    html.write_text(str(title) + "".join(n.read_text() for n in notebooks))
     return html
 """
 
@@ -160,7 +161,8 @@ def book(name):
 def make_project(folder):
     """A repository in `folder` with our engine, and notebooks that take no time."""
     ours = [*ROOT.glob("lib/*.py"), *ROOT.glob("lib/engine/*.py"), *(ROOT / f"lib/{d}/__init__.py" for d in ("diffusion", "study")),
-            *(ROOT / f"lib/report/{name}.py" for name in ("__init__", "runs", "results")), *ROOT.glob("reports/profiles/*/*"),
+            *(ROOT / f"lib/report/{name}.py" for name in ("__init__", "runs", "results", "site")), ROOT / "lib/study/results.py",
+            *ROOT.glob("reports/profiles/*/*"),
             *(ROOT / name for name in ("reports/Snakefile", "reports/run_step.py", "environment.yml", "pyproject.toml"))]
     for file in ours:
         copy = folder / file.relative_to(ROOT)
