@@ -42,10 +42,11 @@ class Row(ipywidgets.HTML):
             file = io.BytesIO()
             Image.fromarray(figures.to_pixels(image)).save(file, "PNG")
             data = base64.b64encode(file.getvalue()).decode()
-            return (f'<figure style="display:inline-block;width:150px;margin:0 10px 10px 0;vertical-align:top">'
+            return (f'<figure style="flex:1 1 0;max-width:150px;margin:0">'
                     f'<img decoding="sync" style="width:100%;image-rendering:pixelated" alt="{html.escape(name)}" '
-                    f'src="data:image/png;base64,{data}"><figcaption>{html.escape(name)}</figcaption></figure>')
-        self.value = (f'<div role="group" aria-label="{html.escape(alt)}">'
+                    f'src="data:image/png;base64,{data}">'
+                    f'<figcaption style="line-height:1.3">{html.escape(name)}</figcaption></figure>')
+        self.value = (f'<div role="group" aria-label="{html.escape(alt)}" style="display:flex;gap:10px">'
                       + "".join(one(*pair) for pair in images.items()) + "</div>")
 
 
@@ -69,6 +70,8 @@ def row(*controls):
     for control in controls:
         if hasattr(control.style, "description_width"):
             control.style.description_width = "initial"
+        if isinstance(control, ipywidgets.ToggleButtons):
+            control.style.button_width = "auto"
         control.layout.margin = "2px 16px 2px 2px"
     return ipywidgets.HBox(controls, layout={"flex_flow": "row wrap"})
 

@@ -173,7 +173,7 @@ def test_the_first_page_shows_images_and_switches_to_quick(lab, browser, width):
     page = run_all(lab, browser, "notebooks/00_start.ipynb", width)
     quick = page.get_by_label("quick")
     quick.wait_for(timeout=60_000)
-    assert [i.get_attribute("alt") for i in page.locator(".jp-OutputArea-output > img").all()] == ["Synthetic images, of each of 10 classes"] * 2
+    assert page.locator(".jp-OutputArea-output > img").count() == 2
     assert not quick.is_checked() and not cut_off(page)
     quick.check()
     page.get_by_text("It is on.").wait_for(timeout=60_000)
