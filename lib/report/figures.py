@@ -714,7 +714,7 @@ def gallery(rows):
     sheets = np.stack([np.asarray(images) for images in rows.values()])
     R, N, _, H, W = sheets.shape
     fig, ax = article((WIDTH - 1.2) * R * H / (N * W) + 0.3)
-    show_sheet(ax, sheets, [short(label, 20) for label in rows])
+    show_sheet(ax, sheets, [short(label, 24) for label in rows])
     return fig
 
 

@@ -448,6 +448,8 @@ YES_NO = {"help": "Yes", "hurt": "No, they hurt", UNCLEAR: "Not clearly"}
 def is_it_the_images(study):
     """What longer training alone does to the original paper's comparison."""
     shown = f"the {study.paper_gain.number(study.paper_gain.value)} points that the original paper's comparison shows"
+    if not study.paper_gain.above_zero:
+        return "The original paper's comparison shows no clear gain here; longer training on the real images adds this"
     if study.steps_gain.above_zero:
         answer = "Only in part" if study.gain.above_zero else "No"
         return f"{answer}: of {shown}, this much comes from longer training on the real images"
@@ -550,10 +552,10 @@ def diagram_caption(study):
 
 
 def bridge_caption(study):
-    share = study.steps_gain.value / study.paper_gain.value if study.paper_gain.value > 0 else 0
-    finding = (f"{100 * share:.0f} % of the original paper's gain comes from more updates"
-               if study.steps_gain.above_zero and share <= 1 else
-               "More updates alone do not explain the original paper's gain")
+    paper, steps = study.paper_gain, study.steps_gain
+    finding = (f"{100 * steps.value / paper.value:.0f} % of the original paper's gain comes from more updates"
+               if steps.above_zero and paper.above_zero and steps.value <= paper.value else
+               f"More updates alone add {steps}" if steps.clear else "More updates alone make no clear difference")
     return f"**{finding}.** Bars are test accuracies; an arrow is what the next bar adds: first updates, then images."
 
 
@@ -675,8 +677,8 @@ def quality(gathered):
     made = (gathered.study or gathered.generations[0]).generation.result
     return ("Four measures ([figure](#fig-quality)). *Recognised*: a judge, a classifier trained on real images "
             f"({made.judge}, right on {made.judge_accuracy} of unseen real ones), sees the class that was asked for. "
-            f"*Distance*: Fréchet's, in features of a network of this project ({made.encoder}); between real images it "
-            "is not 0 at this number of images. *Covered*: the share of real images that a synthetic one comes near "
+            "*Distance*: Fréchet's, in features of a network of this project; between real images it is not 0 at this "
+            "number of images. *Covered*: the share of real images that a synthetic one comes near "
             "to. *Near a training image*: as near as 1 of 100 new real images is; many more would be copies.")
 
 

@@ -39,6 +39,7 @@ def write_site(article, runs, folder, title=None, appendices=()):
         if (run / "notebook.ipynb").exists():
             page = folder / "runs" / f"{called(run)}.html"
             kept.add(write_html([run / "notebook.ipynb"], page, title=called(run), run=True, up="../report.html"))
+    for run in map(Path, [*runs, Path(article).parent]):                # the article's own numbers too
         for table in sorted(run.glob("tables/*.csv")) + sorted(run.glob("history.csv")):
             copy = folder / "data" / f"{called(run)}-{table.name}"
             copy.parent.mkdir(parents=True, exist_ok=True)

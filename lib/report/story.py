@@ -167,11 +167,9 @@ def links(step, table=""):
     return {"notebook": f"runs/{place}.html"} | ({"data": f"data/{place}-{table}.csv"} if table else {})
 
 
-OWN = {"notebook": "runs/report-default.html"}
-
-
 def own(table):
-    return OWN | {"data": f"data/report-default-{table}.csv"}
+    """A table of the report itself."""
+    return {"data": f"data/report-default-{table}.csv"}
 
 
 def front(gathered):

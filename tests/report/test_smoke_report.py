@@ -17,13 +17,12 @@ def words(report):
 
 
 def test_the_outline_is_that_of_the_article(report):
-    assert [re.sub(r"(?<=Appendix \w: ).*noise.*", "schedules", h.get_text()) for h in report[2].select("main h2")] == [
+    assert [h.get_text().partition(" Noise")[0] for h in report[2].select("main h2")] == [
         "What was compared", "Was it the images?", "Which mistakes vanished?", "Are the images good and new?",
         "How many synthetic images is a real one worth?", "The original paper's claims",
         "Limits, and what would change our mind", "References", "Appendix A: every arm", "Appendix B: training",
         "Appendix C: images of every generator", "Appendix D: where the numbers come from",
-        report[2].select_one("h2.appendix").get_text()]
-    assert report[2].select_one("h2.appendix").get_text().startswith("Appendix E: ")
+        "Appendix E:"]
 
 
 def test_the_front_answers_and_shows_before_it_explains(report):

@@ -152,10 +152,10 @@ def test_the_three_numbers_answer_do_they_help_is_it_the_images_and_is_there_a_c
 
 
 @pytest.mark.parametrize("images, updates, words", [
-    (5, 0, "Yes"), (0, 5, "No"), (0, 0, "Not clearly"), (5, 5, "Only in part")])
+    (5, 0, "Yes"), (0, 5, "No"), (5, 5, "Only in part"), (-5, 5, "The original paper's comparison shows no clear gain")])
 def test_whether_it_is_the_images_is_answered_by_both_intervals(images, updates, words):
     study = made_up.study(arms={"real": 60.0, "real + synthetic": 60.0 + images, "real, equal epochs": 60.0 - updates})
-    assert sentences.is_it_the_images(study).split(":")[0] == words
+    assert sentences.is_it_the_images(study).startswith(words)
 
 
 def test_a_study_of_two_arms_has_one_number():
