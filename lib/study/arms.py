@@ -16,6 +16,7 @@ from lib.data import augmentations
 from lib.data.images import Images, join, select, to_float, to_uint8
 from lib.diffusion import devices
 from lib.study import CLASSICAL, classifiers, quality, statistics
+from lib.study.generators import settings  # noqa: F401  notebook 40 asks this module for all of its study
 
 WATCHED = 2000      # validation images that a curve is drawn from
 
@@ -39,31 +40,6 @@ class SealedTest:
             raise InputError(f"arm {arm!r} has opened the test already: expected once; choose on validation images")
         self.opened.append(arm)
         return np.stack([classifiers.predict(model, self._images.images).numpy() for model in models])
-
-
-# ---------------------------------------------------------------- generators
-CHANCE = ("seed", "run_dir", "train_run", "device")     # in these a repeat of a generator may differ
-
-
-def settings(generators):
-    """Which generator runs are repeats of each other, with other seeds: {words for what sets them apart: [positions]}.
-
-    generators: [(config of the training, config of the generation)]. InputError unless all learned from the same data.
-    """
-    # both have a batch: the training's counts, that of the sampling changes no image
-    told = [{k: str(v) for k, v in (sampling | train).items() if k not in CHANCE} for train, sampling in generators]
-    differ = [k for k in told[0] if len({t.get(k) for t in told}) > 1]
-    for name in ("dataset", "data_dir", "size", "canvas", "per_class", "data_seed"):
-        if name in differ:
-            raise InputError(f"generate_runs: {name} is {' and '.join(sorted({t[name] for t in told}))}: "
-                             "expected generators that learned from the same images")
-    groups = {}
-    for i, t in enumerate(told):
-        groups.setdefault(", ".join(f"{k} {t[k]}" for k in differ) or "the only one", []).append(i)
-    if len({len(g) for g in groups.values()}) > 1:
-        raise InputError("generate_runs: " + "; ".join(f"{w}: {len(g)}" for w, g in groups.items())
-                         + ": expected as many repeats of each setting")
-    return groups
 
 
 # ---------------------------------------------------------------- what an arm is
