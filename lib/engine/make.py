@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lib import ROOT, InputError
 from lib.engine import gpus
-from lib.engine.plan import check_data, in_root
+from lib.engine.plan import check_data, check_devices, in_root
 from lib.engine.stale import stale
 
 # Snakemake imports nbformat, and that jsonschema, which would compile a grammar of web addresses: 2.5 s for nothing.
@@ -84,6 +84,8 @@ def make_alone(plan, profile):
         print_pages(plan)
         return 0
     check_data(plan, again)
+    if profile.name in ("cpu", "gpu"):                      # this machine
+        check_devices(plan, again)
     minutes = f", minutes: {plan.minutes}" if plan.minutes else ""
     print(f"plan {plan.name} ({plan.title}): {len(plan.jobs)} runs{minutes}", flush=True)
     done, watch = run_snakemake(plan, profile, again)

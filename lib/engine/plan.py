@@ -291,6 +291,17 @@ def check_data(plan, labels):
         raise type(told[0][1])(in_lines(plan.file, lines))
 
 
+def check_devices(plan, labels):
+    """InputError where one of the runs `labels` asks for a device that this machine lacks."""
+    for job in plan.jobs:
+        if job.label in labels and getattr(job.config, "device", "auto") not in ("auto", "cpu"):
+            from lib.diffusion.devices import pick_device  # torch takes seconds
+            try:
+                pick_device(job.config.device)
+            except InputError as error:
+                raise InputError(in_lines(plan.file, [f"{job.step}.{job.name}: {error}"])) from None
+
+
 def trained(job):
     """The training whose images a job is about, None for one that is about several."""
     while job.step in COMPARED and job.step != "train":

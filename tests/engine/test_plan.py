@@ -194,6 +194,14 @@ def test_what_only_the_images_can_tell_is_asked_before_anything_starts(tmp_path)
     assert [line.partition("yml: ")[2][:40] for line in told.splitlines()] == ["train.a: per_class=200: expected at most", "train.b: per_class=200: expected at most"]
 
 
+def test_a_device_that_is_not_there_is_refused_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (tmp_path / "mine.yml").write_text(WHOLE.replace("sample_steps: 5", "sample_steps: 5, device: cuda"))
+    plan = plans.read_plan(str(tmp_path / "mine.yml"))
+    assert refusal(plans.check_devices, plan, ["train/a"]) == ""
+    assert refusal(plans.check_devices, plan, ["generate/a"]).startswith(f"{tmp_path}/mine.yml: generate.a: device='cuda': expected 'auto' or")
+
+
 NASTY = ["", "~", "[]", "{}", ".nan", "-.inf", "1e400", "9" * 5000, "-1", "0x" + "f" * 400, "1e-4", "'", '"', "*a", "&a", "<<",
          "!!python/name:os.system", "!!binary x", "!!float x", "!!set {a}", "2026-99-99", "=", "\t", "\x00", "\u2028", "\ud800",
          '"\\ud800"', '"\\0"', "x" * 10**5, "[" * 3000, "{a: " * 500, "{x} {y!r}", "12:30", "\U0001f984", "../..", "? [a]\n: b", "- x",
