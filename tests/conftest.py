@@ -4,6 +4,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")   # read when torch is imported, here and in what the tests start
 
 import shutil  # noqa: E402
+import signal  # noqa: E402
 
 import pypdf  # noqa: E402
 import pytest  # noqa: E402
@@ -11,6 +12,7 @@ from bs4 import BeautifulSoup  # noqa: E402
 from commands import call  # noqa: E402
 
 from lib import ROOT  # noqa: E402
+from lib.processes import STOPS  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +30,15 @@ def report(root):
     build = root / "reports" / "build" / "smoke"
     page = BeautifulSoup((build / "report.html").read_text(encoding="utf-8"), "html.parser")
     return done.stdout, root / "reports" / "runs" / "smoke", page, pypdf.PdfReader(build / "report.pdf")
+
+
+@pytest.fixture
+def heard():
+    """The test and what it starts hear the signals to stop, though the suite was started by `nohup ... &`."""
+    before = {n: signal.signal(n, signal.default_int_handler if n == signal.SIGINT else signal.SIG_DFL) for n in STOPS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items):

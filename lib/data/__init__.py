@@ -11,6 +11,7 @@ from lib import InputError
 
 # name: the module of lib.data with a function of that name; imported when asked for (torchvision takes seconds)
 DATASETS = {"digits": "digits", "cifar10": "official", "fashion_mnist": "official", "folder": "folders"}
+SIDE = {"digits": 8, "cifar10": 32, "fashion_mnist": 28}     # of the images as they come, pixels; a folder has its own
 
 
 def loader(dataset):
@@ -60,10 +61,10 @@ def same_split(split, expected, what="the network"):
 
 
 def check(config):
-    """Load what a notebook's config asks for and return {dataset, train, validation, test, shape, sha256, notes};
-    of the three parts, the numbers of images. Errors as `load`."""
+    """Load what a notebook's config asks for and return {dataset, classes, train, validation, test, shape, sha256,
+    notes}; of the classes and the three parts, the numbers. Errors as `load`."""
     from lib.data.images import fingerprint
     split = load_for(vars(config))
-    return {"dataset": config.dataset, "train": len(split.train), "validation": len(split.validation),
-            "test": len(split.test), "shape": list(split.image_shape), "sha256": fingerprint(split),
-            "notes": list(split.notes)}
+    return {"dataset": config.dataset, "classes": len(split.classes), "train": len(split.train),
+            "validation": len(split.validation), "test": len(split.test), "shape": list(split.image_shape),
+            "sha256": fingerprint(split), "notes": list(split.notes)}

@@ -1,6 +1,8 @@
 """The commands of the front door. Their packages are imported inside of them: help needs the standard library alone."""
 import argparse
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -41,13 +43,22 @@ def test(arguments):
 
 
 def lab(arguments):
-    """Open JupyterLab on notebooks/00_start.ipynb; what follows is passed on to it.
+    """Open JupyterLab on notebooks/00_start.ipynb; what follows (--port, --no-browser ...) is passed on to it.
 
     Interactive runs write reports/runs/interactive/.
     """
     # not as a file to open: then the reports, outside of its folder, could not be reached
-    become([sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/00_start.ipynb",
-            *arguments.rest])
+    lab = subprocess.Popen([sys.executable, "-m", "jupyterlab",
+                            "--LabApp.default_url=/lab/tree/notebooks/00_start.ipynb", *arguments.rest])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)            # Ctrl-C is JupyterLab's: it asks
+    try:
+        code = lab.wait()
+    finally:
+        lab.terminate()
+    if code > 0:
+        print(f"JupyterLab stopped with exit code {code} and says why above; `lab --help` tells its options",
+              file=sys.stderr)
+    return code
 
 
 def run(arguments):

@@ -57,6 +57,9 @@ def make():
     stamped, wanted = ENV / "stamp", stamp()
     if stamped.exists() and stamped.read_text() == wanted and python.exists():
         return python
+    if os.pathsep in str(ROOT):
+        raise InputError(f"{ROOT}: expected a folder without {os.pathsep!r}, as Python makes no environment in it; or "
+                         "activate one that lies elsewhere and call again")
     free = shutil.disk_usage(ROOT).free / 1e9
     if not ENV.exists() and free < 8:
         raise InputError(f"{free:.1f} GB are free on the disk of {ROOT}: the environment needs about 6 GB on Linux, so "
@@ -113,6 +116,19 @@ def enter(words):
     if missing:
         raise InputError(f"the active environment {sys.prefix} lacks {', '.join(missing)}: run `python -m pip install "
                          f"{' '.join(wanted_packages())}` in it, or deactivate it and call again")
+    come_first()
+
+
+def come_first():
+    """Let what is started here (Snakemake, JupyterLab, kernels) find this clone's lib, whichever is installed, and
+    this environment's kernel python3, whichever lies on the user's paths. Where the home can't be written, other
+    packages keep their caches and settings in reports/build/.home."""
+    for variable, first in (("PYTHONPATH", ROOT), ("JUPYTER_PATH", Path(sys.prefix) / "share" / "jupyter")):
+        os.environ[variable] = os.pathsep.join(filter(None, [str(first), os.environ.get(variable, "")]))
+    if not (Path.home().is_dir() and os.access(Path.home(), os.W_OK)):
+        home = ROOT / "reports" / "build" / ".home"
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ["HOME"] = str(home)
 
 
 def found(name):

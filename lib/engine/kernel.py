@@ -55,8 +55,9 @@ def run_notebook(notebook, out, values):
         try:
             with kernel_hears_signals():
                 papermill.execute_notebook(
-                    str(notebook), str(temporary), values, kernel_name="python3", cwd=str(ROOT), progress_bar=False,
-                    coalesce_streams=True, shutdown_kernel="immediate", start_timeout=START_SECONDS, config=config)
+                    *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, temporary)),   # no fields
+                    values, kernel_name="python3", cwd=str(ROOT), progress_bar=False, coalesce_streams=True,
+                    shutdown_kernel="immediate", start_timeout=START_SECONDS, config=config)
             status = "completed"
         except PapermillExecutionError as failure:
             lines = (failure.evalue or "").strip().splitlines() or [""]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lib import ROOT, InputError
 from lib.engine import gpus
-from lib.engine.plan import check_data, in_root
+from lib.engine.plan import check_data, check_devices, in_root
 from lib.engine.stale import stale
 
 # Snakemake imports nbformat, and that jsonschema, which would compile a grammar of web addresses: 2.5 s for nothing.
@@ -53,9 +53,28 @@ def make(plan, profile):
         raise InputError(f"{plan.folder}: expected a folder that can be written ({error.strerror})") from None
     try:
         with FileLock(str(plan.folder / ".lock"), timeout=0):
+            check_owner(plan)
             return make_alone(plan, profile)
     except Timeout:
         raise InputError(f"another command works on the plan {plan.name}: wait for its end, or stop it") from None
+
+
+def record(plan):
+    """The file in the plan's folder of runs that tells whose they are."""
+    return plan.folder / "plan.json"
+
+
+def check_owner(plan):
+    """InputError where the folder of runs is that of another plan of this name; else write down that it is this one's.
+    A plan that is no longer where it was has moved."""
+    try:
+        other = ROOT / json.loads(record(plan).read_text(encoding="utf-8"))["file"]     # also in a copied project
+    except (OSError, ValueError, KeyError, TypeError):
+        other = plan.file
+    if other != plan.file and other.is_file() and not other.samefile(plan.file):
+        raise InputError(f"plan {plan.name!r}: {in_root(plan.folder)} holds the runs of {in_root(other)}: rename one "
+                         "of the two files")
+    record(plan).write_text(json.dumps({"plan": str(plan.file), "file": in_root(plan.file)}), encoding="utf-8")
 
 
 def make_alone(plan, profile):
@@ -65,6 +84,8 @@ def make_alone(plan, profile):
         print_pages(plan)
         return 0
     check_data(plan, again)
+    if profile.name in ("cpu", "gpu"):                      # this machine
+        check_devices(plan, again)
     minutes = f", minutes: {plan.minutes}" if plan.minutes else ""
     print(f"plan {plan.name} ({plan.title}): {len(plan.jobs)} runs{minutes}", flush=True)
     done, watch = run_snakemake(plan, profile, again)
@@ -89,14 +110,15 @@ def snakemake(plan, profile, labels):
 
     Snakemake keeps no records and looks at no times: what is to be made is decided by `stale`. joblib knows a
     container's share of the processor, Snakemake doesn't: networks with more threads than that spend their time waiting
-    for each other. On a cluster the profile decides.
+    for each other. On a cluster the profile decides. The plan stands in a file, not after --config: of `plan=C: x` or
+    `plan=a #1` Snakemake would make something else than a path.
     """
     from joblib import cpu_count
     here = ["--cores", str(cpu_count())] if profile.name in ("cpu", "gpu") else []
     if profile.name == "gpu":
         here += ["--resources", f"gpu={len(gpus.names())}"]
     return [sys.executable, "-c", SNAKEMAKE, "--snakefile", str(ROOT / "reports" / "Snakefile"), "--directory",
-            str(plan.folder), "--profile", str(profile), *here, "--config", f"plan={plan.file}",
+            str(plan.folder), "--profile", str(profile), *here, "--configfile", str(record(plan)),
             "--rerun-triggers", "software-env",             # there is none: no trigger at all
             "--forcerun", *(f"{label}/result.json" for label in labels)]
 

@@ -7,6 +7,7 @@ import ast
 import dataclasses
 import difflib
 import functools
+import importlib.util
 import math
 import reprlib
 import typing
@@ -14,7 +15,7 @@ import unicodedata
 from typing import Annotated, NamedTuple
 
 from lib import ROOT, InputError
-from lib.data import DATASETS
+from lib.data import DATASETS, SIDE
 from lib.diffusion import (
     COMPILED,
     LOSS_WEIGHTS,
@@ -26,7 +27,7 @@ from lib.diffusion import (
     TARGETS,
     X0_HANDLINGS,
 )
-from lib.study import ARMS, CLASSIFIERS, OPTIMIZERS
+from lib.study import ARMS, CLASSIFIERS, OPTIMIZERS, generators
 
 READS = {"train_run": "train", "generate_runs": "generate"}     # parameter: whose run(s)
 LONGEST = 300               # letters of a sentence that refuses a value
@@ -79,6 +80,25 @@ class Config:
     def check_together(self):
         """Raise InputError for values that are fine alone and not together."""
 
+    def check_with(self, read, data=None):
+        """Raise InputError for values that do not fit those of the jobs of a plan, `read`, whose results they are used
+        with. data: the facts of the training's images, as lib.data.check tells them, None before they are read."""
+
+
+def check_share(name, share, batch):
+    """Raise InputError where no batch would hold both real and synthetic images."""
+    if not 0 < round(batch * share) < batch:
+        raise InputError(f"{name}={share} of batch={batch}: expected at least one real and one synthetic image in it")
+
+
+def check_generators(read):
+    """The generators that a study reads, [(config of the training, config of the generation)] as mappings. InputError
+    where two of them make the same images, or learned from others."""
+    known = [tuple(dataclasses.asdict(job.config) for job in (g.upstream[0], g)) for g in read]
+    generators.no_repeats(known, [g.name for g in read])
+    generators.same_data(known)
+    return known
+
 
 # ---------------------------------------------------------------- one class for each notebook
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,6 +148,19 @@ class TrainConfig(Config):
         if self.channels % 8:
             raise InputError(f"channels={self.channels}: expected a multiple of 8 (group normalisation)")
 
+    def check_with(self, read, data=None):
+        side = self.size or (self.dataset == "digits" and self.canvas) or SIDE.get(self.dataset)
+        sides = data["shape"][1:] if data else [side, side] if side else []
+        if any(side % self.patch for side in sides):
+            raise InputError(f"patch={self.patch}: expected a divisor of the image's sides, "
+                             f"{' x '.join(map(str, sides))}")
+        levels = [max(sides) // self.patch] if sides else []
+        while sides and len(levels) < len(self.channel_mult):
+            levels.append((levels[-1] + 1) // 2)
+        if sides and (other := [size for size in self.attn_resolutions if size not in levels]):
+            raise InputError(f"attn_resolutions={shown(self.attn_resolutions)}: no level has the size {other[0]}: "
+                             f"expected some of {', '.join(map(str, dict.fromkeys(levels)))}")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GenerateConfig(Config):
@@ -152,6 +185,18 @@ class GenerateConfig(Config):
     def check_together(self):
         if self.eta and self.sampler != "ddim":
             raise InputError(f"eta={self.eta} with sampler={self.sampler!r}: expected 0, or the sampler 'ddim'")
+        if self.fid and importlib.util.find_spec("torch_fidelity") is None:
+            raise InputError("fid=True: expected the package torch-fidelity: pip install torch-fidelity (it downloads "
+                             "Inception weights)")
+
+    def check_with(self, read, data=None):
+        train = read[0].config
+        if self.sample_steps > train.T:
+            raise InputError(f"sample_steps={self.sample_steps}: expected at most T={train.T} of the training "
+                             f"{read[0].name}")
+        if self.guidance != 1 and not train.label_drop:
+            raise InputError(f"guidance={self.guidance}: expected 1, as the training {read[0].name} has label_drop=0 "
+                             "and so knows no images without their label")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -178,7 +223,13 @@ class AugmentConfig(Config):
     def check_together(self):
         for arm in ("real", "real + synthetic"):
             if arm not in self.arms:
-                raise InputError(f"arms={self.arms!r}: expected {arm!r} among them")
+                raise InputError(f"arms={shown(self.arms)}: expected {arm!r} among them")
+        if len(set(self.arms)) < len(self.arms):
+            raise InputError(f"arms={shown(self.arms)}: expected each once")
+        check_share("synthetic_fraction", self.synthetic_fraction, self.batch)
+
+    def check_with(self, read, data=None):
+        generators.settings(check_generators(read))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,7 +254,22 @@ class DoseConfig(Config):
 
     def check_together(self):
         if self.real_fractions != sorted(set(self.real_fractions)):
-            raise InputError(f"real_fractions={self.real_fractions!r}: expected rising numbers")
+            raise InputError(f"real_fractions={shown(self.real_fractions)}: expected rising numbers")
+        if not max(self.ratios):
+            raise InputError(f"ratios={shown(self.ratios)}: expected one above 0 among them")
+        check_share("synthetic_fraction", self.synthetic_fraction, self.batch)
+        for share in self.shares:
+            if 0 < share < 1:
+                check_share("shares", share, self.batch)
+
+    def check_with(self, read, data=None):
+        known = check_generators(read)
+        train, splits = known[0][0], len({train["data_seed"] for train, _ in known})
+        real = data["train"] / data["classes"] if data else train["per_class"]         # 0: all, and so unknown
+        made = sum(g.config.images_per_class for g in read) // splits                  # of each replicate
+        if real and max(self.ratios) > made / real + 1e-9:
+            raise InputError(f"ratios={shown(self.ratios)}: expected at most {made / real:g}, {made} synthetic for "
+                             f"{real:g} real images of each class; raise images_per_class or name more runs")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -274,7 +340,7 @@ def check(name, value, hint):
     base, items = typing.get_origin(want) or want, typing.get_args(want)
     if not is_a(value, base) or (items and not all(is_a(v, items[0]) for v in value)):
         kind = f"a list of {items[0].__name__}" if items else {"str": "text", "bool": "True or False"}.get(
-            base.__name__, f"a number ({base.__name__})")
+            base.__name__, f"a number ({base.__name__})" + " below 2^53" * (type(value) is int))
         raise InputError(f"{name}={shown(value)} is {type(value).__name__}, expected {kind}")
     if not all(is_text(v) for v in (value if items else [value]) if isinstance(v, str)):
         raise InputError(f"{name}={shown(value)}: expected text without control characters")
@@ -285,8 +351,8 @@ def check(name, value, hint):
 
 def is_a(value, kind):
     if kind is float:
-        return type(value) is float and math.isfinite(value) or type(value) is int and abs(value) < 2**53
-    return type(value) is kind
+        return type(value) is float and math.isfinite(value) or is_a(value, int)
+    return type(value) is kind and (kind is not int or abs(value) < 2**53)
 
 
 def is_text(value):

@@ -22,7 +22,9 @@ COMPARED = ("train", "generate", "augment", "dose")                         # th
 REPEATED = ("train", "generate")                                            # the steps that have replicates
 REPLICATED = ("data_seed", "seed")                                          # what replicate r has r more of
 MOST_REPLICATES = 100
-NAME, NAME_WORDS = r"[A-Za-z0-9][A-Za-z0-9_.-]*", "letters, digits and . _ - (it names a folder)"
+# what can name a folder on every system: Windows ends no name with a dot, and keeps some for its devices
+NAME = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[a-z0-9]([a-z0-9_.-]*[a-z0-9_-])?", re.ASCII | re.IGNORECASE)
+NAME_WORDS = "letters, digits and . _ - that can name a folder on every system"
 LARGEST, MOST_VALUES = 200_000, 20_000                                      # bytes of a plan; values in it
 
 
@@ -149,27 +151,32 @@ def find_plan(plan):
     """The file of a plan, given by name or as a path to a .yml file."""
     folder = ROOT / "reports" / "plans"
     names = sorted(p.stem for p in folder.glob("*.yml"))
-    if plan in names:
-        return folder / f"{plan}.yml"
-    path = Path(plan).absolute()
+    path = folder / f"{plan}.yml" if plan in names else Path(plan).absolute()
     if path.suffix != ".yml" or not path.is_file():
         raise InputError(f"plan {shown(plan)}: expected one of {', '.join(names) or '(none)'}, or the path of a .yml "
                          "file")
-    if not re.fullmatch(NAME, path.stem):
+    if not NAME.fullmatch(path.stem):
         raise InputError(f"plan {shown(plan)}: expected a file name of {NAME_WORDS}")
-    if path.stem == "interactive" or (path.stem in names and path != folder / f"{path.stem}.yml"):
-        raise InputError(f"plan {shown(plan)}: another plan has the name {path.stem!r}, and so its runs; rename the "
-                         "file")
+    for name in ("interactive", *names):                    # their runs lie in one folder; some systems know no case
+        if name.lower() == path.stem.lower() and path != folder / f"{name}.yml" or path.stem == "interactive":
+            raise InputError(f"plan {shown(plan)}: another plan has the name {name!r}, and so its runs; rename the "
+                             "file")
     return path
 
 
 def read_plan(plan):
-    """Read the plan and check every parameter of every run. InputError, one line, names file, step, run, parameter."""
+    """Read the plan and check every parameter of every run. InputError: a line for each run that is refused names file,
+    step, run and parameter."""
     path = find_plan(plan)
     try:
         return Plan(path.stem, path, **read_jobs(path))
     except InputError as error:
-        raise InputError(one_line(f"{in_root(path)}: {error}")) from None
+        raise InputError(in_lines(path, str(error).splitlines() or [""])) from None
+
+
+def in_lines(path, told):
+    """A line for each sentence on the plan in a file."""
+    return "\n".join(one_line(f"{in_root(path)}: {words}") for words in told)
 
 
 def read_jobs(path):
@@ -187,7 +194,7 @@ def read_jobs(path):
     if not tree.get("train"):
         raise InputError("train: expected at least one run, for example {linear: {schedule: linear}}")
 
-    jobs = []
+    jobs, told = [], {}                                     # told: {sentence: the first run that it is said of}
     for step in STEPS:
         runs = tree.get(step, {} if step in COMPARED else {"default": {}})
         check_names(f"{step}: ", runs, ["default"] if step == "report" else None)
@@ -195,11 +202,26 @@ def read_jobs(path):
             raise InputError("report: expected one run named default, or no such line")
         defaults = parameters.defaults(STEPS[step].file) if runs else {}       # only the notebooks that are used
         for name, given in runs.items():
+            if reads_refused(given, tree, jobs):            # nothing can be said of it yet
+                continue
             try:
-                jobs += make_jobs(path.stem, words, step, name, given or {}, common, defaults, jobs, replicates)
+                made = make_jobs(path.stem, words, step, name, given or {}, common, defaults, jobs, replicates)
+                jobs += made
+                for job in made:
+                    job.config.check_with(job.upstream)
             except InputError as error:
-                raise InputError(f"{step}.{name}: {error}") from None
+                told.setdefault(one_line(str(error)), f"{step}.{name}")
+    if told:
+        raise InputError("\n".join(f"{label}: {sentence}" for sentence, label in told.items()))
     return words | {"jobs": jobs}
+
+
+def reads_refused(given, tree, jobs):
+    """Whether the parameters `given` of a run name one that the plan has and that became no job."""
+    named = [(source, given.get(parameter)) for parameter, source in READS.items()] if isinstance(given, dict) else []
+    made = {(job.step, name) for job in jobs for name in (job.name, job.family)}
+    return any(isinstance(name, str) and name in (tree.get(source) or {}) and (source, name) not in made
+               for source, names in named for name in (names if isinstance(names, list) else [names]))
 
 
 def read_text(path):
@@ -220,8 +242,11 @@ def check_names(where, mapping, accepted=None):
         raise InputError(f"{where}expected lines of the form name: value, not {shown(mapping)}")
     for name in mapping:
         if accepted is None:
-            if not (isinstance(name, str) and len(name) <= 100 and re.fullmatch(NAME, name)):
+            if not (isinstance(name, str) and len(name) <= 100 and NAME.fullmatch(name)):
                 raise InputError(f"{where}the run name {shown(name)}: expected text of {NAME_WORDS}")
+            if len(alike := [other for other in mapping if str(other).lower() == name.lower()]) > 1:
+                raise InputError(f"{where}the run names {' and '.join(alike)} differ by case only: expected names that "
+                                 "every system tells apart")
         elif name not in accepted:
             raise InputError(f"{where}unknown name {shown(name)}{perhaps(name, accepted)}; accepted are "
                              f"{', '.join(accepted)}")
@@ -290,12 +315,44 @@ def in_root(path):
 
 
 def check_data(plan, labels):
-    """Load each data set of the trainings `labels` once, before hours of work: InputError where one can't be had."""
+    """Load each data set of the trainings `labels` once, before hours of work, and see whether the plan's values fit
+    it. InputError: a line for each run that can't be; its kind is the first one's."""
     from lib import data
     options = ("dataset", "data_dir", "size", "canvas", "per_class", "data_seed")
-    jobs = [job for job in plan.of("train") if job.label in labels]
-    for job in {tuple(getattr(job.config, name, None) for name in options): job for job in jobs}.values():
+    known, told = {}, []
+
+    def facts(train):
+        key = tuple(getattr(train.config, name, None) for name in options)
+        if key not in known:
+            known[key] = data.check(train.config)
+        return known[key]
+
+    for job in plan.jobs:
+        train = trained(job)
+        if train is None or train.label not in labels or train.label in [label for label, _ in told]:
+            continue
         try:
-            data.check(job.config)
+            job.config.check_with(job.upstream, facts(train))
         except InputError as error:
-            raise type(error)(f"{in_root(plan.file)}: train.{job.name}: {error}") from None
+            told.append((job.label, error))
+    if told:
+        lines = [f"{label.replace('/', '.')}: {error}" for label, error in told]
+        raise type(told[0][1])(in_lines(plan.file, lines))
+
+
+def check_devices(plan, labels):
+    """InputError where one of the runs `labels` asks for a device that this machine lacks."""
+    for job in plan.jobs:
+        if job.label in labels and getattr(job.config, "device", "auto") not in ("auto", "cpu"):
+            from lib.diffusion.devices import pick_device  # torch takes seconds
+            try:
+                pick_device(job.config.device)
+            except InputError as error:
+                raise InputError(in_lines(plan.file, [f"{job.step}.{job.name}: {error}"])) from None
+
+
+def trained(job):
+    """The training whose images a job is about, None for one that is about several."""
+    while job.step in COMPARED and job.step != "train":
+        job = job.upstream[0]
+    return job if job.step == "train" else None

@@ -1,4 +1,5 @@
 """What is published of a finished plan: its report, its numbers, its best pictures, a network to dream with."""
+import contextlib
 import importlib.metadata
 import json
 import shutil
@@ -72,9 +73,11 @@ def requirements():
 
 
 def networks():
-    """The published networks: {plan: file}, of the largest images first."""
-    files = FOLDER.glob("*/network.safetensors")
-    size = {file: load_model(file)[0].options["image_size"] for file in files}
+    """The published networks: {plan: file}, of the largest images first, damaged ones last."""
+    size = dict.fromkeys(sorted(FOLDER.glob("*/network.safetensors")), 0)
+    for file in size:
+        with contextlib.suppress(InputError):               # told to whom asks for this one
+            size[file] = load_model(file)[0].options["image_size"]
     return {file.parent.name: file for file in sorted(size, key=lambda file: -size[file])}
 
 

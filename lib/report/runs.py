@@ -228,8 +228,9 @@ def start(step, config, upstream=(), code=""):
     hold(run)
     for old in ("result.json", "progress.json", *run.written()):
         run.path(old).unlink(missing_ok=True)
-    write_json(run.path("config.json"), dataclasses.asdict(config))
+    # first: where the disk is full now, the folder must be known as a run's by the next call
     write_json(run.path("provenance.json"), provenance(upstream) | {"code": code})
+    write_json(run.path("config.json"), dataclasses.asdict(config))
     return run
 
 

@@ -21,6 +21,7 @@ from lib.data import augmentations
 from lib.data.images import Images, join, select, to_float, to_uint8
 from lib.diffusion import devices
 from lib.study import CLASSICAL, classifiers, quality, statistics
+from lib.study.generators import settings  # noqa: F401  notebook 40 asks this module for all of its study
 
 WATCHED = 2000      # validation images that a curve is drawn from
 PILOT = 2           # replicates within which choices are made
@@ -95,36 +96,6 @@ def parts(splits):
 
 
 # ---------------------------------------------------------------- generators
-CHANCE = ("seed", "data_seed", "run_dir", "train_run", "device")     # in these a repeat of a generator may differ
-
-
-def settings(generators):
-    """Which generator runs are repeats of each other, with other seeds: {words for what sets them apart: [positions]}.
-
-    generators: [(config of the training, config of the generation)]. All learned from one split; or each setting has
-    one generator for each split (data_seed), in that order: these are the replicates. InputError otherwise.
-    """
-    # both have a batch: the training's counts, that of the sampling changes no image
-    told = [{k: str(v) for k, v in (sampling | train).items() if k not in CHANCE} for train, sampling in generators]
-    differ = [k for k in told[0] if len({t.get(k) for t in told}) > 1]
-    for name in ("dataset", "data_dir", "size", "canvas", "per_class"):
-        if name in differ:
-            raise InputError(f"generate_runs: {name} is {' and '.join(sorted({t[name] for t in told}))}: "
-                             "expected generators that learned from the same images")
-    groups, splits = {}, [train["data_seed"] for train, _ in generators]
-    for i in sorted(range(len(told)), key=splits.__getitem__):
-        words = ", ".join(f"{k} {told[i][k]}" for k in differ) or "the only one"
-        groups.setdefault(words, []).append(i)
-    if len({len(g) for g in groups.values()}) > 1:
-        raise InputError("generate_runs: " + "; ".join(f"{w}: {len(g)}" for w, g in groups.items())
-                         + ": expected as many repeats of each setting")
-    for words, group in groups.items():
-        if len(set(splits)) > 1 and [splits[i] for i in group] != sorted(set(splits)):
-            raise InputError(f"generate_runs: {words}: data_seed {', '.join(str(splits[i]) for i in group)}: expected "
-                             "one split for all, or a generator for each split")
-    return groups
-
-
 def splits_of(trainings):
     """{data_seed: Split} of what these runs of trainings learned from, rising. InputError where images have changed."""
     splits = {}

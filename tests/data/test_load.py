@@ -29,7 +29,7 @@ def test_options_that_do_not_fit_are_refused(dataset, option, message):
 def test_check_says_what_a_config_loads():
     config = SimpleNamespace(dataset="digits", data_dir="", size=0, canvas=12, per_class=3, data_seed=5)
     split = data.load("digits", canvas=12, per_class=3, seed=5)
-    assert data.check(config) == {"dataset": "digits", "train": 30, "validation": len(split.validation), "test": 898,
+    assert data.check(config) == {"dataset": "digits", "classes": 10, "train": 30, "validation": len(split.validation), "test": 898,
                                   "shape": [1, 12, 12], "sha256": fingerprint(split), "notes": []}
 
 

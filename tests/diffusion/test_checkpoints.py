@@ -68,15 +68,15 @@ def test_a_training_that_is_left_goes_on_to_the_same_bits(tmp_path, straight, of
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
-def test_a_signal_ends_the_training_between_two_steps_and_nothing_is_lost(tmp_path, straight, number):
-    seen = []
+def test_a_signal_ends_the_training_between_two_steps_and_nothing_is_lost(tmp_path, straight, number, heard):
+    seen, before = [], signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt, match="training stopped after step 20 of 60"):
         for record in training(net(), checkpoint=tmp_path / "state.safetensors"):
             seen.append(record)
             if record["done"] == 20:
                 os.kill(os.getpid(), number)
     assert load_tensors(tmp_path / "state.safetensors")[1]["done"] == "20"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler       # as it was before
+    assert signal.getsignal(number) is before
     assert_same(resumed(tmp_path / "state.safetensors"), straight)
 
 

@@ -8,15 +8,16 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 from commands import call, python
 from commands import processes as working
 from test_front_door import change, report, wait_for
-from toy import make_project
+from toy import ONE, make_project
 
 from lib import ROOT, DamagedError, InputError, processes
-from lib.engine import commands, gpus, kernel, make
+from lib.engine import commands, environment, gpus, kernel, make
 from lib.engine import plan as plans
 from lib.report import runs
 
@@ -83,13 +84,18 @@ def test_a_command_whose_run_is_killed_ends_with_3(tmp_path):
 
 
 # ---------------------------------------------------------------- kernels
-@pytest.mark.slow
-def test_a_kernel_that_never_answers_is_told(project, monkeypatch, tmp_path_factory):
-    spec = tmp_path_factory.mktemp("jupyter") / "kernels/python3"
+def sleeping_kernel(folder):
+    """A folder for JUPYTER_PATH whose kernel python3 only sleeps."""
+    spec = folder / "kernels/python3"
     spec.mkdir(parents=True)
     argv = [sys.executable, "-c", "import time; time.sleep(1000)", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
-    monkeypatch.setenv("JUPYTER_PATH", str(spec.parent.parent))
+    return folder
+
+
+@pytest.mark.slow
+def test_a_kernel_that_never_answers_is_told(project, monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("JUPYTER_PATH", str(sleeping_kernel(tmp_path_factory.mktemp("jupyter"))))
     monkeypatch.setattr(kernel, "START_SECONDS", 3)
     with pytest.raises(kernel.NotebookFailed, match="^the kernel did not answer within 3 s$"):
         kernel.run_notebook(project / "notebooks/10_schedules.ipynb", project / "out.ipynb", {})
@@ -151,6 +157,55 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_starts(tmp_path
 
 
 # ---------------------------------------------------------------- places and languages
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Kurs #1", "C: x", "a {b}"])
+def test_no_letter_of_the_path_means_anything(tmp_path, name):
+    if os.name == "nt" and ":" in name:
+        pytest.skip("Windows has no such folders")
+    project = make_project(tmp_path / name)
+    outside = tmp_path / name / ".." / "mine.yml"
+    outside.write_text(f"title: Mine\nabout: It lies elsewhere.\n{ONE}")
+    done = report(project, str(outside.resolve()))
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    config = json.loads((project / "reports/runs/mine/report/default/config.json").read_text())
+    assert (config["title"], config["about"]) == ("Mine", "It lies elsewhere.")
+    told = [p for folder in ("build", "runs") for p in (project / "reports" / folder / "mine").rglob("*")
+            if p.suffix in (".html", ".pdf", ".ipynb", ".csv") or p.name in ("config.json", "provenance.json", "result.json")]
+    assert len(told) >= 8 and not [p for p in told if str(tmp_path).encode() in p.read_bytes()]
+
+
+@pytest.mark.slow
+def test_another_lib_another_kernel_and_a_home_that_cannot_be_written_do_no_harm(tmp_path):
+    project, other = make_project(tmp_path / "p"), tmp_path / "other"
+    (other / "lib").mkdir(parents=True)
+    (other / "lib/__init__.py").write_text("raise SystemExit('the lib of another clone')")
+    env = os.environ | {"PYTHONPATH": str(other), "JUPYTER_PATH": str(sleeping_kernel(tmp_path)), "HOME": os.devnull}
+    done = python(project, "-m", "lib", "report", "one", env=env)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+
+
+def test_no_environment_is_made_in_a_path_that_python_cannot_take(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "ROOT", tmp_path / f"C{os.pathsep} x")
+    monkeypatch.setattr(environment, "ENV", environment.ROOT / ".venv")
+    monkeypatch.setattr(environment, "stamp", lambda: "")
+    with pytest.raises(InputError, match="expected a folder without ':', as Python makes no environment in it"):
+        environment.make()
+
+
+def test_two_plans_of_one_name_do_not_take_each_others_runs(project, tmp_path_factory):
+    files = [tmp_path_factory.mktemp(name) / "mine.yml" for name in ("a", "b")]
+    for file in files:
+        file.write_text(ONE)
+    one, two = (plans.read_plan(str(file)) for file in files)
+    one.folder.mkdir(parents=True)
+    make.check_owner(one)
+    make.check_owner(one)
+    with pytest.raises(InputError, match="^plan 'mine': reports/runs/mine holds the runs of .*/mine.yml: rename one of the two files$"):
+        make.check_owner(two)
+    files[0].unlink()                                               # it has moved
+    make.check_owner(two)
+
+
 @pytest.mark.slow
 def test_umlauts_and_spaces_in_the_path_and_an_old_locale_do_no_harm(tmp_path):
     project = make_project(tmp_path / "Prüfung 1 – ä")
@@ -264,12 +319,15 @@ def test_sockets_of_killed_kernels_are_removed_and_a_long_folder_is_no_obstacle(
 
 
 # ---------------------------------------------------------------- what a report tells of its author
-def test_jupyterlab_keeps_its_own_safeguards(monkeypatch):
+@pytest.mark.parametrize("code", [0, 1])
+def test_jupyterlab_keeps_its_own_safeguards_takes_its_options_and_says_that_it_did_not_start(monkeypatch, capsys, heard, code):
     asked = []
-    monkeypatch.setattr(commands, "become", asked.append)
-    commands.lab(commands.read(["lab"]))
-    (words,) = asked                                                # nothing about addresses and tokens: loopback, a token
-    assert words == [sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/00_start.ipynb"]
+    ended = types.SimpleNamespace(wait=lambda: code, terminate=lambda: None)
+    monkeypatch.setattr(commands.subprocess, "Popen", lambda words: asked.extend(words) or ended)
+    assert commands.lab(commands.read(["lab", "--port", "8890", "--allow-root"])) == code
+    assert asked == [sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/00_start.ipynb",
+                     "--port", "8890", "--allow-root"]              # nothing about addresses and tokens: loopback, a token
+    assert capsys.readouterr().err.startswith("JupyterLab stopped with exit code 1 and says why above" * code)
 
 
 @pytest.mark.slow

@@ -281,7 +281,7 @@ def wait_for(condition, seconds):
 
 
 @pytest.mark.slow
-def test_two_commands_a_stop_and_a_kill_leave_nothing_behind_and_the_next_call_goes_on(tmp_path):
+def test_two_commands_a_stop_and_a_kill_leave_nothing_behind_and_the_next_call_goes_on(tmp_path, heard):
     project = make_project(tmp_path)
     first = start_report(project)
     assert len(processes(project)) >= 4

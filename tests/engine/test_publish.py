@@ -83,6 +83,16 @@ def test_a_network_that_is_too_large_is_not_published(finished, monkeypatch):
     assert not publish.networks()
 
 
+def test_a_damaged_published_network_does_not_block_the_others(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "FOLDER", tmp_path / "published")
+    for name, content in (("a", network.read_bytes()[:-9]), ("b", network.read_bytes())):
+        (tmp_path / "published" / name).mkdir(parents=True)
+        (tmp_path / "published" / name / "network.safetensors").write_bytes(content)
+    assert publish.dream(per_class=1, steps=1, out=tmp_path)[0].name == "b.png"
+    with pytest.raises(InputError, match="a/network.safetensors"):
+        publish.dream("a", per_class=1, steps=1, out=tmp_path)
+
+
 def test_a_network_file_is_all_that_dreaming_needs(network, tmp_path):
     png, npz = publish.dream(str(network), per_class=3, steps=2, out=tmp_path / "dreams")
     arrays = np.load(npz)

@@ -278,6 +278,13 @@ def test_pictures_that_were_added_make_the_training_stale(world):
                                         "report/default": "it reads train/own, ablation/default"}
 
 
+def test_a_folder_of_pictures_that_is_named_no_more_is_not_asked(project, monkeypatch):
+    monkeypatch.delenv("DREAMING_DATA_DIR", raising=False)                  # `publish` after `report --data-dir`
+    monkeypatch.setattr("lib.data.check", lambda config: pytest.fail("it was asked"))
+    job = toy.write_plan(project, "train: {a: {dataset: folder}}\nschedules: {}\nablation: {}\n").job("train", "a")
+    assert not toy.stale.images_differ(job, None)
+
+
 def test_a_dry_run_says_why(project, capsys, monkeypatch):
     plan, world = read_plan("tiny"), World(project, monkeypatch)
     assert set(stale(plan).values()) == {"not made yet"}

@@ -65,7 +65,7 @@ import hashlib
 
 from lib import ROOT, InputError
 
-DATASETS = {"toy": "", "folder": ""}
+DATASETS, SIDE = {"toy": "", "folder": ""}, {}
 
 
 def check(config):
@@ -160,7 +160,7 @@ def book(name):
 
 def make_project(folder):
     """A repository in `folder` with our engine, and notebooks that take no time."""
-    ours = [*ROOT.glob("lib/*.py"), *ROOT.glob("lib/engine/*.py"), *(ROOT / f"lib/{d}/__init__.py" for d in ("diffusion", "study")),
+    ours = [*ROOT.glob("lib/*.py"), *ROOT.glob("lib/engine/*.py"), *(ROOT / f"lib/{d}/__init__.py" for d in ("diffusion", "study")), ROOT / "lib/study/generators.py",
             *(ROOT / f"lib/report/{name}.py" for name in ("__init__", "runs", "results", "site")), ROOT / "lib/study/results.py",
             *ROOT.glob("reports/profiles/*/*"),
             *(ROOT / name for name in ("reports/Snakefile", "reports/run_step.py", "environment.yml", "pyproject.toml"))]

@@ -1,0 +1,50 @@
+"""Which generators a study may compare, by their parameters alone, so that a plan is checked before any run."""
+from lib import InputError
+
+CHANCE = ("seed", "data_seed", "run_dir", "train_run", "device")     # in these a repeat of a generator may differ
+DATA = ("dataset", "data_dir", "size", "canvas", "per_class")
+
+
+def same_data(generators):
+    """InputError unless all generators, [(config of the training, config of the generation)], learned from the same
+    data set; replicates may divide it in other ways."""
+    for name in DATA:
+        if len(told := sorted({str(train.get(name)) for train, _ in generators})) > 1:
+            raise InputError(f"generate_runs: {name} is {' and '.join(told)}: expected generators that learned from "
+                             "the same images")
+
+
+def settings(generators):
+    """Which generator runs are repeats of each other, with other seeds: {words for what sets them apart: [positions]}.
+
+    generators: [(config of the training, config of the generation)]. All learned from one split; or each setting has
+    one generator for each split (data_seed), in that order: these are the replicates. InputError otherwise.
+    """
+    same_data(generators)
+    # both have a batch: the training's counts, that of the sampling changes no image
+    told = [{k: str(v) for k, v in (sampling | train).items() if k not in CHANCE} for train, sampling in generators]
+    differ = [k for k in told[0] if len({t.get(k) for t in told}) > 1]
+    groups, splits = {}, [train["data_seed"] for train, _ in generators]
+    for i in sorted(range(len(told)), key=splits.__getitem__):
+        words = ", ".join(f"{k} {told[i][k]}" for k in differ) or "the only one"
+        groups.setdefault(words, []).append(i)
+    if len({len(g) for g in groups.values()}) > 1:
+        raise InputError("generate_runs: " + "; ".join(f"{w}: {len(g)}" for w, g in groups.items())
+                         + ": expected as many repeats of each setting")
+    for words, group in groups.items():
+        if len(set(splits)) > 1 and [splits[i] for i in group] != sorted(set(splits)):
+            raise InputError(f"generate_runs: {words}: data_seed {', '.join(str(splits[i]) for i in group)}: expected "
+                             "one split for all, or a generator for each split")
+    return groups
+
+
+def no_repeats(generators, names):
+    """InputError where two generators, called `names`, have all parameters in common, seeds too: the same images twice
+    are no two repeats."""
+    seen = {}
+    for name, configs in zip(names, generators, strict=True):
+        key = str([{k: v for k, v in c.items() if k not in ("run_dir", "train_run", "device")} for c in configs])
+        if key in seen:
+            raise InputError(f"generate_runs: {seen[key]} and {name} make the same images: expected another seed or "
+                             "another training")
+        seen[key] = name
