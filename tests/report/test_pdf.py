@@ -93,7 +93,7 @@ def test_a_wide_formula_and_its_number_stay_apart_and_on_the_page(tmp_path):
 
 
 def test_text_fills_the_room_before_a_figure_that_does_not_fit(tmp_path):
-    cells = [cell for i in range(8) for cell in (TEXT("A sentence about what the figure shows. " * 40), code(picture(size=(700, 420))))]
+    cells = [cell for i in range(8) for cell in (TEXT("A sentence about what the figure shows. " * 40), code(picture(size=(778, 467))))]
     for number, cell in enumerate(cells):
         cell.id = str(number)
     make(tmp_path, TEXT("## One"), *cells)
