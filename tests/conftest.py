@@ -17,7 +17,7 @@ from lib.processes import STOPS  # noqa: E402
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("copy") / "a clone"                      # a space in the path
+    root = tmp_path_factory.mktemp("copy") / "a clone #1 {x}"               # what a path may hold
     shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", "*.egg-info"))
     return root
 

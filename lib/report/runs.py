@@ -235,9 +235,10 @@ def start(step, config, upstream=(), code=""):
 
 
 def check_ours(run):
-    """InputError unless the folder is a run's: it has our provenance.json, or nothing but an executed notebook."""
+    """InputError unless the folder is a run's: it has our provenance.json, or our lock where that is cut or gone, or
+    nothing but an executed notebook."""
     try:
-        ours = {"start", "commit", "versions"} <= set(run.provenance)
+        ours = run.path(".lock").exists() or {"start", "commit", "versions"} <= set(run.provenance)
     except (OSError, ValueError, TypeError):
         ours = False
     others = [p.name for p in run.folder.iterdir() if not p.name.startswith(".") and p.name != "notebook.ipynb"]

@@ -1,4 +1,5 @@
 """Run folders: what a run writes and reads, what is noticed, and what is never touched."""
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,7 +13,8 @@ from lib import DamagedError, InputError
 from lib.engine import parameters
 from lib.report import results, runs
 
-RESULT = results.Report(runs=3, missing=1, claims=pd.DataFrame({"claim": ["a"], "here": [1.5]}))
+TABLE = pd.DataFrame({"claim": ["a"], "here": [1.5]})
+RESULT = results.Report(runs=3, missing=1, claims=TABLE, gains=TABLE, quality=TABLE, provenance=TABLE)
 
 
 @pytest.fixture
@@ -43,13 +45,14 @@ def test_the_result_is_last_typed_and_means_finished(run, config):
     run.finish(RESULT)
     found = runs.load(config.run_dir).result
     assert run.finished and (found.runs, found.missing) == (3, 1) and found.claims.equals(RESULT.claims)
-    assert set(run.provenance["files"]) == {"images.npz", "tables/claims.csv"}
+    tables = {f"tables/{name}.csv" for name in ("claims", "gains", "quality", "provenance")}
+    assert set(run.provenance["files"]) == {"images.npz", *tables}
     assert [p.name for p in run.folder.iterdir() if p.name.startswith(".")] == [".lock"]
 
 
 def test_a_result_that_is_not_a_number_is_refused_and_the_run_stays_unfinished(run):
     with pytest.raises(ValueError, match="expected a finite number"):
-        run.finish(results.Report(runs=float("nan"), missing=0, claims=RESULT.claims))
+        run.finish(dataclasses.replace(RESULT, runs=float("nan")))
     assert not run.finished
 
 
@@ -133,6 +136,14 @@ def test_a_folder_that_no_run_wrote_is_not_cleared(run, tmp_path):
     with pytest.raises(InputError, match="'p/schedules/y': its folder holds files that no run wrote .'figures'."):
         runs.start("schedules", config)
     assert (folder / "figures/mine.png").exists() and not (folder / "config.json").exists()
+
+
+@pytest.mark.parametrize("left", [b"{", None])
+def test_a_record_that_is_cut_or_gone_makes_no_folder_somebody_elses(run, config, left):
+    record = run.path("provenance.json")
+    record.unlink() if left is None else record.write_bytes(left)
+    run.path("result.json").write_text("{}")
+    assert runs.start("schedules", config).provenance["commit"]
 
 
 def test_links_out_of_a_run_folder_are_not_followed(run, config, tmp_path):
