@@ -1,5 +1,6 @@
 """Explorers for JupyterLab, one or more for each notebook: controls over the functions and figures that it uses."""
 import dataclasses
+import html
 import time
 
 import ipywidgets
@@ -102,7 +103,7 @@ def explore_denoising(model, schedule, target, held_out, columns=10, seed=0):
     Its guess of the image is clipped to [-1, 1], as samplers do, or left as it is: near pure noise the guess of a
     network that answers with eps is its error divided by a small number. held_out: `data.Images`.
     """
-    line, picture, classes = ipywidgets.Label(), Picture(), held_out.classes
+    line, picture, classes = ipywidgets.HTML(), Picture(), held_out.classes       # a Label would be cut off
     images, labels = held_out.images[:columns], held_out.labels[:columns]
     step = ipywidgets.IntSlider(value=schedule.T // 2, min=0, max=schedule.T - 1, description="t")
     step.layout.width = "60%"
@@ -114,13 +115,14 @@ def explore_denoising(model, schedule, target, held_out, columns=10, seed=0):
         known = labels if told.index == 0 else torch.full_like(labels, K if told.index == 1 else told.index - 2)
         noisy, guess = guesses(model, schedule, target, images, known, step.value, seed, limit.value)
         error = (guess - to_float(images)).square().mean()
-        line.value = f"t = {step.value} of {schedule.T}, told {told.value}: mean squared error of the guess {error:.3g}"
+        words = f"t = {step.value} of {schedule.T}, told {told.value}: mean squared error of the guess {error:.3g}"
         if target == "eps":
-            line.value += f"; an error of eps counts {((1 - ac) / ac)**0.5:,.3g} times in it" + (
+            words += f"; an error of eps counts {((1 - ac) / ac)**0.5:,.3g} times in it" + (
                 ", until it is clipped" if limit.value == "clip" else "")
+        line.value = html.escape(words)
         sheet = figures.image_grid(torch.stack([images, to_uint8(noisy), to_uint8(guess)]),
                                    ["image", "with noise", "guess"], [classes[k] for k in labels])
-        picture.show(figures.to_png(sheet), f"Images, the same with noise, and the network's guess. {line.value}")
+        picture.show(figures.to_png(sheet), f"Images, the same with noise, and the network's guess. {words}")
 
     for control in (step, told, limit):
         control.observe(redraw, "value")
