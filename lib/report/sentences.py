@@ -433,8 +433,8 @@ def is_it_the_images(study):
 def limit_numbers(ablation):
     """What a limit on the estimated images adds to each schedule's label agreement, cosine first."""
     walks = sorted((w for w in ablation.walks if w.target == "eps"), key=lambda w: w.schedule != "cosine")
-    return big([(w.lost, f"*{w.schedule.capitalize()} schedule.* With a limit {number(w.clipped.value)} % of the images "
-                         f"are recognised as what they should show, without it {number(w.free.value)} %")
+    return big([(w.lost, f"*{w.schedule.capitalize()} schedule.* With a limit {number(w.clipped.value)} % of the "
+                         f"images are recognised as what they should show, without it {number(w.free.value)} %")
                 for w in walks[:3]])
 
 
