@@ -116,7 +116,7 @@ def save_images(page, folder):
         image["src"] = name
         width, height = (image.attrs.pop(side, "") for side in ("width", "height"))
         if width.isdecimal() and height.strip("0").isdecimal():
-            share = min(100, 90 * int(width) / WIDE, 60 * int(width) / int(height))        # no higher than half a page
+            share = min(100, 90 * int(width) / WIDE, 68 * int(width) / int(height))        # no higher than half a page
             image["width"] = f"{share:.0f}%"
     return alts
 

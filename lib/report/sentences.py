@@ -385,8 +385,14 @@ def title(gathered):
     whom = {}
     for classifier, gain in alike.items():
         whom.setdefault(effect(gain), []).append(classifier)
-    *first, last = [f"{does} {listed(who, 'or' if does == UNCLEAR else 'and')}" for does, who in whom.items()]
+    *first, last = [f"{does} {listed(shorter(who), 'or' if does == UNCLEAR else 'and')}" for does, who in whom.items()]
     return f"Synthetic {things(gathered.study)} {', '.join(first)}{', but ' * bool(first)}{last}{rival_clause(main)}"
+
+
+def shorter(classifiers):
+    """'MLPs' in place of 'an MLP' and 'a strong MLP'."""
+    both = {"an MLP", "a strong MLP"}
+    return ["MLPs", *(c for c in classifiers if c not in both)] if both <= set(classifiers) else classifiers
 
 
 UNCLEAR = "make no clear difference to"
@@ -461,9 +467,9 @@ def is_it_the_images(study):
 def limit_numbers(ablation):
     """What a limit on the estimated images adds to each schedule's label agreement, cosine first."""
     walks = sorted((w for w in ablation.walks if w.target == "eps"), key=lambda w: w.schedule != "cosine")
-    return big([(w.lost, f"of label agreement, by a limit, with the {w.schedule} schedule: from "
-                         f"{w.free.number(w.free.value)} % to {w.clipped.number(w.clipped.value)} % of the images are "
-                         "recognised as what they should show") for w in walks[:3]])
+    return big([(w.lost, f"*{w.schedule.capitalize()} schedule.* With a limit {number(w.clipped.value)} % of the "
+                         f"images are recognised as what they should show, without it {number(w.free.value)} %")
+                for w in walks[:3]])
 
 
 def abstract(gathered):

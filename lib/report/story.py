@@ -340,8 +340,8 @@ def limits(gathered):
 
 
 def appendices(gathered):
-    """References, then every arm, the trainings, a gallery of every generator, where the numbers come from."""
-    blocks = ["## References", sentences.REFERENCES]
+    """Where the numbers come from and references, then every arm, the trainings, a gallery of every generator."""
+    blocks = ["## Where the numbers come from", sentences.provenance(gathered), "## References", sentences.REFERENCES]
     blocks += ["## Appendix: every arm"] if gathered.studies else []
     for step in gathered.studies:
         blocks += [f"### {escape(gathered.names[step])}", tables.arms(step.result), tables.contrasts(step.result)]
@@ -354,7 +354,7 @@ def appendices(gathered):
         blocks += ([] if trained else ["## Appendix: training"]) + [tables.trainings(gathered.trainings)]
     if gathered.pictures:
         blocks += ["## Appendix: images of every generator", *galleries(gathered)]
-    return [*blocks, "## Appendix: where the numbers come from", sentences.provenance(gathered)]
+    return blocks
 
 
 def galleries(gathered):

@@ -36,8 +36,8 @@ def test_a_full_plan_has_every_section_in_order():
     assert headings(article(made_up.full(), made_up.answers())) == [
         "What was compared", "Was it the images?", "Which mistakes vanished?", "Are the images good and new?",
         "How many synthetic images is a real one worth?", "The original paper's claims",
-        "Limits, and what would change our mind", "References", "Appendix: every arm", "Appendix: training",
-        "Appendix: images of every generator", "Appendix: where the numbers come from"]
+        "Limits, and what would change our mind", "Where the numbers come from", "References",
+        "Appendix: every arm", "Appendix: training", "Appendix: images of every generator"]
 
 
 PLANS = {
@@ -116,6 +116,10 @@ def test_the_title_says_where_there_is_no_clear_effect():
 
 def test_the_title_says_where_images_hurt():
     assert title(a=studied(-5, rival=0.5)) == "Synthetic digits hurt an MLP"
+
+
+def test_the_title_calls_both_kinds_of_mlp_mlps():
+    assert title(a=studied(10, rival=0), b=studied(9, classifier="strong MLP")) == "Synthetic digits help MLPs"
 
 
 def test_the_title_of_three_verdicts_names_each():
