@@ -27,7 +27,8 @@ def plan(train, synthetic, *, ratios, shares, real_fractions, synthetic_fraction
     """{curve: [(x, Point)]} of the five curves: "ratio" (x: synthetic images for each real one), "share" (of a batch),
     "without" and "with" all synthetic images (x: real images), "only" synthetic ones (x: their number).
 
-    train, synthetic: Images, the latter as many of each class. InputError for a ratio that there are no images for.
+    train, synthetic: Images, the latter as many of each class. InputError for a ratio that there are no images for, or
+    that is less than one of each class.
     """
     most, classes = len(synthetic) / len(train), len(train.classes)
     each = len(synthetic) // classes
@@ -35,6 +36,9 @@ def plan(train, synthetic, *, ratios, shares, real_fractions, synthetic_fraction
         raise InputError(f"ratios={ratios}: expected at most {most:g}, {len(synthetic):,} synthetic for {len(train):,} "
                          "real images; raise images_per_class or name more runs")
     counts = [round(ratio / most * each) for ratio in ratios]
+    if any(ratio and not count for ratio, count in zip(ratios, counts, strict=True)):
+        raise InputError(f"ratios={ratios}: expected 0, or at least {most / each:.2g}, one synthetic image of each "
+                         "class")
     real = [len(arms.first_of_each_class(train, float(fraction))) for fraction in real_fractions]
     curves = {
         "ratio": [(ratio, (1, count, synthetic_fraction)) for ratio, count in zip(ratios, counts, strict=True)],
