@@ -68,13 +68,13 @@ def check_owner(plan):
     """InputError where the folder of runs is that of another plan of this name; else write down that it is this one's.
     A plan that is no longer where it was has moved."""
     try:
-        other = ROOT / json.loads(record(plan).read_text(encoding="utf-8"))["file"]     # also in a copied project
+        other = ROOT / json.loads(record(plan).read_text(encoding="utf-8"))["plan"]
     except (OSError, ValueError, KeyError, TypeError):
         other = plan.file
     if other != plan.file and other.is_file() and not other.samefile(plan.file):
         raise InputError(f"plan {plan.name!r}: {in_root(plan.folder)} holds the runs of {in_root(other)}: rename one "
                          "of the two files")
-    record(plan).write_text(json.dumps({"plan": str(plan.file), "file": in_root(plan.file)}), encoding="utf-8")
+    record(plan).write_text(json.dumps({"plan": in_root(plan.file)}), encoding="utf-8")
 
 
 def make_alone(plan, profile):

@@ -270,6 +270,9 @@ class DoseConfig(Config):
         if real and max(self.ratios) > made / real + 1e-9:
             raise InputError(f"ratios={shown(self.ratios)}: expected at most {made / real:g}, {made} synthetic for "
                              f"{real:g} real images of each class; raise images_per_class or name more runs")
+        if real and any(ratio and not round(ratio * real) for ratio in self.ratios):
+            raise InputError(f"ratios={shown(self.ratios)}: expected 0, or at least {1 / real:.2g}, one synthetic "
+                             "image of each class")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

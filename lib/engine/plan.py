@@ -148,10 +148,10 @@ class Plan:
 
 
 def find_plan(plan):
-    """The file of a plan, given by name or as a path to a .yml file."""
+    """The file of a plan, given by name or as a path, from the repository's root, to a .yml file."""
     folder = ROOT / "reports" / "plans"
     names = sorted(p.stem for p in folder.glob("*.yml"))
-    path = folder / f"{plan}.yml" if plan in names else Path(plan).absolute()
+    path = folder / f"{plan}.yml" if plan in names else ROOT / plan
     if path.suffix != ".yml" or not path.is_file():
         raise InputError(f"plan {shown(plan)}: expected one of {', '.join(names) or '(none)'}, or the path of a .yml "
                          "file")

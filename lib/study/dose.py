@@ -52,7 +52,7 @@ def plan(train, synthetic, *, ratios, shares, real_fractions, synthetic_fraction
     "without" and "with" all synthetic images (x: real images), "only" synthetic ones (x: their number).
 
     train, synthetic: Images, or tuples with those of each replicate, the latter as many of each class. InputError for a
-    ratio that there are no images for.
+    ratio that there are no images for, or that is less than one of each class.
     """
     train, synthetic = arms.each(train)[0], arms.each(synthetic)[0]
     most, classes = len(synthetic) / len(train), len(train.classes)
@@ -61,6 +61,9 @@ def plan(train, synthetic, *, ratios, shares, real_fractions, synthetic_fraction
         raise InputError(f"ratios={ratios}: expected at most {most:g}, {len(synthetic):,} synthetic for {len(train):,} "
                          "real images; raise images_per_class or name more runs")
     counts = [round(ratio / most * each) for ratio in ratios]
+    if any(ratio and not count for ratio, count in zip(ratios, counts, strict=True)):
+        raise InputError(f"ratios={ratios}: expected 0, or at least {most / each:.2g}, one synthetic image of each "
+                         "class")
     real = [len(arms.first_of_each_class(train, float(fraction))) for fraction in real_fractions]
     curves = {
         "ratio": [(ratio, (1, count, synthetic_fraction)) for ratio, count in zip(ratios, counts, strict=True)],

@@ -194,6 +194,7 @@ TOGETHER = {  # what is changed in WHOLE: the sentence about it
     ("batch: 64", "batch: 1"): "augment.a: synthetic_fraction=0.5 of batch=1: expected at least one real and one synthetic image in it",
     ('["real", ', '["real", "real", '): "augment.a: arms=['real', 'real', 'real + synthetic']: expected each once",
     ("[0, 0.2]", "[0, 5]"): "dose.a: ratios=[0, 5]: expected at most 0.2, 4 synthetic for 20 real images of each class; raise",
+    ("[0, 0.2]", "[0, 0.02]"): "dose.a: ratios=[0, 0.02]: expected 0, or at least 0.05, one synthetic image of each class",
     ("[0, 0.2]", "[0]"): "dose.a: ratios=[0]: expected one above 0 among them",
     ("[0, 0.2]", "[0, 0.2], shares: [0, 0.001]"): "dose.a: shares=0.001 of batch=64: expected at least one real and one synthetic",
     ("generate_runs: [a], ratios", "generate_runs: [a, other], ratios"): "dose.a: generate_runs: canvas is 12 and 9: expected",
