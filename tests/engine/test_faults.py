@@ -342,7 +342,7 @@ def test_no_result_names_a_person_a_machine_or_a_folder_of_it(report, root):
 
 @pytest.mark.slow
 def test_the_same_run_gives_the_same_bits_in_another_process(report, root):
-    first = report[1] / "train/cosine"
+    first = report[1] / "train/linear"
     given = {k: v for k, v in json.loads((first / "config.json").read_text()).items() if k != "run_dir"}
     words = [f"{k}={json.dumps(v)}" for k, v in given.items()]
     done = call(root, "run", "train", *words, "run_dir=reports/runs/interactive/train/again")
