@@ -16,6 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import lib.__main__ as front_door
 from lib import ROOT, InputError
+from lib.engine import commands
 from lib.teaching import handouts
 
 pytest.importorskip("nbgrader")
@@ -206,7 +207,8 @@ TINY = [cell("def one():", "    " + SOLUTION[0], "    return 1", "    " + SOLUTI
 
 
 def test_the_command_ends_with_1_if_a_file_wants_a_look(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(front_door, "ROOT", tmp_path)
+    for module in (front_door, commands):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.chdir(tmp_path)
     source = write(tmp_path, *TINY, name="tiny.ipynb")
     student = handouts.student(handouts.read(source))
