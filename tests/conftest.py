@@ -41,6 +41,7 @@ def heard():
         signal.signal(number, handler)
 
 
+@pytest.hookimpl(tryfirst=True)                        # xdist reads the groups in its own
 def pytest_collection_modifyitems(items):
     """With several processes a file is one's, and so are all tests of the smoke plan: it is made once."""
     for item in items:
