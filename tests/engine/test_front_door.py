@@ -194,7 +194,7 @@ def test_a_report_tells_of_every_run_and_where_it_lies(finished):
     assert re.fullmatch(r"done in \d+ s: .*report/default \d+ s", lines[-3])
     assert lines[-2:] == ["  reports/build/tiny/report.html", "  reports/build/tiny/report.pdf"]
     html = (finished / "reports/build/tiny/report.html").read_text()
-    assert html.startswith("A tiny plan") and "90_report" in html and "10_schedules" in html
+    assert "90_report" in html and "10_schedules" in html
 
 
 @pytest.mark.slow

@@ -213,6 +213,7 @@ def test_guidance_is_compared_in_jupyterlab(lab, browser, width):
 
 def test_two_schedules_are_trained_and_the_clip_is_switched_in_jupyterlab(lab, browser):
     page = run_all(lab, browser, "training.ipynb", 900)
+    page.get_by_text(re.compile("^t = 500 of 1000")).wait_for(timeout=60_000)               # the second explorer is there
     losses, guess = page.locator(".widget-html img").first, page.locator(".widget-html img").last
     assert "not trained yet" in losses.get_attribute("alt") and not cut_off(page)
     page.locator(".widget-slider .noUi-handle").last.focus()                                # t
