@@ -411,5 +411,5 @@ def test_whatever_happened_exit_0_means_that_every_run_is_current(story):
 
 
 @pytest.mark.slow
-def test_the_same_in_many_stories(story):
-    run_stories(story, int(os.environ.get("DREAMING_STORIES", "100")))          # 500 take a quarter of an hour
+def test_the_same_in_500_stories(story):
+    run_stories(story, 500)
