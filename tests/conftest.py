@@ -3,6 +3,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")   # read when torch is imported, here and in what the tests start
 
+import json  # noqa: E402
 import shutil  # noqa: E402
 import signal  # noqa: E402
 
@@ -10,26 +11,34 @@ import pypdf  # noqa: E402
 import pytest  # noqa: E402
 from bs4 import BeautifulSoup  # noqa: E402
 from commands import call  # noqa: E402
+from filelock import FileLock  # noqa: E402
 
 from lib import ROOT  # noqa: E402
 from lib.processes import STOPS  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("copy") / "a clone #1 {x}"               # what a path may hold
-    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", "*.egg-info"))
+def root(tmp_path_factory, worker_id):
+    """A copy of the repository with the finished smoke plan. With several test processes, the first makes it for all."""
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    root, said = shared / "copy" / "a clone #1 {x}", shared / "said.json"               # what a path may hold
+    with FileLock(shared / "copy.lock"):
+        if not said.exists():
+            shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", "*.egg-info"))
+            done = call(root, "report", "smoke")
+            said.write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
+    code, out, err = json.loads(said.read_text())
+    assert code == 0, out + err
     return root
 
 
 @pytest.fixture(scope="session")
 def report(root):
-    """The finished smoke plan: (the command's output, its folder of runs, the page, the PDF)."""
-    done = call(root, "report", "smoke")
-    assert done.returncode == 0, done.stdout + done.stderr
+    """Of the finished smoke plan: (the command's output, its folder of runs, the page, the PDF)."""
     build = root / "reports" / "build" / "smoke"
     page = BeautifulSoup((build / "report.html").read_text(encoding="utf-8"), "html.parser")
-    return done.stdout, root / "reports" / "runs" / "smoke", page, pypdf.PdfReader(build / "report.pdf")
+    out = json.loads((root.parent.parent / "said.json").read_text())[1]
+    return out, root / "reports" / "runs" / "smoke", page, pypdf.PdfReader(build / "report.pdf")
 
 
 @pytest.fixture
@@ -41,11 +50,9 @@ def heard():
         signal.signal(number, handler)
 
 
-@pytest.hookimpl(tryfirst=True)                        # xdist reads the groups in its own
 def pytest_collection_modifyitems(items):
-    """With several processes a file is one's, and so are all tests of the smoke plan: it is made once."""
+    """The tests of the smoke plan come last: making it takes all processors, and meanwhile other tests would wait."""
     for item in items:
-        smoke = "report" in getattr(item, "fixturenames", ())
-        if smoke:
+        if "report" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.smoke)
-        item.add_marker(pytest.mark.xdist_group("smoke" if smoke else item.path.stem))
+    items.sort(key=lambda item: "root" in getattr(item, "fixturenames", ()))

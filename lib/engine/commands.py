@@ -39,7 +39,8 @@ def test(arguments):
     """
     from joblib import cpu_count
     chosen = [] if arguments.all else ["-m", "smoke or not slow"]
-    become([sys.executable, "-m", "pytest", "-n", str(cpu_count()), "--dist", "loadgroup", *chosen, *arguments.rest])
+    spread = ["-n", str(cpu_count()), "--dist", "loadfile", "--no-loadscope-reorder"]
+    become([sys.executable, "-m", "pytest", *spread, *chosen, *arguments.rest])
 
 
 def lab(arguments):

@@ -123,7 +123,8 @@ def come_first():
     """Let what is started here (Snakemake, JupyterLab, kernels) find this clone's lib, whichever is installed, and
     this environment's kernel python3, whichever lies on the user's paths. Where the home can't be written, other
     packages keep their caches and settings in reports/build/.home."""
-    for variable, first in (("PYTHONPATH", ROOT), ("JUPYTER_PATH", Path(sys.prefix) / "share" / "jupyter")):
+    here = "." if os.pathsep in str(ROOT) else ROOT         # a list can't hold it, and all of a report starts in ROOT
+    for variable, first in (("PYTHONPATH", here), ("JUPYTER_PATH", Path(sys.prefix) / "share" / "jupyter")):
         os.environ[variable] = os.pathsep.join(filter(None, [str(first), os.environ.get(variable, "")]))
     if not (Path.home().is_dir() and os.access(Path.home(), os.W_OK)):
         home = ROOT / "reports" / "build" / ".home"

@@ -13,7 +13,8 @@ from lib.report.text import figure_fonts, plain
 
 # Okabe & Ito's palette: told apart by colour-blind readers too
 COLOURS = {"linear": "#0072B2", "cosine": "#D55E00", "synthetic": "#009E73", "real": "#5B6770", "perfect": "#A9B2B8",
-           "rival": "#A66A00", "control": "#8C979E", "paper": "#AA3377"}
+           "rival": "#A66A00", "control": "#8C979E", "paper": "#AA3377",
+           "optimum": "#009E73"}
 OTHERS = ["#CC79A7", "#8A6D00", "#56B4E9", "#882255", "#117733", "#444444"]
 plt.rcParams.update({
     "figure.dpi": 100, "figure.constrained_layout.use": True, "font.family": figure_fonts(), "font.size": 10.5,
@@ -429,7 +430,7 @@ def distance_histogram(distances):
 # ---------------------------------------------------------------- the report's article
 # 5.1 inch and a margin: letters of 10 points have 9 px on a phone of 390 px; the page shows them 551 px wide
 WIDTH, DPI = 5.1, 130
-MARKERS = {"rival": "s", "synthetic": "o", "paper": "D"}
+MARKERS = {"rival": "s", "synthetic": "o", "optimum": "^", "paper": "D"}
 
 
 def article(height, rows=1, columns=1, **options):
@@ -550,9 +551,9 @@ def bridge(levels, steps):
     return fig
 
 
-def gains(groups, apart=()):
+def gains(groups, apart=(), each=None):
     """Gains against real images below each other, in groups. groups: {(title, kind): {arm: Estimate}}; apart:
-    [(arm, Estimate)], written below because their values lie far off."""
+    [(arm, Estimate)], written below because their values lie far off; each: {arm: the gain in each replicate}."""
     lines = sum(1.2 + len(arms) for arms in groups.values())
     fig, ax = article(0.27 * (lines + 1.2 * len(apart)) + 0.7)
     y, labels = 0, {}
@@ -561,6 +562,8 @@ def gains(groups, apart=()):
         for arm, gain in arms.items():
             y += 1
             labels[y] = arm, ""
+            if each:
+                ax.plot(each[arm], [y + 0.3] * len(each[arm]), "o", ms=2.5, color=COLOURS[kind], alpha=0.6)
             interval(ax, gain, y, COLOURS[kind], MARKERS.get(kind, "o"))
         y += 1.2
     for arm, gain in apart:
@@ -640,15 +643,18 @@ def spaced(values, gap):
 
 def quality(panels):
     """A panel for each measure with a row for each generator, and what real images reach. panels: {title: {generator:
-    (Estimate, reference or None)}}."""
+    ([Estimate of each replicate], reference or None)}}. Of one its interval, of several a dot each and their mean."""
     rows = len(next(iter(panels.values())))
     high = (len(panels) + 1) // 2
     fig, axes = article(high * (0.26 * rows + 0.95), high, 2, sharey=True, squeeze=False)
     for ax, (title, values) in zip(axes.flat, panels.items(), strict=False):
-        for row, (value, reference) in enumerate(values.values()):
-            if value.low is not None:
-                ax.plot([value.low, value.high], [row, row], color=COLOURS["synthetic"], lw=2.6)
-            ax.plot(value.value, row, "o", color=COLOURS["synthetic"], ms=7)
+        for row, (estimates, reference) in enumerate(values.values()):
+            each, low = [e.value for e in estimates], estimates[0].low
+            if len(each) > 1:
+                ax.plot(each, [row] * len(each), "o", color=COLOURS["synthetic"], ms=4, alpha=0.45, mew=0)
+            elif low is not None:
+                ax.plot([low, estimates[0].high], [row, row], color=COLOURS["synthetic"], lw=2.6)
+            ax.plot(np.mean(each), row, "o", color=COLOURS["synthetic"], ms=7)
             if reference is not None:
                 ax.plot([reference] * 2, [row - 0.42, row + 0.42], color=COLOURS["real"], lw=2.6)
         ax.set_title(title, fontsize=10)
@@ -719,16 +725,18 @@ def gallery(rows):
 
 
 def losses_and_errors(histories):
-    """Training loss against images seen, and the error of late training along the schedule. histories: {name:
-    DataFrame with images, loss, error_0, error_1, ...}."""
+    """Training loss against images seen, and the error of late training along the schedule. histories: {name: [of
+    each replicate a DataFrame with images, loss, error_0, error_1, ...]}."""
     fig, (left, right) = article(3.0, 1, 2)
     lines = ["-", "--", ":", "-."]
-    for k, (label, h) in enumerate(histories.items()):
-        colour, line = [*list(COLOURS.values())[:3], *OTHERS][k % 9], lines[k % 4]
-        left.plot(h["images"], h["loss"].ewm(span=max(1, len(h) // 20)).mean(), line, color=colour, lw=1.8,
-                  label=short(label, 24))
-        late = h.tail(max(1, len(h) // 5)).filter(regex=r"^error_\d+$").mean()
-        right.plot((np.arange(len(late)) + 0.5) / len(late), late, line, color=colour, lw=1.8)
+    for k, (label, replicates) in enumerate(histories.items()):
+        look = {"ls": lines[k % 4], "color": [*list(COLOURS.values())[:3], *OTHERS][k % 9],
+                "lw": 1.8 if len(replicates) == 1 else 0.9}
+        for number, h in enumerate(replicates):
+            left.plot(h["images"], h["loss"].ewm(span=max(1, len(h) // 20)).mean(), **look,
+                      label=None if number else short(label, 24))
+            late = h.tail(max(1, len(h) // 5)).filter(regex=r"^error_\d+$").mean()
+            right.plot((np.arange(len(late)) + 0.5) / len(late), late, **look)
     left.set(xlabel="images seen", yscale="log")
     left.set_title("loss", fontsize=10)
     left.xaxis.set_major_locator(plt.MaxNLocator(3))

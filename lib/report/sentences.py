@@ -1,5 +1,7 @@
 """A result in sentences: pure functions, result -> Markdown."""
-from lib.report.results import number, p_words
+from statistics import fmean
+
+from lib.report.results import Training, number, p_words
 from lib.report.text import escape, powers
 
 
@@ -334,6 +336,7 @@ GROUPS = {
 }
 APART = ("shuffled labels",)
 KINDS = {"rival": "free augmentation of the real images", "synthetic": "synthetic images, equal updates",
+         "optimum": "synthetic images, each arm at its own optimum",
          "paper": "synthetic images, the original paper's comparison"}
 ORIGINAL = "*Dreaming Data*, a student's report (course project P4, authors unknown)"
 
@@ -493,10 +496,10 @@ def abstract(gathered):
     if others := gathered.studies[1:]:
         told.append("In the other studies of this plan the images add, in points: "
                     + "; ".join(f"{escape(gathered.names[s])} {s.result.gain.bare}" for s in others) + ".")
-    judged = step.generation.result
-    told.append(f"A judge that is right on {judged.judge_accuracy.number(judged.judge_accuracy.value)} % of real "
-                f"images recognises {judged.label_agreement.number(judged.label_agreement.value)} % of the synthetic "
-                f"ones as what they should show, and {copies(judged.memorisation)}.")
+    judged = [made.result for made in gathered.main]
+    told.append(f"A judge that is right on {mean(g.judge_accuracy.value for g in judged)} % of real images "
+                f"recognises {mean(g.label_agreement.value for g in judged)} % of the synthetic ones as what they "
+                f"should show, and {copies([g.memorisation for g in judged])}.")
     return " ".join(told)
 
 
@@ -509,12 +512,22 @@ def moved(gain):
     return "rises" if gain.above_zero else "falls" if gain.below_zero else "goes, not clearly,"
 
 
-def copies(memorisation):
-    """What the comparison with the nearest training images says."""
-    return {"copies": f"{counted(memorisation.copies, 'image')} of them are copies of training images",
-            "too close": "some lie closer to training images than new real ones do",
-            "undecided": "some lie close to real images, seen or not, so copying stays undecided",
-            "none found": "no sign of copies was found"}[memorisation.verdict]
+def mean(values):
+    """'95.8'"""
+    return number(fmean(values))
+
+
+def copies(memorisations):
+    """What the comparison with the nearest training images says, of a generator or of its replicates: the worst."""
+    words = {"copies": "{} of them are copies of training images",
+             "too close": "some lie closer to training images than new real ones do",
+             "undecided": "some lie close to real images, seen or not, so copying stays undecided",
+             "none found": "no sign of copies was found"}
+    verdicts = [m.verdict for m in memorisations]
+    worst = next(verdict for verdict in words if verdict in verdicts)
+    told = words[worst].format(counted(sum(m.copies for m in memorisations), "image"))
+    several = f" with {verdicts.count(worst)} of {len(verdicts)} generators" if len(verdicts) > 1 else ""
+    return told + (several if worst != "none found" else "")
 
 
 def missing(gathered):
@@ -547,6 +560,9 @@ def forest_caption(gathered):
 
 
 def repeated(study):
+    if study.replicates:
+        return (f"{of_planned(study)} repetitions of the whole experiment (images to learn from, generator, noise, "
+                f"classifier) and {study.test_images:,} test images")
     return (f"{counted(study.seeds, 'seed')} of the classifier, {counted(study.generators, 'generator')} and "
             f"{study.test_images:,} test images")
 
@@ -571,7 +587,8 @@ def gains_caption(study):
     finding = (f"{listed([f'*{arm}*' for arm in better])} raises the accuracy without new images" if better else
                "No control clearly raises the accuracy" if here else f"The images add {study.gain}")
     return (f"**{finding}.** Each arm against the real images alone, with 95 % intervals; a marker is filled where the "
-            "interval leaves out 0.")
+            "interval leaves out 0."
+            + (" A small dot below is one repetition of the experiment." if study.replicates else ""))
 
 
 def confusion_caption(study):
@@ -598,15 +615,15 @@ def slopes_caption(study):
 
 
 def quality_caption(gathered):
-    step = (gathered.study or gathered.generations[0]).generation
-    made = step.result
-    return (f"**{escape(step.label)}: {number(made.label_agreement.value)} % of its images are recognised, and they "
-            f"cover {number(made.coverage)} % of the real ones.** A row for each generator; the grey line is what real "
-            "images reach.")
+    made = [step.result for step in gathered.main]
+    each = "; a small dot is one of its replicates, the large one their mean" if len(made) > 1 else ""
+    return (f"**{escape(gathered.main[0].family)}: {mean(g.label_agreement.value for g in made)} % of its images are "
+            f"recognised, and they cover {mean(g.coverage for g in made)} % of the real ones.** A row for each "
+            f"generator{each}; the grey line is what real images reach.")
 
 
 def neighbours_caption(made):
-    said = copies(made.result.memorisation)
+    said = copies([made.result.memorisation])
     return (f"**{said[0].upper() + said[1:]}.** The ten synthetic images closest to a training image: that image "
             "above, the nearest test image, which the generator never saw, below.")
 
@@ -620,13 +637,15 @@ def exchange_caption(dosed):
                f"{dose.exchange[0].synthetic:,} synthetic images alone beat all real ones that were tried")
     return (f"**{finding}.** An arrow starts at a number of synthetic images and goes to the number of real ones with "
             f"the same accuracy. {dose.classifier}, {dose.steps:,} updates at every point; bands are 95 % intervals "
-            f"over {counted(dose.seeds, 'seed')}.")
+            f"over {of_planned(dose) + ' replicates' if dose.replicates else counted(dose.seeds, 'seed')}.")
 
 
 def training_caption(gathered):
-    lowest = min(gathered.trainings, key=lambda trained: trained.result.bits.value)
-    return (f"**{escape(lowest.label)} needs the fewest bits for a new image: {lowest.result.bits}.** Left, the "
-            "training loss (1 is a network that always answers 0; losses of different schedules and targets don't "
+    bits = {name: fmean(step.result.bits.value for step in steps)
+            for name, steps in gathered.families(Training).items()}
+    lowest = min(bits, key=bits.get)
+    return (f"**{escape(lowest)} needs the fewest bits for a new image: {number(bits[lowest], 2)} bits/dim.** Left, "
+            "the training loss (1 is a network that always answers 0; losses of different schedules and targets don't "
             "compare); right, where along the way from the image to noise the error is.")
 
 
@@ -680,7 +699,7 @@ def mistakes(study):
 
 def quality(gathered):
     """What the four measures of the images mean."""
-    made = (gathered.study or gathered.generations[0]).generation.result
+    made = gathered.main[0].result
     return ("Four measures ([figure](#fig-quality)). *Recognised*: a judge, a classifier trained on real images "
             f"({made.judge}, right on {made.judge_accuracy} of unseen real ones), sees the class that was asked for. "
             "*Distance*: Fréchet's, in features of a network of this project; between real images it is not 0 at this "
@@ -733,9 +752,9 @@ def limits(gathered):
                     "number.")
     if step:
         gain = step.result.gain
-        change = (f"an interval of the gain that includes 0 when all is repeated with other seeds; a control that "
+        change = (f"an interval of the gain that includes 0 when all is repeated once more; a control that "
                   f"gains as much as the images ({gain.number(gain.value)} points)" if gain.clear else
-                  f"an interval of the gain that leaves out 0, with more seeds or generators (here {gain})")
+                  f"an interval of the gain that leaves out 0, with more repetitions (here {gain})")
         told.append(f"What would change our mind: {change}; copies of training images among the synthetic ones.")
     return "\n".join(f"- {sentence}" for sentence in told)
 

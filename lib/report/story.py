@@ -5,6 +5,7 @@ that a run has drawn. All but `gather`, `pictures` and `show` are pure functions
 """
 import dataclasses
 import functools
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,11 @@ class Step:
     @property
     def label(self):
         return self.name.split("/")[1]
+
+    @property
+    def family(self):
+        """Its name in the plan, which replicates share: 'cosine' of 'cosine.3'."""
+        return re.sub(r"\.\d+$", "", self.label)
 
     @property
     def training(self):
@@ -72,6 +78,19 @@ class Gathered:
 
     def of(self, kind):
         return tuple(step for step in self.steps if isinstance(step.result, kind))
+
+    def families(self, kind):
+        """{name in the plan: its runs, one or replicates}"""
+        found = {}
+        for step in self.of(kind):
+            found.setdefault(step.family, []).append(step)
+        return found
+
+    @property
+    def main(self):
+        """The generations of the main study, or the plan's first: replicates of each other, or one."""
+        step = self.study or next(iter(self.generations), None)
+        return step and self.families(Generation).get(step.generation.family, [step.generation])
 
     schedules = property(lambda self: self.of(Schedules))
     trainings = property(lambda self: self.of(Training))
@@ -183,7 +202,8 @@ def front(gathered):
     if gathered.study:
         blocks.append(Picture("forest", lambda: figures.forest(forest(gathered), sentences.KINDS),
                               "Dots with intervals: the change of test accuracy in each study, by free augmentation, "
-                              "by synthetic images, and in the original paper's comparison.",
+                              "by synthetic images at equal updates and at each arm's own optimum, and in the "
+                              "original paper's comparison.",
                               sentences.forest_caption(gathered), own("gains")))
     elif gathered.limited:
         blocks = [*blocks[:2], *limited(gathered)]
@@ -200,7 +220,8 @@ def forest(gathered):
     for step in gathered.studies:
         study = step.result
         rival, levels = study.arm(study.rival), [study.arm(arm).accuracy.value for arm in ("real", "real + synthetic")]
-        gains = {"rival": rival and rival.gain, "synthetic": study.gain, "paper": study.paper_gain}
+        gains = {"rival": rival and rival.gain, "synthetic": study.gain, "optimum": study.optimum_gain,
+                 "paper": study.paper_gain}
         rows.append((gathered.names[step], "{:.0f} → {:.0f} %".format(*levels), {k: g for k, g in gains.items() if g}))
     return rows
 
@@ -242,7 +263,8 @@ def cause(gathered):
               for key, arms in sentences.GROUPS.items()}
     apart = [(arm, study.arm(arm).gain) for arm in sentences.APART if study.arm(arm)]
     blocks.append(sentences.controls(study))
-    blocks.append(Picture("gains", lambda: figures.gains({k: v for k, v in groups.items() if v}, apart),
+    shown = {key: arms for key, arms in groups.items() if arms}
+    blocks.append(Picture("gains", lambda: figures.gains(shown, apart, study.each_gain),
                           "Dots with intervals: the gain of each arm against real images, in groups.",
                           sentences.gains_caption(study), links(gathered.study, "arms")))
     return ["## Was it the images?", *blocks]
@@ -269,9 +291,9 @@ def quality(gathered):
     """Are the images good and new?"""
     if not gathered.generations:
         return []
-    measured = {step.label: tables.measures(step.result) for step in gathered.generations}
+    measured = {name: tables.measures(made) for name, made in gathered.families(Generation).items()}
     panels = {measure: {label: m[measure] for label, m in measured.items()} for measure in tables.MEASURES}
-    made = (gathered.study or gathered.generations[0]).generation
+    made = gathered.main[0]
     kept = [Kept(made, "closest_pairs", sentences.neighbours_caption(made))] if has(made, "closest_pairs") else []
     return ["## Are the images good and new?", sentences.quality(gathered), Picture(
         "quality", lambda: figures.quality(panels),
@@ -345,13 +367,17 @@ def appendices(gathered):
     blocks += ["## Appendix: every arm"] if gathered.studies else []
     for step in gathered.studies:
         blocks += [f"### {escape(gathered.names[step])}", tables.arms(step.result), tables.contrasts(step.result)]
-    if trained := [step for step in gathered.trainings if step.run]:
+    networks = gathered.families(Training)
+    histories = {name: [step.run.history for step in trained if step.run] for name, trained in networks.items()}
+    if any(histories.values()):
         blocks += ["## Appendix: training", Picture(
-            "training", lambda: figures.losses_and_errors({step.label: step.run.history for step in trained}),
-            "Two line charts, a line for each network: training loss, and squared error along the schedule.",
-            sentences.training_caption(gathered), links(trained[0]))]
-    if gathered.trainings:
-        blocks += ([] if trained else ["## Appendix: training"]) + [tables.trainings(gathered.trainings)]
+            "training", lambda: figures.losses_and_errors(histories),
+            "Two line charts, lines for each network: training loss, and squared error along the schedule.",
+            sentences.training_caption(gathered), links(gathered.trainings[0]))]
+    elif networks:
+        blocks.append("## Appendix: training")
+    if networks:
+        blocks.append(tables.trainings(networks))
     if gathered.pictures:
         blocks += ["## Appendix: images of every generator", *galleries(gathered)]
     return blocks
@@ -360,11 +386,11 @@ def appendices(gathered):
 def galleries(gathered):
     """A picture for each kind of data: real images, below them those of each generator."""
     alike = {}
-    for step in gathered.generations:
+    for step, *_ in gathered.families(Generation).values():
         if step.name in gathered.pictures:
             alike.setdefault(step.data, []).append(step)
     for number, (data, made) in enumerate(alike.items()):
-        seen = {step.label: gathered.pictures[step.name].synthetic[:10] for step in made}
+        seen = {step.family: gathered.pictures[step.name].synthetic[:10] for step in made}
         rows = {"real": gathered.pictures[made[0].name].real[:10]} | seen
         yield Picture(f"gallery_{number}", functools.partial(figures.gallery, rows),
                       f"Rows of images: real ones, then those of {len(seen)} generators.",

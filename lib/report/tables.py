@@ -1,4 +1,6 @@
 """A result's numbers as the tables that one reads: pure functions, result -> DataFrame of text."""
+from statistics import fmean
+
 import pandas as pd
 
 from lib.report.results import MINUS, Estimate, number
@@ -157,12 +159,23 @@ def walks(ablation):
         "clipped": number(w.clipped_spread, 2), "n": f"{w.lost.n:,}"} for w in ablation.walks])
 
 # ---------------------------------------------------------------- report
-def trainings(steps):
-    """Every training of a report (story.Step): bits per dimension first, then what made it."""
+def trainings(families):
+    """The trainings of a report: bits per dimension first, then what made it. families: {name: its replicates
+    (story.Step), or one}; of replicates the mean and the range."""
     return pd.DataFrame([{
-        "network": escape(step.label), "bits/dim": step.result.bits.bare, "schedule": step.config["schedule"],
-        "learns": step.config["target"], "weights, million": number(step.result.parameters / 1e6, 2),
-        "images seen": f"{step.result.images:,}", "passes": number(step.result.epochs, 0)} for step in steps])
+        "network": escape(name), "bits/dim": bits([step.result.bits for step in steps]),
+        "schedule": steps[0].config["schedule"], "learns": steps[0].config["target"],
+        "weights, million": number(steps[0].result.parameters / 1e6, 2), "networks": len(steps),
+        "images seen": f"{steps[0].result.images:,}", "passes": number(steps[0].result.epochs, 0)}
+        for name, steps in families.items()])
+
+
+def bits(estimates):
+    """'3.31 (3.10 to 3.52)': of one network its interval, of several their mean and range."""
+    if len(estimates) == 1:
+        return estimates[0].bare
+    values = [e.value for e in estimates]
+    return f"{number(fmean(values), 2)} ({number(min(values), 2)} to {number(max(values), 2)})"
 
 
 def worth(dose):
@@ -191,19 +204,20 @@ def all_gains(studies):
 MEASURES = ("recognised, %", "distance to real", "covered, %", "near a training image, %")
 
 
-def measures(made):
-    """{measure: (Estimate, what real images reach)} of a Generation."""
-    return dict(zip(MEASURES, (
-        (made.label_agreement, made.judge_accuracy.value), (made.frechet, made.reference.value),
-        (Estimate(made.coverage), made.coverage_perfect),
-        (Estimate(made.memorisation.share), made.memorisation.expected)), strict=True))
+def measures(steps):
+    """{measure: (Estimates, what real images reach)} of a generation and its replicates (story.Step)."""
+    rows = [((g.label_agreement, g.judge_accuracy.value), (g.frechet, g.reference.value),
+             (Estimate(g.coverage), g.coverage_perfect), (Estimate(g.memorisation.share), g.memorisation.expected))
+            for g in (step.result for step in steps)]
+    return {measure: ([estimate for estimate, _ in column], fmean(reference for _, reference in column))
+            for measure, column in zip(MEASURES, zip(*rows, strict=True), strict=True)}
 
 
 def quality(generations):
     """For each generator (story.Step) and measure: value, low, high, and what real images reach."""
     return pd.DataFrame([{"generator": step.label, "measure": measure, "value": e.value, "low": e.low, "high": e.high,
                           "reference": reference}
-                         for step in generations for measure, (e, reference) in measures(step.result).items()],
+                         for step in generations for measure, ((e,), reference) in measures([step]).items()],
                         columns=["generator", "measure", "value", "low", "high", "reference"])
 
 

@@ -13,7 +13,6 @@ from lib.study.results import number
 
 REPRODUCED, NOT, OPEN = "reproduced", "not reproduced", "cannot be decided"
 EXCLUDED = 1.3      # points: the paper's gain, 2.47 from one run each, carries about +-1.2
-MARGIN = 0.5        # points: what counts as no effect, fixed before anything is measured
 NETWORKS = 5        # a side
 
 
@@ -40,9 +39,9 @@ def by_interval(estimate):
     return REPRODUCED if estimate.above_zero else NOT if estimate.below_zero else OPEN
 
 
-def none(gain):
-    """Whether there is no effect: equivalent to 0 within MARGIN."""
-    return statistics.equivalence(gain, MARGIN) < 0.05
+def none(gain, study):
+    """Whether there is no effect: equivalent to 0 within the margin of the study's plan."""
+    return statistics.equivalence(gain, study.margin) < 0.05
 
 
 # ---------------------------------------------------------------- the study
@@ -54,7 +53,7 @@ def images_help(studies):
         return Answer(claim, where, OPEN, "Needs a study with classifier mlp.")
     gain = mlp.result.gain
     excluded = mlp.training.config["dataset"] == "cifar10" and gain.high < EXCLUDED
-    verdict = REPRODUCED if gain.above_zero else NOT if excluded or none(gain) else OPEN
+    verdict = REPRODUCED if gain.above_zero else NOT if excluded or none(gain, mlp.result) else OPEN
     real, mixed = (mlp.result.arm(name).accuracy for name in ("real", "real + synthetic"))
     return Answer(claim, where, verdict, f"{real} without, {mixed} with them at equal steps: {gain} ({mlp.data}).",
                   "forest")
@@ -67,7 +66,7 @@ def images_caused_it(studies):
     study = studies[0].result
     gains = [gain for gain in (study.gain, study.optimum_gain) if gain]
     verdict = (REPRODUCED if all(gain.above_zero for gain in gains) else
-               NOT if all(gain.below_zero or none(gain) for gain in gains) else OPEN)
+               NOT if all(gain.below_zero or none(gain, study) for gain in gains) else OPEN)
     best = f" With each arm at its own best steps and rate: {study.optimum_gain}." if study.optimum_gain else ""
     return Answer(claim, where, verdict,
                   f"At equal steps, where only the images differ: {study.gain}.{best} At equal epochs, the paper's "

@@ -194,6 +194,12 @@ class Study:
         return next((a.gain for a in self.optimum if a.arm == "real + synthetic"), None)
 
     @property
+    def each_gain(self):
+        """{arm: its gain in each replicate}, in points; None where generators and seeds are crossed."""
+        return None if not self.replicates else {
+            arm: (self.networks.loc[arm] - self.networks.loc["real"]).to_numpy() for arm in self.networks.index}
+
+    @property
     def none(self):
         """Whether the gain is equivalent to none: within the margin at 5 %."""
         return self.equivalence is not None and self.equivalence < 0.05

@@ -175,8 +175,11 @@ def test_no_letter_of_the_path_means_anything(tmp_path, name):
 
 
 @pytest.mark.slow
-def test_another_lib_another_kernel_and_a_home_that_cannot_be_written_do_no_harm(tmp_path):
-    project, other = make_project(tmp_path / "p"), tmp_path / "other"
+@pytest.mark.parametrize("name", ["p", "C: x"])
+def test_another_lib_another_kernel_and_a_home_that_cannot_be_written_do_no_harm(tmp_path, name):
+    if os.name == "nt" and ":" in name:
+        pytest.skip("Windows has no such folders")
+    project, other = make_project(tmp_path / name), tmp_path / "other"
     (other / "lib").mkdir(parents=True)
     (other / "lib/__init__.py").write_text("raise SystemExit('the lib of another clone')")
     env = os.environ | {"PYTHONPATH": str(other), "JUPYTER_PATH": str(sleeping_kernel(tmp_path)), "HOME": os.devnull}

@@ -187,7 +187,8 @@ MODULES = (kernel, make, notebook, parameters, plan, stale, runs)
 
 
 def work_in(folder, patch):
-    """Let the engine of this process work in the toy project `folder`."""
+    """Let the engine of this process, and the kernels that it starts, work in the toy project `folder`."""
+    patch.setenv("PYTHONPATH", str(folder))             # the suite itself may have been started with this clone's
     names = {}
     exec(compile((folder / "lib/engine/parameters.py").read_text(), "parameters", "exec"), names)
     names["ROOT"] = folder

@@ -30,6 +30,8 @@ def test_the_front_answers_and_shows_before_it_explains(report):
     assert [e.get("id") or " ".join(e.get("class", [])) or e.name for e in front] == [
         report[2].h1["id"], "byline", "numbers", "fig-front", "fig-forest", "abstract"]
     assert report[2].h1.get_text().startswith("Synthetic digits ")
+    assert report[2].title.get_text() == report[2].h1.get_text()
+    assert "plan smoke" in report[2].select_one(".byline").get_text()
 
 
 def test_a_minus_is_a_minus_and_no_number_has_an_exponent_in_letters(words):

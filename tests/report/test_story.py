@@ -4,11 +4,13 @@ import re
 
 import made_up
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
+from made_up import ARMS, SAMPLE, TRAIN, generation, study, training
 from matplotlib.text import Text
 
 from lib.report import sentences, story, tables
-from lib.report.results import Estimate
+from lib.report.results import Estimate, Training
 
 
 def article(gathered, answers=()):
@@ -231,6 +233,33 @@ def test_the_report_keeps_the_data_of_its_figures():
     main = kept.gains[(kept.gains["study"] == "mlp") & (kept.gains["arm"] == "real + synthetic")]
     assert main["gain"].item() == pytest.approx(11.6)
     assert list(kept.claims["verdict"]) == ["reproduced", "cannot be decided"]
+
+
+def replicated(count=3):
+    """A plan of `count` replicates, the last of them with copies."""
+    one = study(replicates=count, planned=count + 1, seeds=1, generators=count, networks=pd.DataFrame(
+        {k: [*ARMS.values()] for k in range(count)}, index=list(ARMS)))
+    trained = [story.Step(f"train/cosine.{k}", TRAIN, training(bits=3.0 + k)) for k in range(count)]
+    made = [story.Step(f"generate/cosine.{k}", SAMPLE, generation(agreement=90.0 + k), trained[k]) for k in range(count)]
+    last = dataclasses.replace(made[-1].result, memorisation=dataclasses.replace(made[-1].result.memorisation, verdict="copies", copies=7))
+    made[-1] = dataclasses.replace(made[-1], result=last)
+    return made_up.gathered([*trained, *made, story.Step("augment/mlp", {"synthetic_fraction": 0.5}, one, made[0])])
+
+
+def test_replicates_are_told_of_as_one():
+    plan = replicated()
+    assert "3 of 4 repetitions of the whole experiment" in sentences.forest_caption(plan)
+    assert "recognises 91.0 %" in sentences.abstract(plan) and "7 images of them are copies of training images with 1 of 3 generators" in sentences.abstract(plan)
+    assert "seed" not in sentences.forest_caption(plan) + sentences.limits(plan)
+    (row,) = tables.trainings(plan.families(Training)).to_dict("records")
+    assert (row["network"], row["networks"], row["bits/dim"]) == ("cosine", 3, "4.00 (3.00 to 5.00)")
+    assert len([b for b in story.appendices(plan) if getattr(b, "name", "").startswith("gallery")]) == 1
+    (quality,) = [b for b in story.quality(plan) if isinstance(b, story.Picture)]
+    figure = quality.draw()
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["cosine"] and len(figure.axes[0].lines[0].get_xdata()) == 3
+    gains = next(b for b in story.cause(plan) if getattr(b, "name", "") == "gains").draw()
+    assert len([line for line in gains.axes[0].lines if len(line.get_xdata()) == 3]) == len(ARMS) - 3    # real, shuffled labels, equal epochs
+    plt.close("all")
 
 
 def test_images_are_taken_from_each_class_in_turn():

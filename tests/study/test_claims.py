@@ -18,11 +18,11 @@ GAIN, PAPER_GAIN = points(1.1, 3.2, 5.3), points(3.1, 4.0, 4.9)
 
 
 def study(classifier="mlp", gain=GAIN, paper_gain=PAPER_GAIN, mixed=47.0, rates=None,
-          dataset="digits", data="made-up images", optimum_gain=None, networks=()):
+          dataset="digits", data="made-up images", optimum_gain=None, networks=(), margin=0.5):
     accuracy = {"real": 44.0, "real + synthetic": mixed}
     result = SimpleNamespace(
         gain=gain, paper_gain=paper_gain, optimum_gain=optimum_gain, replicates=len(networks),
-        networks=pd.DataFrame([networks], ["real + synthetic"]), steps_gain=points(0.1, 0.8, 1.5), rates=rates, arm=lambda name: SimpleNamespace(
+        networks=pd.DataFrame([networks], ["real + synthetic"]), steps_gain=points(0.1, 0.8, 1.5), rates=rates, margin=margin, arm=lambda name: SimpleNamespace(
             accuracy=Estimate(accuracy[name], accuracy[name] - 1, accuracy[name] + 1, 10, "networks", "%", df=9.0)))
     return SimpleNamespace(config={"classifier": classifier}, result=result, data=data,
                            training=SimpleNamespace(config={"dataset": dataset}))
@@ -59,6 +59,11 @@ def test_without_any_run_all_is_open():
 def test_images_help_if_the_interval_lies_above_0(gain, dataset, verdict):
     a = claims.images_help([study("cnn"), study(gain=gain, dataset=dataset)])
     assert a.verdict == verdict and str(gain) in a.evidence
+
+
+def test_the_margin_of_no_effect_is_the_plans():
+    gain = points(-0.9, 0.2, 1.4)
+    assert [claims.images_help([study(gain=gain, margin=m)]).verdict for m in (0.5, 2.0)] == [OPEN, NOT]
 
 
 def test_a_study_of_another_classifier_says_nothing_of_an_mlp():
