@@ -693,15 +693,15 @@ def mistakes(study):
     clear = change[study.by_class["p"] < 0.05].sort_values(ascending=False)
     named = listed([f"{escape(k)} ({number(v, signed=True)})" for k, v in clear.items()]) if len(clear) else ""
     return (f"The recall of {len(clear)} of {counted(len(change), 'class').replace('classs', 'classes')} changes "
-            f"clearly{f', in points: {named}' if named else ''} (p < 0.05 of McNemar's tests over all pairs of "
-            "networks, after Holm's correction).")
+            f"clearly{f', in points: {named}' if named else ''} (p < 0.05 after Holm's correction).")
 
 
 def quality(gathered):
     """What the four measures of the images mean."""
     made = gathered.main[0].result
     return ("Four measures ([figure](#fig-quality)). *Recognised*: a judge, a classifier trained on real images "
-            f"({made.judge}, right on {made.judge_accuracy} of unseen real ones), sees the class that was asked for. "
+            f"({made.judge}, right on {mean(s.result.judge_accuracy.value for s in gathered.main)} % of unseen real "
+            "ones), sees the class that was asked for. "
             "*Distance*: Fréchet's, in features of a network of this project; between real images it is not 0 at this "
             "number of images. *Covered*: the share of real images that a synthetic one comes near "
             "to. *Near a training image*: as near as 1 of 100 new real images is; many more would be copies.")

@@ -48,7 +48,7 @@ def answer(predictions, test, fits, built, recipe, choices, generations, *, sett
         test_images=len(labels), filter_share=filter_share, rates=rates, choices=choices.table,
         by_class=by_class(predictions, labels, train.classes, [g.by_class for g in generations]),
         confusion=confusion(predictions, labels, train.classes),
-        networks=pd.DataFrame.from_dict({arm: accuracies(p, labels) for arm, p in predictions.items()}, orient="index"))
+        networks=pd.DataFrame({arm: pd.Series(accuracies(p, labels)) for arm, p in predictions.items()}).T)
 
 
 def planned(replicates, missing):
@@ -163,9 +163,12 @@ def changed_cells(predictions, labels, classes, before="real", after=MIXED):
 def by_class(predictions, labels, classes, generations):
     """A row for each class: change of its recall with synthetic images (points), p, and how good these are.
 
-    generations: the `by_class` of each generator's result, of which the mean is taken.
+    p: of the class's test images alone, from the same variance as that of the gain, after Holm's correction over the
+    classes. generations: the `by_class` of each generator's result, of which the mean is taken.
     """
-    change, p = changed_cells(predictions, labels, classes)
+    points = pointwise(predictions, labels, MIXED, "real")
+    found = [estimate(points[..., labels == k]) for k in range(len(classes))]
     good = sum(g[["label_agreement", "coverage", "coverage_perfect"]] for g in generations) / len(generations)
-    return pd.DataFrame({"change of recall": np.diag(change), "p": np.diag(p)}, list(classes)).join(
+    return pd.DataFrame({"change of recall": [e.value for e in found],
+                         "p": statistics.holm([e.p for e in found])}, list(classes)).join(
         good.set_axis(list(classes)))

@@ -78,6 +78,18 @@ def test_the_change_of_a_classs_recall_is_the_diagonal_of_the_changed_confusion(
     assert matrices.sum(axis=1).to_numpy() == pytest.approx(np.full(6, 100))
 
 
+def test_a_class_that_rises_in_every_replicate_has_a_small_p_and_one_that_stays_has_none():
+    rng, labels = np.random.default_rng(0), np.repeat([0, 1, 2], 100)
+    right = {arm: rng.random((10, 300)) < np.where(labels == 0, share, 0.6) for arm, share in (("real", 0.6), ("real + synthetic", 0.9))}
+    p = {arm: np.where(r, labels, (labels + 1) % 3) for arm, r in right.items()}
+    for arm in p:
+        p[arm][rng.random((10, 300)) < 0.4] = arms.NOT_TESTED               # every replicate tests images of its own
+    good = pd.DataFrame({"label_agreement": [90.0] * 3, "coverage": 50.0, "coverage_perfect": 75.0})
+    table = outcomes.by_class(p, labels, CLASSES, [good])
+    assert table["change of recall"].iloc[0] == pytest.approx(30, abs=6)
+    assert table["p"].iloc[0] < 0.001 and (table["p"].iloc[1:] > 0.05).all()
+
+
 class Known:
     """A network whose predictions are given: members are right with `share`, one after another."""
 
