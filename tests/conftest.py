@@ -52,7 +52,4 @@ def heard():
 
 def pytest_collection_modifyitems(items):
     """The tests of the smoke plan come last: making it takes all processors, and meanwhile other tests would wait."""
-    for item in items:
-        if "report" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.smoke)
     items.sort(key=lambda item: "root" in getattr(item, "fixturenames", ()))

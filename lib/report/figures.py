@@ -6,7 +6,6 @@ import unicodedata
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from IPython.display import display
 
 from lib.report.text import figure_fonts, plain
@@ -254,6 +253,7 @@ def bound_terms(by_t, T):
 # ---------------------------------------------------------------- classifiers
 def confusion(matrices, classes):
     """Confusion matrices side by side on one scale. matrices: {title: (K, K) percent, rows sum to 100}."""
+    import seaborn as sns  # a second, which other figures need not wait for
     K, n, words = len(classes), len(matrices), [short(c, 20) for c in classes]
     fig, axes = plt.subplots(1, n, figsize=(4.9 * n, 4.5), squeeze=False)
     for ax, (title, matrix) in zip(axes[0], matrices.items(), strict=True):
@@ -269,6 +269,7 @@ def confusion_difference(difference, classes, p_values=None):
 
     Cells whose p-value (K, K) is below 0.05 get a frame.
     """
+    import seaborn as sns  # a second, which other figures need not wait for
     limit, words = max(1.0, float(np.abs(difference).max())), [short(c, 20) for c in classes]
     fig, ax = plt.subplots(figsize=(5.6, 4.6))
     sns.heatmap(difference, ax=ax, cmap="RdBu", center=0, vmin=-limit, vmax=limit, annot=len(classes) <= 12,

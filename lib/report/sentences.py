@@ -743,6 +743,7 @@ def limits(gathered):
         told += [f"Intervals speak of {repeated(study)}"
                  + (", not of another generator." if study.generators == 1 else "."),
                  f"A gain below {study.detectable:.1f} points may well stay unseen.",
+                 *edges(study),
                  f"What holds for {escape(step.data)} need not hold for larger images."]
     if gathered.doses:
         told.append("The generator has seen all real images, also those that a classifier goes without: the worth of a "
@@ -757,6 +758,13 @@ def limits(gathered):
                   f"an interval of the gain that leaves out 0, with more repetitions (here {gain})")
         told.append(f"What would change our mind: {change}; copies of training images among the synthetic ones.")
     return "\n".join(f"- {sentence}" for sentence in told)
+
+
+def edges(study):
+    """Where the arms' best number of updates lies beyond those that were tried."""
+    most = [arm for arm in study.optimum if arm.edge and arm.steps > study.arm("real").steps]
+    return [f"For {len(most)} of {counted(len(study.optimum), 'arm')} the best number of updates is the largest that "
+            f"was tried ({most[0].steps:,}), so their optimum may lie beyond it."] if most else []
 
 
 def provenance(gathered):

@@ -82,6 +82,7 @@ def test_the_sides_have_nearly_the_same_number_of_parameters(name):
     assert all(abs(count / counts["ours"] - 1) < (0.08 if side == "lucidrains" else 1e-3) for side, count in counts.items())
 
 
+@pytest.mark.slow
 def test_a_tiny_run_has_a_row_for_every_side_and_valid_json(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "denoising_diffusion_pytorch", None)      # as if it were not installed
     file = tmp_path / "bench.json"

@@ -334,6 +334,7 @@ def test_jupyterlab_keeps_its_own_safeguards_takes_its_options_and_says_that_it_
 
 
 @pytest.mark.slow
+@pytest.mark.smoke
 def test_no_result_names_a_person_a_machine_or_a_folder_of_it(report, root):
     words = {str(root), str(root.parent), os.path.expanduser("~") + "/", socket.gethostname() + "."}
     words |= {getpass.getuser()} if len(getpass.getuser()) > 4 else set()

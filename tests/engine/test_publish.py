@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 import toy
-from commands import python
 
-from lib import ROOT, InputError
+from lib import InputError
 from lib.diffusion.checkpoints import load_tensors, save_model
 from lib.diffusion.schedules import make_schedule
 from lib.diffusion.unet import UNet
@@ -102,9 +101,3 @@ def test_a_network_file_is_all_that_dreaming_needs(network, tmp_path):
     assert np.array_equal(again, arrays["images"][:4])                  # image i depends on seed and i alone
 
 
-@pytest.mark.parametrize("words, said", [
-    (["nothing"], "network 'nothing': expected one of"), (["--per-class", "0"], "--per-class 0: expected at least 1"),
-    (["--guidance", "-1"], "--guidance -1.0: expected at least 0")])
-def test_wrong_words_for_dream_end_in_one_sentence(words, said):
-    done = python(ROOT, "-m", "lib", "dream", *words)
-    assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1

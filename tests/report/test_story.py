@@ -11,6 +11,7 @@ from matplotlib.text import Text
 
 from lib.report import sentences, story, tables
 from lib.report.results import Estimate, Training
+from lib.study.results import AtOptimum
 
 
 def article(gathered, answers=()):
@@ -260,6 +261,13 @@ def test_replicates_are_told_of_as_one():
     gains = next(b for b in story.cause(plan) if getattr(b, "name", "") == "gains").draw()
     assert len([line for line in gains.axes[0].lines if len(line.get_xdata()) == 3]) == len(ARMS) - 3    # real, shuffled labels, equal epochs
     plt.close("all")
+
+
+def test_an_optimum_at_the_largest_number_of_updates_is_a_limit_that_is_told():
+    few, most, inside = (AtOptimum("real", steps, 0.003, edge, made_up.percent(60.0)) for steps, edge in ((500, True), (5000, True), (2000, False)))
+    told = sentences.edges(study(optimum=(few, most, inside, most)))
+    assert told == ["For 2 of 4 arms the best number of updates is the largest that was tried (5,000), so their optimum may lie beyond it."]
+    assert sentences.edges(study(optimum=(few, inside))) == sentences.edges(study()) == []
 
 
 def test_images_are_taken_from_each_class_in_turn():

@@ -350,6 +350,7 @@ def test_two_arms_are_compared_in_the_order_in_which_they_were_chosen(shown):
     assert line.value == "Test accuracy: shuffled 0.0 %, real + synthetic 75.0 %, +75.0 points" and len(shown) == 2
 
 
+@pytest.mark.slow
 def test_a_mix_is_trained_as_chosen_and_its_curve_stays(shown, monkeypatch):
     g = torch.Generator().manual_seed(0)
     train, synthetic, validation = (Images(torch.randint(0, 256, (20, 1, 4, 4), generator=g).to(torch.uint8), torch.arange(20) % 2, CLASSES)
