@@ -749,8 +749,7 @@ def limits(gathered):
         told.append("The generator has seen all real images, also those that a classifier goes without: the worth of a "
                     "synthetic image is that of images which exist already.")
     if gathered.generations:
-        told.append("Distances and coverage are measured by a network of this project and compare with no published "
-                    "number.")
+        told.append("Distances and coverage are measured by our own network and compare with no published number.")
     if step:
         gain = step.result.gain
         change = (f"an interval of the gain that includes 0 when all is repeated once more; a control that "
@@ -763,8 +762,8 @@ def limits(gathered):
 def edges(study):
     """Where the arms' best number of updates lies beyond those that were tried."""
     most = [arm for arm in study.optimum if arm.edge and arm.steps > study.arm("real").steps]
-    return [f"For {len(most)} of {counted(len(study.optimum), 'arm')} the best number of updates is the largest that "
-            f"was tried ({most[0].steps:,}), so their optimum may lie beyond it."] if most else []
+    return [f"The best number of updates is the largest tried ({most[0].steps:,}) for {len(most)} of "
+            f"{counted(len(study.optimum), 'arm')}: it may lie beyond."] if most else []
 
 
 def provenance(gathered):
@@ -775,12 +774,12 @@ def provenance(gathered):
     return (f"The {counted(len(gathered.steps), 'run')} took {seconds / 60:,.0f} minutes on {own['device']} with "
             f"{counted(own['threads'], 'thread')}, at commit {own['commit']}"
             + (" with changes that were not committed" if own["uncommitted_changes"] else "")
-            + f", Python {own['python']}, {versions}; the same plan with the same versions, kind of device and number "
-            "of threads gives the same numbers ([every run](data/report-default-provenance.csv)).")
+            + f", Python {own['python']}, {versions}; the same versions, device and threads give the same numbers "
+            "([every run](data/report-default-provenance.csv)).")
 
 
 REFERENCES = """\
-- *Dreaming Data.* Course project P4, a student's report on CIFAR-10; authors and year unknown. The original paper.
+- *Dreaming Data.* Course project P4 on CIFAR-10; authors and year unknown. The original paper.
 - Ho, Jain, Abbeel 2020. [Denoising diffusion probabilistic models](https://arxiv.org/abs/2006.11239).
 - Nichol, Dhariwal 2021. [Improved denoising diffusion probabilistic models](https://arxiv.org/abs/2102.09672): cosine.
 - Ho, Salimans 2022. [Classifier-free diffusion guidance](https://arxiv.org/abs/2207.12598).

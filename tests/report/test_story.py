@@ -266,7 +266,7 @@ def test_replicates_are_told_of_as_one():
 def test_an_optimum_at_the_largest_number_of_updates_is_a_limit_that_is_told():
     few, most, inside = (AtOptimum("real", steps, 0.003, edge, made_up.percent(60.0)) for steps, edge in ((500, True), (5000, True), (2000, False)))
     told = sentences.edges(study(optimum=(few, most, inside, most)))
-    assert told == ["For 2 of 4 arms the best number of updates is the largest that was tried (5,000), so their optimum may lie beyond it."]
+    assert told == ["The best number of updates is the largest tried (5,000) for 2 of 4 arms: it may lie beyond."]
     assert sentences.edges(study(optimum=(few, inside))) == sentences.edges(study()) == []
 
 
