@@ -5,7 +5,6 @@ that a run has drawn. All but `gather`, `pictures` and `show` are pure functions
 """
 import dataclasses
 import functools
-import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from IPython.display import HTML, Markdown, display
 
 from lib.report import figures, runs, sentences, tables
 from lib.report.results import Ablation, Dose, Generation, Report, Schedules, Study, Training
-from lib.report.text import escape
+from lib.report.text import escape, family
 
 ROWS, COLUMNS = 4, 5        # of the front's sheets of images
 
@@ -37,8 +36,7 @@ class Step:
 
     @property
     def family(self):
-        """Its name in the plan, which replicates share: 'cosine' of 'cosine.3'."""
-        return re.sub(r"\.\d+$", "", self.label)
+        return family(self.label)
 
     @property
     def training(self):

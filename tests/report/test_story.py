@@ -9,7 +9,7 @@ import pytest
 from made_up import ARMS, SAMPLE, TRAIN, generation, study, training
 from matplotlib.text import Text
 
-from lib.report import sentences, story, tables
+from lib.report import figures, sentences, story, tables
 from lib.report.results import Estimate, Training
 from lib.study.results import AtOptimum
 
@@ -260,6 +260,9 @@ def test_replicates_are_told_of_as_one():
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["cosine"] and len(figure.axes[0].lines[0].get_xdata()) == 3
     gains = next(b for b in story.cause(plan) if getattr(b, "name", "") == "gains").draw()
     assert len([line for line in gains.axes[0].lines if len(line.get_xdata()) == 3]) == len(ARMS) - 3    # real, shuffled labels, equal epochs
+    one = pd.DataFrame({"images": [1, 2], "loss": [1.0, 0.5]})
+    losses = figures.loss_curves({f"cosine.{k}": one for k in range(10)} | {"linear": one})
+    assert [t.get_text() for t in losses.axes[0].get_legend().get_texts()] == ["cosine", "linear"]
     plt.close("all")
 
 
