@@ -749,7 +749,7 @@ def limits(gathered):
         told.append("The generator has seen all real images, also those that a classifier goes without: the worth of a "
                     "synthetic image is that of images which exist already.")
     if gathered.generations:
-        told.append("Distances and coverage are measured by our own network and compare with no published number.")
+        told.append("Distances and coverage come from our own network; no published ones compare.")
     if step:
         gain = step.result.gain
         change = (f"an interval of the gain that includes 0 when all is repeated once more; a control that "
