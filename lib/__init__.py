@@ -13,6 +13,10 @@ class InputError(ValueError):
 
     code = 2                # with which a command ends
 
+    def _render_traceback_(self):
+        """IPython's hook: in a notebook the sentence stands alone, not below the calls that led to it."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class DamagedError(InputError):
     """A file that does not hold what was written or published. Its one sentence names the file."""

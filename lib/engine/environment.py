@@ -37,11 +37,37 @@ def wanted_packages():
     return pip_section((ROOT / "environment.yml").read_text(encoding="utf-8"))
 
 
+def project():
+    """The table [project] of pyproject.toml."""
+    import tomllib
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def pip_words():
+    """What pip is asked for: the packages of environment.yml, and in place of the project itself (-e .[EXTRA]) those
+    that it needs. To build it setuptools would read braces in its path as a variable; `link` makes it importable.
+    """
+    words, own_extras = [], project()["optional-dependencies"]
+    for line in wanted_packages():
+        if own := re.fullmatch(r"-e \.(?:\[(.*)\])?", line):
+            extras = [extra.strip() for extra in (own[1] or "").split(",") if extra.strip()]
+            words += sum((own_extras[extra] for extra in extras), project()["dependencies"])
+        else:
+            words += line.split(None, 1) if line.startswith("-") else [line]
+    return words
+
+
+def link(python):
+    """Let every Python of the environment import this clone's lib, whatever folder it starts in."""
+    packages = subprocess.check_output([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+                                       text=True)
+    (Path(packages.strip()) / "dreaming-data.pth").write_text(f"{ROOT}\n")
+
+
 def stamp():
     """What .venv depends on: environment.yml's pip section, the project's dependencies, Python's version."""
-    import tomllib
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [wanted_packages(), project["dependencies"], project["optional-dependencies"], list(sys.version_info[:2])]
+    wanted = [wanted_packages(), project()["dependencies"], project()["optional-dependencies"],
+              list(sys.version_info[:2])]
     return hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
 
 
@@ -75,17 +101,15 @@ def make():
     if not (same and python.with_name("pip" + python.suffix).exists()):
         venv.EnvBuilder(with_pip=True, clear=not same, symlinks=os.name != "nt").create(ENV)
     install(python)
+    link(python)
     stamped.write_text(wanted)
     return python
 
 
 def install(python):
     """Install the packages, telling of each; InputError with pip's last lines where it fails."""
-    packages = []
-    for line in wanted_packages():
-        packages += line.split(None, 1) if line.startswith("-") else [line]
     pip = subprocess.Popen(
-        [str(python), "-m", "pip", "install", "--progress-bar", "off", "--disable-pip-version-check", *packages],
+        [str(python), "-m", "pip", "install", "--progress-bar", "off", "--disable-pip-version-check", *pip_words()],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     last = []
     for line in pip.stdout:

@@ -112,13 +112,22 @@ def test_our_environment_file_installs_the_project_itself():
 
 @pytest.fixture
 def bare(tmp_path, monkeypatch):
-    """A repository without an environment, whose packages are none."""
+    """A repository without an environment, whose packages are none, in a folder of any name."""
+    tmp_path = tmp_path / "a clone #1 {x}"
+    (tmp_path / "lib").mkdir(parents=True)
+    (tmp_path / "lib/__init__.py").write_text("")
     (tmp_path / "environment.yml").write_text("dependencies:\n  - pip:\n      - -r nothing.txt\n")
     (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = []\noptional-dependencies = {test = []}\n')
     (tmp_path / "nothing.txt").write_text("")
     monkeypatch.setattr(environment, "ROOT", tmp_path)
     monkeypatch.setattr(environment, "ENV", tmp_path / ".venv")
     return tmp_path
+
+
+def test_pip_is_asked_for_what_the_project_needs_and_never_builds_it(bare):
+    (bare / "environment.yml").write_text("dependencies:\n  - pip:\n      - -e .[test, bench]\n      - -r nothing.txt\n      - scipy>=1\n")
+    (bare / "pyproject.toml").write_text('[project]\ndependencies = ["a>=1"]\noptional-dependencies = {test = ["b"], bench = ["c", "d"]}\n')
+    assert environment.pip_words() == ["a>=1", "b", "c", "d", "-r", "nothing.txt", "scipy>=1"]
 
 
 @pytest.mark.slow
@@ -131,6 +140,8 @@ def test_the_environment_is_made_once_and_an_interrupted_set_up_goes_on(bare, mo
     python = environment.make()
     prefix = subprocess.check_output([python, "-c", "import sys; print(sys.prefix)"], text=True)
     assert prefix.strip() == str(bare / ".venv")
+    found = subprocess.check_output([python, "-c", "import lib; print(lib.__file__)"], text=True, cwd=bare.parent)
+    assert found.strip() == str(bare / "lib/__init__.py")
     monkeypatch.setattr(subprocess, "Popen", None)              # pip is not asked again
     assert environment.make() == python
     said = capsys.readouterr().out

@@ -118,3 +118,12 @@ def test_a_page_tells_its_time_and_ends_with_a_question_and_the_next_page(step):
     assert any(word in cells[0].source for word in ("minute", "second"))
     last = cells[-1].source
     assert "**Predict, then run.**" in last and "<details><summary>Answer</summary>" in last and "**Next" in last
+
+
+def test_a_wrong_value_is_one_line_in_a_notebook_and_any_other_error_keeps_its_calls():
+    from IPython.core.interactiveshell import InteractiveShell
+    shell, shown = InteractiveShell(), []
+    shell._showtraceback = lambda kind, value, lines: shown.append(lines)
+    shell.run_cell("from lib import InputError\ndef f(): raise InputError('steps=-5: expected 1 or more')\nf()")
+    shell.run_cell("def g(): 1 / 0\ng()")
+    assert shown[0] == ["InputError: steps=-5: expected 1 or more"] and len("\n".join(shown[1]).splitlines()) > 5
