@@ -87,8 +87,9 @@ def follow(step):
 
     def after(result):
         number = section.get(result.info.cell_id)
-        if number and not result.success:
-            line.show(f"section {number} of {len(names)}: {names[number - 1]}: stopped by an error")
+        if number is not None and not result.success:
+            place = f"section {number} of {len(names)}: {names[number - 1]}" if number else "before the first section"
+            line.show(f"{place}: stopped by an error")
         elif result.info.cell_id == last:
             line.show(f"all {len(names)} sections have run")
 

@@ -145,7 +145,7 @@ def explore_retraining(network, train, config, columns=10):
         "batch", "lr", "target", "loss_weight", "grad_clip", "label_drop", "ema_halflife_images", "flip", "seed")}
     first, second = (ipywidgets.Dropdown(options=list(SCHEDULES), value=name, description=words)
                      for name, words in (("linear", "schedule"), ("cosine", "against")))
-    steps = ipywidgets.SelectionSlider(options=[100, 300, 600, 1200], value=300, description="steps of each")
+    steps = ipywidgets.SelectionSlider(options=[100, 300, 600, 1200], value=300, description="steps each")
     picture, histories, rows = Picture(), {}, {}
 
     def noise():
@@ -171,7 +171,7 @@ def explore_retraining(network, train, config, columns=10):
                                      warmup_steps=min(config.warmup_steps, steps.value // 5), **same):
                 records.append(record)
                 histories[name] = pd.DataFrame(records)
-                now_and_then(f"{name} learns")
+                now_and_then(f"{name} learns; its images come when it has")
                 yield {"done": number * steps.value + record["done"]}
             rows[name] = to_uint8(samplers.sample(
                 model, schedule, y, noise(), target=config.target, steps=min(25, config.T), guidance=2.0,
@@ -180,7 +180,7 @@ def explore_retraining(network, train, config, columns=10):
 
     work = Work(begin, "Train both")
     rows.update({name: to_uint8(noise()()) for name in (first.value, second.value)})
-    draw("not trained yet")
+    draw("not trained yet; Train both begins")
     return ipywidgets.VBox([row(first, second, steps), work, picture])
 
 

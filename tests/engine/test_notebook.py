@@ -86,6 +86,8 @@ def test_a_page_says_which_section_runs_and_where_it_stopped(shown, monkeypatch)
     monkeypatch.setattr(notebook, "get_ipython", lambda: shell)
     notebook.follow("train")
     notebook.follow("train")                                        # its first cell is run again: still one line a cell
+    shell.run("c02", success=False)                                 # a wrong value in the first cell
+    assert shown[-1] == "before the first section: stopped by an error"
     shell.run("c11")
     shell.run("c16", success=False)
     shell.run("c22")

@@ -146,7 +146,7 @@ def test_two_schedules_are_trained_from_the_same_weights_and_shown_beside_each_o
     async def use():
         box = explorers.explore_retraining(network, Images(IMAGES, torch.tensor([0, 1]), CLASSES), config)
         assert not sheets[0][0] and "not trained yet" in shown[0][0]
-        control(box, "steps of each").value = 100
+        control(box, "steps each").value = 100
         work = only(box, widgets.Work)
         control(box, "Train both").click()
         await work.task
