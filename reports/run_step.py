@@ -1,10 +1,12 @@
-"""Snakemake's way into one run: a `script:` needs no shell, so no quoting. What a run is: lib/engine/kernel.py."""
+"""One run of a plan, as Snakemake starts it: run_step.py VALUES THREADS, the values in JSON. lib/engine/kernel.py has
+what a run is."""
+import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(snakemake.scriptdir).parent))  # noqa: F821
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from lib.engine.kernel import run_job
 
-job = snakemake  # noqa: F821
-sys.exit(run_job(job.params.config, job.threads))
+values, threads = sys.argv[1:]
+sys.exit(run_job(json.loads(values), int(threads)))

@@ -22,9 +22,16 @@ def processes(folder):
     return found
 
 
+def own_environment(folder):
+    """Give the folder a .venv, so that Python's path holds the folder's name: this environment by another path."""
+    if os.name != "nt" and sys.prefix != sys.base_prefix:
+        (folder / ".venv").symlink_to(sys.prefix)
+
+
 def python(folder, *words, seconds=300, env=os.environ):
-    """Run `python WORDS` in the folder; the finished process with its output."""
-    process = subprocess.Popen([sys.executable, *words], cwd=folder, env={**env, "PYTHONFAULTHANDLER": "1"}, text=True,
+    """Run `python WORDS` in the folder, with its own .venv if it has one; the finished process with its output."""
+    own = Path(folder) / ".venv" / "bin" / "python"
+    process = subprocess.Popen([str(own) if own.exists() else sys.executable, *words], cwd=folder, env={**env, "PYTHONFAULTHANDLER": "1"}, text=True,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         out, err = process.communicate(timeout=seconds)

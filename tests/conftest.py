@@ -10,7 +10,7 @@ import signal  # noqa: E402
 import pypdf  # noqa: E402
 import pytest  # noqa: E402
 from bs4 import BeautifulSoup  # noqa: E402
-from commands import call  # noqa: E402
+from commands import call, own_environment  # noqa: E402
 from filelock import FileLock  # noqa: E402
 
 from lib import ROOT  # noqa: E402
@@ -25,6 +25,7 @@ def root(tmp_path_factory, worker_id):
     with FileLock(shared / "copy.lock"):
         if not said.exists():
             shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", "*.egg-info"))
+            own_environment(root)
             done = call(root, "report", "smoke")
             said.write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
     code, out, err = json.loads(said.read_text())
@@ -51,5 +52,6 @@ def heard():
 
 
 def pytest_collection_modifyitems(items):
-    """The tests of the smoke plan come last: making it takes all processors, and meanwhile other tests would wait."""
-    items.sort(key=lambda item: "root" in getattr(item, "fixturenames", ()))
+    """The tests of the smoke plan come last: making it takes all processors, and meanwhile other tests would wait. The
+    500 stories come first: they take one process as long as all other tests take another."""
+    items.sort(key=lambda item: ("root" in getattr(item, "fixturenames", ()), "500_stories" not in item.name))

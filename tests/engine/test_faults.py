@@ -11,7 +11,7 @@ import time
 import types
 
 import pytest
-from commands import call, python
+from commands import call, own_environment, python
 from commands import processes as working
 from test_front_door import change, report, wait_for
 from toy import ONE, make_project
@@ -163,6 +163,7 @@ def test_no_letter_of_the_path_means_anything(tmp_path, name):
     if os.name == "nt" and ":" in name:
         pytest.skip("Windows has no such folders")
     project = make_project(tmp_path / name)
+    own_environment(project)
     outside = tmp_path / name / ".." / "mine.yml"
     outside.write_text(f"title: Mine\nabout: It lies elsewhere.\n{ONE}")
     done = report(project, str(outside.resolve()))
