@@ -140,7 +140,7 @@ def test_the_environment_is_made_once_and_an_interrupted_set_up_goes_on(bare, mo
     python = environment.make()
     prefix = subprocess.check_output([python, "-c", "import sys; print(sys.prefix)"], text=True)
     assert prefix.strip() == str(bare / ".venv")
-    found = subprocess.check_output([python, "-c", "import lib; print(lib.__file__)"], text=True, cwd=bare.parent)
+    found = subprocess.check_output([python, "-E", "-c", "import lib; print(lib.__file__)"], text=True, cwd=bare.parent)
     assert found.strip() == str(bare / "lib/__init__.py")
     monkeypatch.setattr(subprocess, "Popen", None)              # pip is not asked again
     assert environment.make() == python
