@@ -28,10 +28,15 @@ def own_environment(folder):
         (folder / ".venv").symlink_to(sys.prefix)
 
 
+def python_of(folder):
+    """The Python of the folder's own .venv, or this one."""
+    own = Path(folder) / ".venv" / "bin" / "python"
+    return str(own) if own.exists() else sys.executable
+
+
 def python(folder, *words, seconds=300, env=os.environ):
     """Run `python WORDS` in the folder, with its own .venv if it has one; the finished process with its output."""
-    own = Path(folder) / ".venv" / "bin" / "python"
-    process = subprocess.Popen([str(own) if own.exists() else sys.executable, *words], cwd=folder, env={**env, "PYTHONFAULTHANDLER": "1"}, text=True,
+    process = subprocess.Popen([python_of(folder), *words], cwd=folder, env={**env, "PYTHONFAULTHANDLER": "1"}, text=True,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         out, err = process.communicate(timeout=seconds)

@@ -4,11 +4,11 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from commands import own_environment, python_of
 from ruamel.yaml import YAML
 from toy import make_project
 
@@ -118,7 +118,8 @@ def jobs(env, state):
 
 
 def test_a_run_that_is_cancelled_on_the_cluster_comes_back_and_the_plan_ends(slurm, tmp_path):
-    project = make_project(tmp_path / "p")
+    project = make_project(tmp_path / "a clone #1 {x}")
+    own_environment(project)
     yaml, profile = YAML(typ="safe"), project / "reports/profiles/slurm/config.yaml"
     config = yaml.load(profile)
     config["default-resources"] = {"slurm_partition": "main", "runtime": 10, "mem_mb": 0}       # what a user fills in
@@ -128,7 +129,7 @@ def test_a_run_that_is_cancelled_on_the_cluster_comes_back_and_the_plan_ends(slu
     (project / "slow").touch()
     env = slurm | {"PYTHONPATH": str(project)}
     with open(tmp_path / "out", "w") as out:
-        process = subprocess.Popen([sys.executable, "-m", "lib", "report", "one", "--profile", "slurm"], cwd=project, env=env,
+        process = subprocess.Popen([python_of(project), "-m", "lib", "report", "one", "--profile", "slurm"], cwd=project, env=env,
                                    stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
     progress, snakemake = project / "reports/runs/one/train/one/progress.json", project / "reports/runs/one/snakemake.log"
 
