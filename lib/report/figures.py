@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
 
-from lib.report.text import family, figure_fonts, plain
+from lib.report.text import figure_fonts, plain
 
 # Okabe & Ito's palette: told apart by colour-blind readers too
 COLOURS = {"linear": "#0072B2", "cosine": "#D55E00", "synthetic": "#009E73", "real": "#5B6770", "perfect": "#A9B2B8",
@@ -217,15 +217,13 @@ def spread_on_the_way_back(spreads):
 
 
 def loss_curves(histories, x="images"):
-    """Training loss against images seen, replicates in one colour. histories: {name: DataFrame with images, loss}."""
+    """Training loss against images seen. histories: {name: DataFrame with images, loss}."""
     fig, ax = plt.subplots(figsize=(6.5, 3.2))
-    colour, told = colours(list(dict.fromkeys(map(family, histories)))), set()
+    colour = colours(list(histories))
     for name, h in histories.items():
-        kind = family(name)
         smooth = h["loss"].ewm(span=max(1, len(h) // 20)).mean()
-        ax.plot(h[x], h["loss"], color=colour[kind], alpha=0.2, lw=1)
-        ax.plot(h[x], smooth, color=colour[kind], lw=2, label=None if kind in told else short(kind))
-        told.add(kind)
+        ax.plot(h[x], h["loss"], color=colour[name], alpha=0.2, lw=1)
+        ax.plot(h[x], smooth, color=colour[name], lw=2, label=short(name))
     ax.set(xlabel="training images seen", ylabel="training loss", yscale="log")
     ax.legend()
     return fig

@@ -265,6 +265,28 @@ def hold(run):
     held[run.folder] = lock
 
 
+# ---------------------------------------------------------------- replicates
+SEEDS_AND_PLACES = ("seed", "data_seed", "run_dir", "train_run", "device")
+
+
+def families(runs):
+    """{name: [runs]}: replicates together by the name that their plan gives them, any other run alone by its label.
+
+    Replicates are called NAME.0, NAME.1, ... and differ in seeds and folders alone, as do the runs that they came from
+    (`source`, where they know it). A name's dot alone says nothing: guidance-1.5 is no replicate.
+    """
+    alike = {}
+    for run in runs:
+        alike.setdefault((run.label.rpartition(".")[0] or run.label, setting(run)), []).append(run)
+    return {name if len(same) > 1 else same[0].label: same for (name, _), same in alike.items()}
+
+
+def setting(run):
+    """What makes a run but for its seeds and folders, as text."""
+    own = {k: v for k, v in run.config.items() if k not in SEEDS_AND_PLACES}
+    return json.dumps(own, sort_keys=True) + (setting(source) if (source := getattr(run, "source", None)) else "")
+
+
 def config_hash(config):
     """Twelve letters that stand for the parameters that can change a result (not for the place where it is kept)."""
     values = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("run_dir", "device")}

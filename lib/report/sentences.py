@@ -282,9 +282,9 @@ def dose(result):
 # ---------------------------------------------------------------- ablation
 ABLATION_FIGURES = {    # name: (alt text, caption)
     "losses": (
-        "Line chart: training loss against images seen, one line for each trained network.",
-        "Training loss of every network. Losses of different schedules do not compare: they weigh easy and hard steps "
-        "differently."),
+        "Two line charts, lines for each trained network: training loss, and squared error along the schedule.",
+        "Training loss of every network, and where along the way its error is. Losses of different schedules do not "
+        "compare: they weigh easy and hard steps differently."),
     "samples": (
         "Synthetic images, one row for each run; the columns go through the classes twice.",
         "Two images of each class from every run: same classes, same noise, not chosen by hand."),
@@ -496,7 +496,7 @@ def abstract(gathered):
     if others := gathered.studies[1:]:
         told.append("In the other studies of this plan the images add, in points: "
                     + "; ".join(f"{escape(gathered.names[s])} {s.result.gain.bare}" for s in others) + ".")
-    judged = [made.result for made in gathered.main]
+    judged = [made.result for made in gathered.main[1]]
     told.append(f"A judge that is right on {mean(g.judge_accuracy.value for g in judged)} % of real images "
                 f"recognises {mean(g.label_agreement.value for g in judged)} % of the synthetic ones as what they "
                 f"should show, and {copies([g.memorisation for g in judged])}.")
@@ -615,9 +615,10 @@ def slopes_caption(study):
 
 
 def quality_caption(gathered):
-    made = [step.result for step in gathered.main]
+    name, made = gathered.main
+    made = [step.result for step in made]
     each = "; a small dot is one of its replicates, the large one their mean" if len(made) > 1 else ""
-    return (f"**{escape(gathered.main[0].family)}: {mean(g.label_agreement.value for g in made)} % of its images are "
+    return (f"**{escape(name)}: {mean(g.label_agreement.value for g in made)} % of its images are "
             f"recognised, and they cover {mean(g.coverage for g in made)} % of the real ones.** A row for each "
             f"generator{each}; the grey line is what real images reach.")
 
@@ -698,9 +699,9 @@ def mistakes(study):
 
 def quality(gathered):
     """What the four measures of the images mean."""
-    made = gathered.main[0].result
+    made = [step.result for step in gathered.main[1]]
     return ("Four measures ([figure](#fig-quality)). *Recognised*: a judge, a classifier trained on real images "
-            f"({made.judge}, right on {mean(s.result.judge_accuracy.value for s in gathered.main)} % of unseen real "
+            f"({made[0].judge}, right on {mean(g.judge_accuracy.value for g in made)} % of unseen real "
             "ones), sees the class that was asked for. "
             "*Distance*: Fréchet's, in features of a network of this project; between real images it is not 0 at this "
             "number of images. *Covered*: the share of real images that a synthetic one comes near "

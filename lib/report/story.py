@@ -13,7 +13,7 @@ from IPython.display import HTML, Markdown, display
 
 from lib.report import figures, runs, sentences, tables
 from lib.report.results import Ablation, Dose, Generation, Report, Schedules, Study, Training
-from lib.report.text import escape, family
+from lib.report.text import escape
 
 ROWS, COLUMNS = 4, 5        # of the front's sheets of images
 
@@ -33,10 +33,6 @@ class Step:
     @property
     def label(self):
         return self.name.split("/")[1]
-
-    @property
-    def family(self):
-        return family(self.label)
 
     @property
     def training(self):
@@ -78,17 +74,15 @@ class Gathered:
         return tuple(step for step in self.steps if isinstance(step.result, kind))
 
     def families(self, kind):
-        """{name in the plan: its runs, one or replicates}"""
-        found = {}
-        for step in self.of(kind):
-            found.setdefault(step.family, []).append(step)
-        return found
+        """{name: its replicates, or the only run} of a kind of result."""
+        return runs.families(self.of(kind))
 
     @property
     def main(self):
-        """The generations of the main study, or the plan's first: replicates of each other, or one."""
-        step = self.study or next(iter(self.generations), None)
-        return step and self.families(Generation).get(step.generation.family, [step.generation])
+        """(name, [generations]) of the main study, or of the plan's first: replicates of each other, or one."""
+        made = (self.study or self.generations[0]).generation
+        return next(((name, same) for name, same in self.families(Generation).items() if made in same),
+                    (made.label, [made]))
 
     schedules = property(lambda self: self.of(Schedules))
     trainings = property(lambda self: self.of(Training))
@@ -291,7 +285,7 @@ def quality(gathered):
         return []
     measured = {name: tables.measures(made) for name, made in gathered.families(Generation).items()}
     panels = {measure: {label: m[measure] for label, m in measured.items()} for measure in tables.MEASURES}
-    made = gathered.main[0]
+    made = gathered.main[1][0]
     kept = [Kept(made, "closest_pairs", sentences.neighbours_caption(made))] if has(made, "closest_pairs") else []
     return ["## Are the images good and new?", sentences.quality(gathered), Picture(
         "quality", lambda: figures.quality(panels),
@@ -384,16 +378,17 @@ def appendices(gathered):
 def galleries(gathered):
     """A picture for each kind of data: real images, below them those of each generator."""
     alike = {}
-    for step, *_ in gathered.families(Generation).values():
+    for name, (step, *_) in gathered.families(Generation).items():
         if step.name in gathered.pictures:
-            alike.setdefault(step.data, []).append(step)
+            alike.setdefault(step.data, {})[name] = step
     for number, (data, made) in enumerate(alike.items()):
-        seen = {step.family: gathered.pictures[step.name].synthetic[:10] for step in made}
-        rows = {"real": gathered.pictures[made[0].name].real[:10]} | seen
+        seen = {name: gathered.pictures[step.name].synthetic[:10] for name, step in made.items()}
+        first = next(iter(made.values()))
+        rows = {"real": gathered.pictures[first.name].real[:10]} | seen
         yield Picture(f"gallery_{number}", functools.partial(figures.gallery, rows),
                       f"Rows of images: real ones, then those of {len(seen)} generators.",
                       f"**{escape(data[:1].upper() + data[1:])}.** The first row is real.",
-                      links(made[0]))
+                      links(first))
 
 
 def report(gathered, answers):

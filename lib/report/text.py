@@ -41,11 +41,6 @@ def cut(words):
     return words if left <= 0 else f"{words[:LONG]}\n… {left:,} more characters"
 
 
-def family(label):
-    """A run's name in its plan, which its replicates share: 'cosine' of 'cosine.3'."""
-    return re.sub(r"\.\d+$", "", label)
-
-
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 

@@ -260,10 +260,21 @@ def test_replicates_are_told_of_as_one():
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["cosine"] and len(figure.axes[0].lines[0].get_xdata()) == 3
     gains = next(b for b in story.cause(plan) if getattr(b, "name", "") == "gains").draw()
     assert len([line for line in gains.axes[0].lines if len(line.get_xdata()) == 3]) == len(ARMS) - 3    # real, shuffled labels, equal epochs
-    one = pd.DataFrame({"images": [1, 2], "loss": [1.0, 0.5]})
-    losses = figures.loss_curves({f"cosine.{k}": one for k in range(10)} | {"linear": one})
-    assert [t.get_text() for t in losses.axes[0].get_legend().get_texts()] == ["cosine", "linear"]
+    one = pd.DataFrame({"images": [1, 2], "loss": [1.0, 0.5], "error_0": 0.1})
+    losses = figures.losses_and_errors({"cosine": [one] * 10, "linear": [one]})
+    assert [t.get_text() for t in losses.legends[0].get_texts()] == ["cosine", "linear"] and len(losses.axes[0].lines) == 11
     plt.close("all")
+
+
+def test_a_dot_in_a_name_makes_no_replicates_of_what_differs():
+    trained = story.Step("train/cosine", TRAIN, training())
+    made = [story.Step(f"generate/guidance-{g}", SAMPLE | {"guidance": g}, generation(agreement=agreement), trained)
+            for g, agreement in ((1.0, 60.0), (1.5, 90.0))]
+    seeds = [story.Step(f"generate/other.{k}", SAMPLE | {"seed": k, "train_run": f"x.{k}"}, generation(),
+                        story.Step(f"train/{name}.{k}", TRAIN | {"schedule": name}, training())) for k, name in enumerate(("linear", "cosine"))]
+    plan = made_up.gathered([trained, *made, *seeds])
+    assert list(plan.families(type(made[0].result))) == ["guidance-1.0", "guidance-1.5", "other.0", "other.1"]
+    assert "guidance-1.0: 60.0 % of its images are recognised" in sentences.quality_caption(plan).replace("&#45;", "-").replace("&#46;", ".")
 
 
 def test_an_optimum_at_the_largest_number_of_updates_is_a_limit_that_is_told():
