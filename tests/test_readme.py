@@ -13,12 +13,10 @@ PAGES = [ROOT / name for name in ("README.md", "lib/README.md", "lib/bench/READM
                                   "reports/README.md")]
 
 
-def gains(name):
-    """{what: Estimate as text} of the published study `name` of the plan digits."""
-    held = json.loads((PUBLISHED / "digits" / "result.json").read_text(encoding="utf-8"))[f"augment/{name}"]
-    found = {what: held[what] for what in ("gain", "paper_gain", "steps_gain")}
-    found |= {"rival": next(arm["gain"] for arm in held["arms"] if arm["arm"] == held["rival"])}
-    return {what: str(results.decode(value, results.Estimate)) for what, value in found.items()}
+def study(name):
+    """The published Study `name` of the plan digits."""
+    held = json.loads((PUBLISHED / "digits" / "result.json").read_text(encoding="utf-8"))
+    return results.decode(held[f"augment/{name}"], results.Study)
 
 
 def text_of(page):
@@ -27,8 +25,12 @@ def text_of(page):
 
 def test_the_answer_holds_the_numbers_of_the_published_report():
     answer = " ".join(re.search(r"(?s)\*\*The answer.*?\n\n", README)[0].split())
-    said = {*gains("mlp").values(), gains("cnn")["gain"], gains("plain")["gain"]}
+    mlp, cnn, plain = study("mlp"), study("cnn"), study("plain")
+    said = {str(e) for e in (mlp.gain, mlp.paper_gain, mlp.steps_gain, mlp.arm(mlp.rival).gain, cnn.gain, plain.gain)}
     assert said == set(re.findall(r"[+−]?\d+\.\d points \([^)]*\)", answer))
+    assert f"{mlp.synthetic_images:,} synthetic images beside {mlp.real_images:,} real ones" in answer
+    assert f"n = {mlp.replicates} repetitions of the whole experiment, for the plain digits {plain.replicates}," in answer
+    assert plain.none and f"none, by a margin of {plain.margin:g} points" in answer
 
 
 def test_the_readme_can_be_read_in_three_minutes():
@@ -43,5 +45,5 @@ def test_every_link_leads_to_a_file(page):
 
 def test_every_command_of_the_pages_exists():
     from lib.engine import commands
-    used = {name for page in PAGES for name in re.findall(r"python3 -m lib ([a-z]+)", text_of(page))}
+    used = {name for page in [*PAGES, ROOT / "tests" / "faults.md"] for name in re.findall(r"python3 -m lib ([a-z]+)", text_of(page))}
     assert used and all(callable(getattr(commands, name)) for name in used)
