@@ -440,8 +440,8 @@ def numbers(gathered):
     if study.paper_gain and study.steps_gain:
         found.append((study.steps_gain, f"*Is it the images?* {is_it_the_images(study)}"))
     if rival := study.arm(study.rival):
-        found.append((rival.gain, f"*Is there a cheaper way?* {YES_NO[effect(rival.gain)]}: {FREE[study.rival]} by "
-                                  "chance, which needs no generator"))
+        found.append((rival.gain, f"*Is there a cheaper way?* {YES_NO[effect(rival.gain)]}: {FREE[study.rival]} at "
+                                  "random instead, which needs no generator"))
     return big(found)
 
 
@@ -461,7 +461,7 @@ def is_it_the_images(study):
         return "The original paper's comparison shows no clear gain here; longer training on the real images adds this"
     if study.steps_gain.above_zero:
         answer = "Only in part" if study.gain.above_zero else "No"
-        return f"{answer}: of {shown}, this much comes from longer training on the real images"
+        return f"{answer}: of {shown}, this much comes from longer training on the real images, not from new ones"
     if study.gain.above_zero:
         return f"Yes: to {shown}, longer training on the real images does not clearly add"
     return f"Not clearly: {shown} come neither from images nor from longer training"
