@@ -41,10 +41,9 @@ def write_pdf(html, pdf):
 
 
 def place(figure):
-    """Where a figure floats to, so that text fills the room before it: none stands between an appendix's pictures."""
-    section = figure.find_previous_sibling("h2")
-    kind = section.get("class", [""])[0] if section else ""
-    return {"lettered": "none"}.get(kind, "bottom" if figure.find_previous_sibling("h2", class_="appendix") else "auto")
+    """Where a figure floats to, so that text fills the room before it. In an appendix it stays: a derivation reads from
+    line to line."""
+    return "none" if figure.find_previous_sibling("h2", class_=["lettered", "appendix"]) else "auto"
 
 
 def prepare(page):
