@@ -10,8 +10,10 @@ import pytest
 from commands import call, python
 
 from lib import ROOT
+from lib.engine.kernel import INTERACTIVE
 from lib.engine.parameters import STEPS
 from lib.report import results
+from lib.report.runs import write_atomic
 
 smoke = [pytest.mark.slow, pytest.mark.smoke]
 RUNS = ["schedules/default", "train/cosine.0", "train/cosine.1", "train/linear", "generate/cosine.0", "generate/cosine.1",
@@ -40,6 +42,11 @@ class TestSmokePlan:
                 outputs = cell.get("outputs", [])
                 assert len([o for o in outputs if o.get("metadata", {}).get("progress")]) <= 1, run
                 assert not [o for o in outputs if o.output_type == "error"], run
+
+    def test_no_time_goes_into_explorers_that_nobody_moves(self, report):
+        for run in RUNS:
+            cells = nbformat.read(report[1] / run / "notebook.ipynb", as_version=4).cells
+            assert not [c for c in cells if "explorer" in c.metadata.tags and c.get("outputs")], run
 
     def test_exactly_as_many_images_of_each_class_as_asked(self, report):
         arrays = np.load(report[1] / "generate" / "cosine.0" / "images.npz")
@@ -111,3 +118,15 @@ def test_bare_papermill_runs_a_notebook(root):
     assert done.returncode == 0, done.stderr
     run = root / "reports/runs/interactive/schedules/default"
     assert json.loads((run / "config.json").read_text())["T"] == 50 and result_of(run).T == 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step, made", [("ablation", ["train", "generate", "augment", "ablation"]), ("dose", ["dose"])])
+def test_a_page_alone_runs_with_the_explorers_and_after_the_pages_that_it_reads(root, step, made):
+    write_atomic(root / INTERACTIVE / "quick", "")
+    done = call(root, "run", step)
+    assert done.returncode == 0, done.stderr
+    for step in made:
+        cells = nbformat.read(root / INTERACTIVE / step / "default" / "notebook.ipynb", as_version=4).cells
+        shown = [cell.outputs for cell in cells if "explorer" in cell.metadata.tags and "explore_" in cell.source]
+        assert shown and all("application/vnd.jupyter.widget-view+json" in outputs[-1].data for outputs in shown), step

@@ -37,8 +37,10 @@ class NotebookFailed(RuntimeError):
         self.code = code
 
 
-def run_notebook(notebook, out, values):
+def run_notebook(notebook, out, values, skip=""):
     """Execute `notebook` with the parameters `values`; the executed copy goes to `out`, also when the notebook fails.
+
+    skip: the tag of cells that are not run.
 
     Raises InputError where the notebook refused a value, NotebookFailed for its other errors and for a killed kernel.
     """
@@ -57,7 +59,8 @@ def run_notebook(notebook, out, values):
                 papermill.execute_notebook(
                     *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, temporary)),   # no fields
                     values, kernel_name="python3", cwd=str(ROOT), progress_bar=False, coalesce_streams=True,
-                    shutdown_kernel="immediate", start_timeout=START_SECONDS, config=config)
+                    shutdown_kernel="immediate", start_timeout=START_SECONDS, config=config,
+                    skip_cells_with_tag=skip or "skip-execution")
             status = "completed"
         except PapermillExecutionError as failure:
             lines = (failure.evalue or "").strip().splitlines() or [""]
@@ -195,7 +198,7 @@ def run_job(values, threads=1):
     tell("start")
     try:
         with gpus.own(step):
-            run_notebook(STEPS[step].file, run.path("notebook.ipynb"), values)
+            run_notebook(STEPS[step].file, run.path("notebook.ipynb"), values, skip="explorer")     # nobody moves them
         if not run.finished:
             raise NotebookFailed("the notebook ended without writing result.json")
         if step == "report":

@@ -317,7 +317,7 @@ QUICK = {
     "train": {"steps": (600, 300), "bound_images": (100, 20), "bound_draws": (100, 25)},
     "generate": {"images_per_class": (50, 20), "sample_steps": (15, 10), "judge_steps": (300, 150)},
     "augment": {"steps": (1000, 200), "seeds": (5, 2)},
-    "dose": {"steps": (1000, 200), "seeds": (3, 2)},
+    "dose": {"ratios": ([0, 0.25, 0.5, 1], [0, 0.1, 0.2, 0.4]), "steps": (1000, 200), "seeds": (3, 2)},
 }
 
 
