@@ -128,15 +128,15 @@ class Run:
         show_png(self.path(f"figures/{name}.png").read_bytes(), words["alt"], caption or words["caption"],
                  name=name, links=links or {})
 
-    def track(self, records, total, unit="steps", line=None):
+    def track(self, records, total, unit="steps", about=""):
         """Pass `records` (mappings with a key `done`) on; show one progress line and keep it in progress.json.
 
-        line: the `Line` of several loops that share one.
+        about: how the line begins. Several loops of one notebook cell share its line.
         """
-        line = line or Line()
+        line = line_of_cell()
 
         def tell(state):
-            words = line.about + progress_line(state)
+            words = about + progress_line(state)
             write_json(self.folder / "progress.json", state | {"line": words})
             line.show(words)
 
@@ -200,10 +200,9 @@ def progress_line(state):
 
 
 class Line:
-    """One line in a notebook that is written again and again: one output, not hundreds. about: how it begins."""
+    """One line in a notebook that is written again and again: one output, not hundreds."""
 
-    def __init__(self, about=""):
-        self.about, self.handle = about, None
+    handle = None
 
     def show(self, text):
         from IPython.display import display
@@ -211,6 +210,16 @@ class Line:
             self.handle = display({"text/plain": text}, raw=True, display_id=True, metadata={"progress": True})
         else:
             self.handle.update({"text/plain": text}, raw=True, metadata={"progress": True})
+
+
+lines = {}          # {the execution count of a notebook cell: its Line}
+
+
+def line_of_cell():
+    """The Line of the notebook cell that runs; outside of a notebook a new one."""
+    from IPython import get_ipython
+    shell = get_ipython()
+    return lines.setdefault(shell.execution_count, Line()) if shell else Line()
 
 
 # ---------------------------------------------------------------- start, load, compare

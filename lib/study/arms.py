@@ -258,9 +258,14 @@ def watched(validation):
     return select(validation, slice(0, WATCHED))
 
 
-def fit(arm, recipe, validation, track=lambda records, total: records):
+def untracked(records, total, about=""):
+    return records
+
+
+def fit(arm, recipe, validation, track=untracked, about=""):
     """Train the networks of an arm: for each variant those of all seeds, or, where `validation` is a tuple with the
-    images of each replicate, one for each. `track` shows the progress: it passes the records of each training on."""
+    images of each replicate, one for each. `track` shows the progress, in a line that begins with `about`: it passes
+    the records of each training on."""
     steps, models, curves = arm.steps or recipe.steps, [], []
     some, sets = watched(validation), arm.variants
     if isinstance(validation, tuple):
@@ -268,7 +273,8 @@ def fit(arm, recipe, validation, track=lambda records, total: records):
         sets = [(images, None if extra[0] is None else extra)]
     for images, extra in sets:
         model, records = begin(images, extra, recipe, augment=arm.augment, steps=steps)
-        curves.append([(record["done"], accuracies(model, some)) for record in track(records, total=steps)])
+        records = track(records, total=steps, about=about)
+        curves.append([(record["done"], accuracies(model, some)) for record in records])
         models.append(model)
     curve = [(points[0][0], np.concatenate([a for _, a in points])) for points in zip(*curves, strict=True)]
     return Fit(models, curve, np.concatenate([accuracies(model, validation) for model in models]))
@@ -289,30 +295,32 @@ class Choices:
     track: as in `fit`.
     """
 
-    def __init__(self, validation, track=lambda records, total: records):
+    def __init__(self, validation, track=untracked):
         self.validation, self.track, self.rows, self.fits = validation, track, [], {}
 
-    def fit(self, arm, recipe, validation=None):
+    def fit(self, arm, recipe, validation=None, about=""):
         """The Fit of an Arm with a Recipe."""
         key = arm, repr(recipe)
         if key not in self.fits:
-            self.fits[key] = fit(arm, recipe, validation or self.validation, self.track)
+            self.fits[key] = fit(arm, recipe, validation or self.validation, self.track, about)
         return self.fits[key]
 
     def best(self, what, candidates):
         """The name of the candidate whose networks are the best on validation images by their mean, the first of
         equals. candidates: {name: (Arm, Recipe)}"""
-        found = {name: self.pilot(arm, recipe).validation.mean() for name, (arm, recipe) in candidates.items()}
+        found = {name: self.pilot(arm, recipe, f"choosing the {what}: ").validation.mean()
+                 for name, (arm, recipe) in candidates.items()}
         taken = max(found, key=found.get)
         told = ", ".join(f"{name}: {accuracy:.1f}" for name, accuracy in found.items())
         self.rows.append({"choice": what, "taken": str(taken), "candidates": told})
         return taken
 
-    def pilot(self, arm, recipe):
+    def pilot(self, arm, recipe, about):
         """The Fit within the first PILOT replicates, where there are any."""
         if not isinstance(self.validation, tuple):
-            return self.fit(arm, recipe)
-        return self.fit(dataclasses.replace(arm, variants=arm.variants[:PILOT]), recipe, self.validation[:PILOT])
+            return self.fit(arm, recipe, about=about)
+        pilot = dataclasses.replace(arm, variants=arm.variants[:PILOT])
+        return self.fit(pilot, recipe, self.validation[:PILOT], about)
 
     @property
     def table(self):
@@ -341,5 +349,6 @@ def optima(choices, arms, recipe, factors, lrs):
     for name, arm in arms.items() if steps else ():
         tried = {f"{n:,} steps at {lr:g}": dataclasses.replace(recipe, steps=n, lr=lr) for n in steps for lr in lrs}
         best = tried[choices.best(f"steps and learning rate of {name}", {w: (arm, r) for w, r in tried.items()})]
-        found[name] = Optimum(choices.fit(arm, best), best, best.steps in (steps[0], steps[-1]))
+        trained = choices.fit(arm, best, about=f"{name} at its own optimum: ")
+        found[name] = Optimum(trained, best, best.steps in (steps[0], steps[-1]))
     return found

@@ -3,7 +3,9 @@ import dataclasses
 import json
 import os
 import subprocess
+import types
 
+import IPython
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -104,6 +106,18 @@ def test_progress_passes_records_on_and_keeps_the_last_state(run):
     assert list(run.track(iter(records), total=3)) == records
     state = runs.read_json(run.path("progress.json"))
     assert (state["done"], state["total"], state["loss"]) == (3, 3, 0.5)
+
+
+def test_the_loops_of_a_cell_share_one_line_and_each_cell_has_its_own(run, monkeypatch):
+    seen, shell = [], types.SimpleNamespace(execution_count=1)
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+    monkeypatch.setattr(runs, "lines", {})
+    monkeypatch.setattr(runs.Line, "show", lambda line, text: seen.append((id(line), text.split(": ")[0])))
+    for count, about in ((1, "arm 1"), (1, "arm 2"), (2, "arm 3")):
+        shell.execution_count = count
+        list(run.track(iter([{"done": 1}]), total=1, about=f"{about}: "))
+    one, two, three = [line for line, _ in dict.fromkeys(seen)]
+    assert list(dict.fromkeys(words for _, words in seen)) == ["arm 1", "arm 2", "arm 3"] and one == two != three
 
 
 def test_progress_is_one_line_of_words():

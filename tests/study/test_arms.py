@@ -311,8 +311,8 @@ def test_the_recipe_reaches_the_training(monkeypatch):
     monkeypatch.setattr(study.classifiers, "train_classifier", spy)
     r = recipe(steps=90, batch=9, lr=0.5, weight_decay=0.25, optimizer="sgd", synthetic_fraction=0.3, seed=4)
     made, seen = toy(8, seed=1), []
-    study.fit(study.mixed_arm(toy(8), [made], augment="shift"), r, toy(8), lambda records, total: seen.append(total) or records)
-    study.fit(study.real_arm(toy(8), steps=30), r, toy(8), lambda records, total: seen.append(total) or records)
+    study.fit(study.mixed_arm(toy(8), [made], augment="shift"), r, toy(8), lambda records, total, about: seen.append(total) or records)
+    study.fit(study.real_arm(toy(8), steps=30), r, toy(8), lambda records, total, about: seen.append(total) or records)
     for options, steps in zip(calls, (90, 30), strict=True):
         assert {k: options[k] for k in ("steps", "batch", "lr", "weight_decay", "optimizer", "synthetic_fraction", "seed")} == {
             "steps": steps, "batch": 9, "lr": 0.5, "weight_decay": 0.25, "optimizer": "sgd", "synthetic_fraction": 0.3, "seed": 4}
@@ -330,7 +330,7 @@ def test_the_choice_is_the_best_on_validation_images_whatever_is_true_elsewhere(
 
 
 def test_of_equals_the_first_is_chosen_and_by_its_mean(monkeypatch):
-    monkeypatch.setattr(study, "fit", lambda arm, recipe, validation, track: study.Fit([], [], np.array(arm)))
+    monkeypatch.setattr(study, "fit", lambda arm, recipe, validation, track, about: study.Fit([], [], np.array(arm)))
     choices = study.Choices(None)
     assert choices.best("first", {"a": ((1, 2), 0), "b": ((3, 1), 0), "c": ((2, 2), 0)}) == "b"
     assert choices.best("mean", {"low": ((50, 50, 51), 0), "peak": ((0, 0, 99), 0)}) == "low"
@@ -426,7 +426,7 @@ def test_arms_of_replicates_have_a_variant_for_each_with_its_own_images():
 def test_choices_are_made_within_the_first_two_replicates(monkeypatch):
     seen = []
 
-    def spy(arm, recipe, validation, track):
+    def spy(arm, recipe, validation, track, about):
         seen.append((len(arm.variants), len(validation)))
         return study.Fit([], [], np.zeros(len(validation)))
 
@@ -442,7 +442,7 @@ def test_choices_are_made_within_the_first_two_replicates(monkeypatch):
 # ---------------------------------------------------------------- each arm at its own optimum
 def best_at(steps, lr):
     """A stand-in of `fit`: validation is highest at these steps and this rate."""
-    def fit(arm, recipe, validation, track):
+    def fit(arm, recipe, validation, track, about):
         return study.Fit([recipe], [], np.full(2, 90.0 - abs(np.log(recipe.steps / steps)) - abs(np.log(recipe.lr / lr))))
     return fit
 
