@@ -33,7 +33,7 @@ def report(arguments):
 
 
 def test(arguments):
-    """Run the fast tests and a tiny plan, 5 to 10 minutes; what follows is passed on to pytest.
+    """Run the fast tests and a tiny plan, 3 to 4 minutes; what follows is passed on to pytest.
 
     Writes only temporary files.
     """

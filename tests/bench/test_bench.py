@@ -111,6 +111,7 @@ def test_the_ceiling_is_the_best_of_products_and_convolutions():
     assert ours["share_of_ceiling"] == pytest.approx(rate / max(rates.values()), rel=0.5)
 
 
+@pytest.mark.slow
 def test_time_to_quality_has_a_row_for_each_side(monkeypatch, capsys, tmp_path):
     for module in ("diffusers", "denoising_diffusion_pytorch"):
         monkeypatch.setitem(sys.modules, module, None)                         # as if they were not installed

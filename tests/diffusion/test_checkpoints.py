@@ -132,6 +132,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 
 
 @needs_fork
+@pytest.mark.slow
 def test_after_twelve_kills_the_weights_are_those_of_a_straight_training(tmp_path, straight):
     path, chance, reached = tmp_path / "state.safetensors", random.Random(0), [0]
     state = State(path)

@@ -131,6 +131,7 @@ def test_t_and_what_the_network_is_told_change_the_guess(shown, network):
     assert "t = 40 of 50, told dog: mean squared error of the guess" in shown[-1][0]
 
 
+@pytest.mark.slow
 def test_two_schedules_are_trained_from_the_same_weights_and_shown_beside_each_other(shown, network, monkeypatch):
     sheets, trained, train = [], [], explorers.train_ddpm
     monkeypatch.setattr(explorers.figures, "losses_beside_images", lambda histories, rows, _: sheets.append((dict(histories), dict(rows))))

@@ -14,6 +14,7 @@ from lib import InputError
 from lib.teaching import grading, handouts, runner
 
 pytest.importorskip("nbgrader")
+pytestmark = pytest.mark.slow
 LOST = dict.fromkeys(POINTS, 0)
 
 
@@ -110,10 +111,6 @@ def room(blank, tmp_path_factory):
         return Class(folder, files, timeout=8, limit=60)
 
 
-slow = pytest.mark.slow
-
-
-@slow
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_typical_mistake_loses_its_own_points_and_gets_its_hint(room, name):
     _, wrong, hint = MISTAKES[name]
@@ -121,13 +118,11 @@ def test_a_typical_mistake_loses_its_own_points_and_gets_its_hint(room, name):
     assert any(hint in words for exercise in wrong for words in room.rows[name][exercise].hints)
 
 
-@slow
 @pytest.mark.parametrize("name", ["right", "answered", "helper", "import", "other T", "asks", "prints", "shell"])
 def test_what_a_student_may_do_costs_nothing(room, name):
     assert room.points(name) == POINTS and not room.trouble(name)
 
 
-@slow
 @pytest.mark.parametrize("name, remark", [
     ("deleted test", "the cell 'q-sample' is missing"), ("moved", "the cell 'tables-blank' is missing"),
     ("twice", "the cell 'tables' is there 2 times: the last one counts"),
@@ -137,77 +132,64 @@ def test_a_careless_file_gets_its_points_and_a_remark(room, name, remark):
     assert room.points(name) == POINTS and room.trouble(name) and remark in room.remarks(name)
 
 
-@slow
 def test_only_the_exercise_whose_answer_was_deleted_is_lost(room):
     assert room.points("deleted blank") == POINTS | {"q-sample": 0}
     assert "the cell 'q-sample-blank' is missing; NameError: name 'q_sample' is not defined" in room.remarks("deleted blank")
 
 
-@slow
 def test_tests_that_a_student_mended_are_the_handouts_again(room):
     assert room.points("mended tests") == POINTS | {"q-sample": 0}
 
 
-@slow
 def test_a_blank_is_told_from_an_answer(room):
     assert room.points("blank") == LOST and {row.remark for row in room.rows["blank"].values()} == {"not answered"}
     assert room.rows["answered"]["question-1"].points is None
 
 
-@slow
 def test_an_error_of_syntax_is_named(room):
     assert all("the cell ended with SyntaxError" in room.rows["syntax"][test].remark for test in ("reverse-mean", "reverse-noise"))
     assert room.points("syntax") == POINTS | {"reverse-mean": 0, "reverse-noise": 0}
 
 
-@slow
 @pytest.mark.parametrize("name", ["redefines check", "patches numpy", "equals all", "forges an answer", "never ends", "never stops"])
 def test_force_wins_nothing_and_costs_no_other_point(room, name):
     assert room.points(name) == POINTS | {"q-sample": 0}
 
 
-@slow
 def test_a_shell_that_runs_nothing_wins_nothing(room):
     assert sum(room.points("patches the shell").values()) == 4
 
 
-@slow
 @pytest.mark.skipif(not runner.landlock(), reason="this system has no Landlock")
 @pytest.mark.parametrize("name", ["reads the solution", "imports the solution"])
 def test_the_solution_is_out_of_reach(room, name):
     assert room.points(name) == POINTS | {"q-sample": 0}
 
 
-@slow
 def test_no_secret_of_the_environment_is_seen(room):
     words = room.remarks("reads the environment")
     assert "HOME" in words and "hunter2" not in words
 
 
-@slow
 @pytest.mark.skipif(not runner.landlock(), reason="this system has no Landlock")
 def test_nothing_is_written_outside_the_own_folder(room):
     assert not (room.folder / "written").exists() and "PermissionError" in room.rows["writes outside"]["q-sample"].remark
 
 
-@slow
 def test_no_line_of_the_table_is_forged(room):
     assert "forged" not in room.printed and room.points("writes to the terminal") == POINTS
 
 
-@slow
 def test_no_process_outlives_the_grading(room):
     assert room.points("outlives") == POINTS
     assert not [p for p in psutil.process_iter(["cmdline"]) if "98765" in (p.info["cmdline"] or [])]
 
 
-@slow
 @pytest.mark.parametrize("name", ["exits", "eats memory", "hangs in a cell", "kills"])
 def test_a_cell_that_ends_or_hangs_its_process_is_left_out(room, name):
     assert room.points(name) == POINTS
 
 
-@slow
 @pytest.mark.parametrize("name, words", [
     ("empty", "the file is empty"), ("no json", "no JSON"), ("half", "no JSON"), ("binary", "no JSON"), ("merge", "unfinished merge"),
     ("a list", "no list of cells"), ("no cells", "no list of cells"), ("cells a number", "no list of cells"),
@@ -216,7 +198,6 @@ def test_a_file_that_is_no_notebook_gets_a_sentence(room, name, words):
     assert set(room.points(name).values()) == {None} and room.trouble(name) and words in room.remarks(name)
 
 
-@slow
 @pytest.mark.parametrize("name, words", [
     ("utf-16", ""), ("byte order mark", ""), ("format 3", "old format (3)"), ("wrong types", "cells that cannot be read: 4"),
     ("metadata a list", ""), ("grade_id a list", "")])
@@ -224,7 +205,6 @@ def test_a_damaged_notebook_gets_the_points_of_what_can_be_read(room, name, word
     assert room.points(name) == POINTS and words in room.remarks(name)
 
 
-@slow
 def test_a_class_is_graded_in_two_minutes_for_thirty(room):
     assert room.seconds < 120 * len(room.rows) / 30
 
