@@ -22,12 +22,10 @@ import copy
 import functools
 import html as html_text
 import re
-import string
 from pathlib import Path
 from urllib.parse import unquote
 
 import nbformat
-import nh3
 from bs4 import BeautifulSoup
 from jinja2 import pass_context
 from markupsafe import Markup
@@ -38,14 +36,15 @@ from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from lib import ROOT, InputError
+from lib.report import layout
 from lib.report.runs import write_atomic
+from lib.report.safe_html import clean
 from lib.report.text import LONG, cut, scrub
 
 TEMPLATE = ROOT / "reports" / "template"
 WIDE = 768                  # px: the widest a figure gets on the page; --wide in page.css
 WIDGET_VIEW, WIDGET_STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 IMAGES = {"image/png": "png", "image/jpeg": "jpg", "image/svg+xml": "svg"}
-HEADING = re.compile(r"h[1-6]")
 KINDS = ("text/html", "text/markdown", "text/latex", *IMAGES, "text/plain")    # an output shows as the first it has
 
 
@@ -116,72 +115,6 @@ def check_alt(outputs, where, strict):
                     raise InputError(f"{where}: an image has no alt text; run.figure(fig, name, alt, caption) gives it")
                 words = {"alt": f"{where}: an image without description"}
                 output.metadata[kind] = output.metadata.get(kind, {}) | words
-
-
-# ---------------------------------------------------------------- what may stand on a page
-MATHML = ("math semantics annotation maction menclose merror mfrac mi mmultiscripts mn mo mover mpadded mphantom "
-          "mprescripts mroot mrow ms mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder "
-          "munderover").split()
-TAGS = {*("a abbr b blockquote br caption cite code dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 "
-          "hr i img ins kbd li mark ol p pre q s small span strong sub summary sup table tbody td tfoot th thead tr "
-          "tt u ul var").split(), *MATHML}
-ATTRIBUTES = {
-    "*": {"class", "id", "lang", "dir", "title", "style"}, "a": {"href"}, "img": {"src", "alt", "width", "height"},
-    "ol": {"start"}, "th": {"colspan", "rowspan", "scope"}, "td": {"colspan", "rowspan"}, "annotation": {"encoding"},
-    "math": {"display"}, "menclose": {"notation"}, "mspace": {"width", "height", "depth"}, "mtd": {"columnspan"},
-    "mo": {"form", "fence", "stretchy", "lspace", "rspace", "minsize", "maxsize", "symmetric", "largeop",
-           "movablelimits"},
-    "mover": {"accent"}, "munder": {"accentunder"}, "munderover": {"accent", "accentunder"}, "mfrac": {"linethickness"},
-    "mtable": {"displaystyle", "scriptlevel", "columnalign", "columnlines", "rowlines"}, "mi": {"mathvariant"},
-    "mstyle": {"displaystyle", "scriptlevel"}, "mpadded": {"width", "height", "depth", "lspace", "voffset"}}
-STYLES = {"text-align", "justify-items", "padding-left", "padding-right", "margin-left", "color"}
-GONE = {"script", "style", "noscript", "template", "title", "svg", "iframe", "object", "select", "textarea", "button",
-        "video", "audio", "form"}                                               # with what is in them
-EMBEDDED = re.compile(r"data:image/(png|jpeg|gif|webp|svg\+xml);base64,")
-
-
-def harmless(tag, attribute, value):
-    """The value that an allowed attribute may keep: an image is inside the page, a span has a sane size."""
-    if attribute == "src":
-        return value if EMBEDDED.match(value) else None
-    if attribute == "href" and re.sub(r"[\x00-\x20]", "", value).lower().startswith("data:"):
-        return None
-    if attribute in ("colspan", "rowspan"):
-        return value if re.fullmatch(r"\d{1,2}", value) else None
-    return value
-
-
-CLEANER = nh3.Cleaner(
-    tags=TAGS, attributes=ATTRIBUTES, clean_content_tags=GONE, attribute_filter=harmless,
-    filter_style_properties=STYLES, url_schemes={"http", "https", "mailto", "data"}, link_rel=None)
-
-
-def clean(html):
-    """HTML from outside with only what the lists above allow, every tag closed: nothing in it can run or load.
-
-    A file name or class name of a user's folder gets there. The page's content security policy forbids the same.
-    """
-    return flat(CLEANER.clean(html))
-
-
-TAG = re.compile(r"<(/?)([a-z][a-z0-9]*)(?: [\w:-]+(?:=\"[^\"]*\")?)*>")
-VOID = {"br", "hr", "img"}
-
-
-def flat(html):
-    """Clean HTML without the elements that lie too deep for Typst and browsers; what was in them stays."""
-    depth = 0
-
-    def keep(tag):
-        nonlocal depth
-        if tag[2] in VOID:
-            return tag[0]
-        depth += not tag[1]
-        kept = depth <= (100 if tag[2] in MATHML else 20)
-        depth -= bool(tag[1])
-        return tag[0] if kept else ""
-
-    return TAG.sub(keep, html)
 
 
 # ---------------------------------------------------------------- HTML
@@ -299,16 +232,8 @@ def write_html(notebooks, html, title=None, run=False, up=None):
     page, *appendices = [render(Path(path), strict=not (number or run), show_code=run)
                          for number, path in enumerate(notebooks)]
     for appendix in appendices:
-        page.main.extend(list(lowered(appendix.main).contents))
-    letter_appendices(page)
-    mark_opening(page, title)
-    number_figures(page)
-    mend_tables(page)
-    hold_together(page)
-    let_scroll(page)
-    add_contents(page)
-    add_way(page, up)
-    page.title.string = title or words(page.h1)
+        page.main.extend(list(layout.lowered(appendix.main).contents))
+    layout.finish(page, title, up)
     return write_atomic(html, str(page))
 
 
@@ -319,208 +244,7 @@ def render(path, strict, show_code):
     notebook = tidy(nbformat.read(path, as_version=4), path.name, strict)
     body, _ = exporter.from_notebook_node(notebook, {"show_code": show_code})
     page = BeautifulSoup(body, "html.parser")
-    mend_images(page.main, strict)
-    for heading in page.main.find_all(HEADING):
-        heading["id"] = re.sub(r"\s", "-", words(heading))
+    layout.mend_images(page.main, strict)
+    for heading in page.main.find_all(layout.HEADING):
+        heading["id"] = re.sub(r"\s", "-", layout.words(heading))
     return page
-
-
-def mend_images(main, strict):
-    """An image that is not inside the page leaves its alt text; if `strict`, one without alt text is an InputError."""
-    for image in main.find_all("img"):
-        alt = image.get("alt", "").strip()
-        if strict and not alt:
-            raise InputError("an image in Markdown or HTML has no alt text: expected ![alt text](...)")
-        image["alt"] = alt or "an image without description"
-        if not image.get("src"):
-            image.replace_with(image["alt"])
-
-
-def lowered(main):
-    """The headings of a notebook that is an appendix: its h1 becomes an h2, every other goes down one level."""
-    for heading in main.find_all(HEADING):
-        if heading.name == "h1":
-            heading.insert(0, APPENDIX)
-            heading["class"] = "appendix"
-        heading.name = f"h{min(6, int(heading.name[1]) + 1)}"
-    return main
-
-
-APPENDIX = "Appendix: "
-
-
-def letter_appendices(page):
-    """'Appendix A: ' in place of 'Appendix: ', through the article's own appendices and the notebooks after them."""
-    found = [heading for heading in page.main.find_all("h2") if words(heading).startswith(APPENDIX.strip())]
-    for letter, heading in zip(string.ascii_uppercase, found, strict=False):
-        first = heading.find(string=True)
-        first.replace_with(first.replace(APPENDIX.strip(), f"Appendix {letter}:", 1))
-        heading["class"] = heading.get("class", "lettered")
-
-
-def mark_opening(page, title):
-    """See that the page has a heading; mark what may stand between it and the first h2, then come folds before it."""
-    if not page.h1:
-        heading = page.new_tag("h1")
-        heading.string = title or "Report"
-        page.main.insert(0, heading)
-    marked, last = set(), page.h1
-    for element in page.h1.find_next_siblings():
-        if element.name == "h2":
-            break
-        kind = opening_kind(element)
-        if kind and kind not in marked:
-            element["class"] = kind
-            marked.add(kind)
-            last = element
-    for fold in page.h1.find_previous_siblings("details"):
-        last.insert_after(fold.extract())
-
-
-def opening_kind(element):
-    """What an element after the title is: byline, numbers, abstract, or None."""
-    if element.name == "p" and element.em and words(element) == words(element.em):
-        return "byline"
-    if element.name == "ul" and all(item.select_one(":scope > strong") and words(item).startswith(words(item.strong))
-                                    for item in element.find_all("li")):
-        return "numbers"
-    return "abstract" if element.name == "blockquote" else None
-
-
-def words(element):
-    """The text of an element; a formula's without its TeX."""
-    return "".join(text for text in element.strings if text.parent.name != "annotation").strip()
-
-
-def number_figures(page):
-    """'Figure 1.' before each caption, and the numbers in links to figures; links to missing figures become words."""
-    numbers = {}
-    for number, caption in enumerate(page.main.select("figure > figcaption:has(.caption)"), 1):
-        first = caption.select_one(".caption p") or caption.select_one(".caption")
-        label = page.new_tag("span", attrs={"class": "number"})
-        label.string = f"Figure {number}."
-        first.insert(0, label)
-        label.insert_after(" ")
-        numbers.setdefault(caption.parent.get("id"), number)
-    for link in page.main.select("a[href^='#fig-']"):
-        number = numbers.get(unquote(link["href"][1:]))
-        if number is None:
-            link.unwrap()
-        elif named := re.fullmatch(r"(fig\w*\.?)(\s*\d+)?", words(link), re.I):
-            link.string = f"{named[1]}\u00a0{number}"
-
-
-# 64.70 %, +7.84 ± 1.29, 36.8 / 40.6, 64.7 % (63.1 to 66.4), p < 0.001, 4.0 × 10⁻⁵, 2026-11-23 08:01, or nothing
-VALUE = r"[+\-−]?\d[\d.,]*(?:e[+\-−]?\d+)?[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]*(?: ?%)?"
-NUMBER = re.compile(rf"(?:p )?[<>=≤≥≈]? ?{VALUE}(?: (?:[±/×]|to) {VALUE})?(?: points?)?"
-                    rf"(?: \({VALUE}(?:,| to) {VALUE}\))?|[\d-]+(?: [\d:]+)?|nan|[–—-]|", re.I)
-MINUS = re.compile(r"(?<![\w.,)-])-(?=\d)")
-
-
-def mend_tables(page):
-    """Tables without pandas' looks, numbers to the right with a real minus sign; on a phone they stack or scroll."""
-    numbered = 0
-    for number, table in enumerate(page.main.find_all("table"), 1):
-        for element in table.find_all("colgroup"):
-            element.decompose()
-        for element in [table, *table.find_all(["thead", "tbody", "tr", "th", "td", "caption"])]:
-            align = re.search(r"text-align: ?\w+", element.get("style", ""))
-            element.attrs = {k: v for k, v in element.attrs.items() if k in ("colspan", "rowspan")}
-            if align:
-                element["style"] = align[0]
-        merge_heads(table)
-        for cell in table.select("thead th"):
-            if not cell.get_text(strip=True):
-                cell.name = "td"
-        if table.caption and words(table.caption):
-            numbered += 1
-            label = page.new_tag("span", attrs={"class": "number"})
-            label.string = f"Table {numbered}."
-            table.caption.insert(0, label)
-            label.insert_after(" ")
-        stacks = mend_columns(table)
-        table.wrap(page.new_tag("div", attrs={
-            "class": "table stack" if stacks else "table", "role": "group", "aria-label": f"Table {number}"}))
-
-
-def merge_heads(table):
-    """One row in place of pandas' two, the columns' names above the name of the index."""
-    rows = [row.find_all(["th", "td"], recursive=False) for row in table.select("thead > tr")]
-    pairs = list(zip(*rows, strict=True)) if len(rows) == 2 and len(rows[0]) == len(rows[1]) else []
-    if pairs and not any(words(above) and words(below) for above, below in pairs):
-        for above, below in pairs:
-            above.extend(list(below.contents))
-        rows[1][0].parent.decompose()
-
-
-def mend_columns(table):
-    """Set columns of numbers flush right, tell each cell its column's name; return whether the rows can be stacked."""
-    rows = [row.find_all(["th", "td"], recursive=False) for row in table.find_all("tr")]
-    rows = [row for row in rows if row and not any("colspan" in cell.attrs for cell in row)]
-    head = [row for row in rows if row[0].find_parent("thead")]
-    body = [row for row in rows if not row[0].find_parent("thead")]
-    width = min(map(len, body), default=0)
-    for column in range(-1, -1 - width, -1):                            # from the right: a left cell may span rows
-        texts = [words(row[column]) for row in body]
-        if any(texts) and all(NUMBER.fullmatch(text) for text in texts):
-            for row in rows:
-                if len(row) >= -column:
-                    row[column]["style"] = "text-align: right"
-            for row in body:
-                for text in list(row[column].strings):
-                    text.replace_with("–" if text.lower() in ("nan", "-") else MINUS.sub("−", text))
-        named = [words(row[column]) for row in head if len(row) >= -column]
-        if name := next((name for name in reversed(named) if name), ""):
-            for row in body:
-                row[column]["data-label"] = name
-    return bool(head) and width > 2 and not table.select("[rowspan]")
-
-
-MEASURED = re.compile(r"((?<![\d.,])[+\-−]?\d[\d.,]*+(?: ± [\d.,]*\d(?: %)?| %)|\bp [<=] [\d.,]*\d)")
-
-
-def hold_together(page):
-    """No line break inside '5 %', '1.2 ± 0.3' and 'p < 0.001'."""
-    for text in page.main.find_all(string=re.compile(" [%±<=] ?")):
-        if not text.find_parent(["pre", "code", "math"]):
-            parts = MEASURED.split(text)
-            for number in range(1, len(parts), 2):
-                held = page.new_tag("span", attrs={"class": "held"})
-                held.string = parts[number]
-                parts[number] = held
-            text.replace_with(*parts)
-
-
-def let_scroll(page):
-    """Whatever may be wider than a phone and scrolls can be reached with the keyboard."""
-    for element in page.main.select(".picture, .table, .formula, .highlight pre"):
-        element["tabindex"] = "0"
-
-
-def add_contents(page):
-    """Give every heading and figure an id of its own, and every section a line in the contents."""
-    contents, used = page.select_one("nav ol"), {"main"}
-    for element in page.main.select("h1, h2, h3, h4, h5, h6, [id]"):
-        base = slug = element.get("id") or "section"
-        number = 2
-        while slug in used:
-            slug, number = f"{base}-{number}", number + 1
-        used.add(slug)
-        element["id"] = slug
-        if element.name in ("h2", "h3"):
-            line = BeautifulSoup(f'<li class="{element.name}"><a></a></li>', "html.parser").li
-            line.a.string, line.a["href"] = words(element), f"#{slug}"
-            contents.append(line)
-
-
-def add_way(page, up):
-    """The way to the page `up`; on a page that others belong to, where its links lead, if it is given away alone."""
-    if up:
-        way = page.new_tag("p", attrs={"class": "up"})
-        way.append(page.new_tag("a", href=up, string="← Report"))
-        page.main.insert(0, way)
-    elif page.main.select_one("a[href]:not([href^='#'], [href*=':'])"):
-        way = page.new_tag("p", attrs={"class": "note"})
-        way.string = ("Links to notebooks and data lead into the folder that this page came with; without that folder "
-                      "the page is complete, but these links are dead.")
-        page.main.append(way)

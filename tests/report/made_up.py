@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from lib.report import story
+from lib.report.article import story
 from lib.report.results import (
     Ablation,
     ArmResult,

@@ -15,7 +15,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from lib import ROOT
-from lib.report.page import NUMBER, TEMPLATE, WIDGET_STATE, WIDGET_VIEW, write_html
+from lib.report.layout import NUMBER
+from lib.report.page import TEMPLATE, WIDGET_STATE, WIDGET_VIEW, write_html
 from lib.report.pdf import write_pdf
 
 ALT = 'A blue field, 6 × "2".'

@@ -9,7 +9,8 @@ import pytest
 from made_up import ARMS, SAMPLE, TRAIN, generation, study, training
 from matplotlib.text import Text
 
-from lib.report import figures, sentences, story, tables
+from lib.report import tables
+from lib.report.article import figures, sentences, story
 from lib.report.results import Estimate, Training
 from lib.study.results import AtOptimum
 

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from lib.report import figures, runs, sentences, tables
+from lib.report import runs, tables
+from lib.report.article import figures, sentences
 from lib.report.results import Ablation, Dose, Generation, Report, Schedules, Study, Training
 from lib.report.text import escape
 

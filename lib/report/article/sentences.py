@@ -1,0 +1,485 @@
+"""What the article says."""
+from statistics import fmean
+
+from lib.report.results import Training, number
+from lib.report.sentences import limit, of_planned
+from lib.report.text import escape
+
+# gathered: a story.Gathered; made, studied, dosed: its steps (story.Step)
+FREE = {"real + flip": "mirroring real ones", "real + shift": "shifting real ones",
+        "real + flip and shift": "mirroring and shifting real ones"}
+ARM_LINES = {
+    "real": "what all are compared with",
+    "real, equal epochs": "original paper: less trained",
+    "real twice": "control: each image twice",
+    "real + noise": "control: copies with noise",
+    "real + retrieval": "control: nearest real images",
+    "shuffled labels": "control: labels of others",
+    "real + flip": "free: mirrored by chance",
+    "real + shift": "free: shifted by chance",
+    "real + flip and shift": "free: both",
+    "real + synthetic": "the question",
+    "real + best synthetic": "what the judge is surest of",
+    "real + random synthetic": "as many, drawn by chance",
+    "real + shift + synthetic": "shifted, and synthetic ones",
+    "synthetic only": "no real image",
+}
+GROUPS = {
+    ("controls", "control"): ("real twice", "real + noise", "real + retrieval"),
+    ("free augmentation", "rival"): tuple(FREE),
+    ("synthetic images", "synthetic"): ("real + synthetic", "real + best synthetic", "real + random synthetic",
+                                        "real + shift + synthetic", "synthetic only"),
+}
+APART = ("shuffled labels",)
+KINDS = {"rival": "free augmentation of the real images", "synthetic": "synthetic images, equal updates",
+         "optimum": "synthetic images, each arm at its own optimum",
+         "paper": "synthetic images, the original paper's comparison"}
+ORIGINAL = "*Dreaming Data*, a student's report (course project P4, authors unknown)"
+
+
+def listed(words, last="and"):
+    """'a, b and c'"""
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
+
+
+def counted(number, noun):
+    """'1 generator', '1,204 images'"""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def a(classifier):
+    return f"an {classifier}" if classifier.startswith("MLP") else f"a {classifier}"
+
+
+NETWORKS = {"MLP": "a fully connected network", "strong MLP": "a fully connected network with normalisation",
+            "CNN": "a convolutional network"}
+
+
+def explained(classifier):
+    """'an MLP (a fully connected network)'"""
+    return f"{a(classifier)} ({NETWORKS[classifier]})" if classifier in NETWORKS else a(classifier)
+
+
+def things(step):
+    """What the images of a step show, in one word."""
+    return "digits" if step.training.config["dataset"] == "digits" else "images"
+
+
+def figure(name):
+    """A link to a figure; the page writes its number."""
+    return f"[figure](#fig-{name})"
+
+
+# ---- the front
+def title(gathered):
+    """The finding in one line: do they help, whom, and does something free help more? Without a study what the limit on
+    estimated images does, else the plan's title."""
+    if not gathered.study:
+        limited = gathered.limited
+        return LIMIT_TITLES[limited.result.limit] if limited else escape(gathered.title or "Report")
+    main, alike = gathered.study.result, {}
+    for step in gathered.studies:
+        if step.data == gathered.study.data:
+            alike.setdefault(a(step.result.classifier), step.result.gain)
+    whom = {}
+    for classifier, gain in alike.items():
+        whom.setdefault(effect(gain), []).append(classifier)
+    *first, last = [f"{does} {listed(shorter(who), 'or' if does == UNCLEAR else 'and')}" for does, who in whom.items()]
+    return f"Synthetic {things(gathered.study)} {', '.join(first)}{', but ' * bool(first)}{last}{rival_clause(main)}"
+
+
+def shorter(classifiers):
+    """'MLPs' in place of 'an MLP' and 'a strong MLP'."""
+    both = {"an MLP", "a strong MLP"}
+    return ["MLPs", *(c for c in classifiers if c not in both)] if both <= set(classifiers) else classifiers
+
+
+UNCLEAR = "make no clear difference to"
+
+
+def effect(gain):
+    return "help" if gain.above_zero else "hurt" if gain.below_zero else UNCLEAR
+
+
+def rival_clause(study):
+    """'; shifting real ones helps more', '; ... helps', or nothing."""
+    arm = study.arm(study.rival)
+    if not arm or not arm.gain.above_zero:
+        return ""
+    more = study.gain.above_zero and arm.gain.low > study.gain.high
+    return f"; {FREE[study.rival]} helps{' more' if more else ' too' if study.gain.above_zero else ''}"
+
+
+LIMIT_TITLES = {
+    "survives": "The cosine schedule fails without a limit on each estimated image, and works with one",
+    "does not survive": "A missing limit on the estimated image does not explain why cosine images are poor",
+    "undecided": "Whether a missing limit on the estimated image makes cosine images poor stays open"}
+
+
+def byline(gathered):
+    """Plan, commit, date, the ways to all else."""
+    parts = ["After the course project P4 “Dreaming Data” (authors unknown)", f"plan {escape(gathered.plan)}",
+             f"commit {gathered.made['commit']}", gathered.made["start"][:10],
+             "[PDF](report.pdf)", "[notebooks](runs)", "[data](data)"]
+    return f"*{' · '.join(parts)}*"
+
+
+def numbers(gathered):
+    """Up to three numbers that answer: do they help, is it the images, is there a cheaper way?"""
+    if not gathered.study:
+        return limit_numbers(gathered.limited.result) if gathered.limited else ""
+    study = gathered.study.result
+    real, mixed = (study.arm(arm).accuracy for arm in ("real", "real + synthetic"))
+    found = [(study.gain, f"*Do they help?* {YES_NO[effect(study.gain)]}: {explained(study.classifier)} gets "
+                          f"{mixed.number(mixed.value)} % of the test images right instead of "
+                          f"{real.number(real.value)} %")]
+    if study.paper_gain and study.steps_gain:
+        found.append((study.steps_gain, f"*Is it the images?* {is_it_the_images(study)}"))
+    if rival := study.arm(study.rival):
+        found.append((rival.gain, f"*Is there a cheaper way?* {YES_NO[effect(rival.gain)]}: {FREE[study.rival]} at "
+                                  "random instead, which needs no generator"))
+    return big(found)
+
+
+def big(found):
+    """found: [(Estimate in points, words)]"""
+    return "\n".join(f"- **{e.number(e.value)} points** {words} ({'' if k else '95 % interval '}{e.interval})."
+                     for k, (e, words) in enumerate(found))
+
+
+YES_NO = {"help": "Yes", "hurt": "No, they hurt", UNCLEAR: "Not clearly"}
+
+
+def is_it_the_images(study):
+    """What longer training alone does to the original paper's comparison."""
+    shown = f"the {study.paper_gain.number(study.paper_gain.value)} points that the original paper's comparison shows"
+    if not study.paper_gain.above_zero:
+        return "The original paper's comparison shows no clear gain here; longer training on the real images adds this"
+    if study.steps_gain.above_zero:
+        answer = "Only in part" if study.gain.above_zero else "No"
+        return f"{answer}: of {shown}, this much comes from longer training on the real images, not from new ones"
+    if study.gain.above_zero:
+        return f"Yes: to {shown}, longer training on the real images does not clearly add"
+    return f"Not clearly: {shown} come neither from images nor from longer training"
+
+
+def limit_numbers(ablation):
+    """What a limit on the estimated images adds to each schedule's label agreement, cosine first."""
+    walks = sorted((w for w in ablation.walks if w.target == "eps"), key=lambda w: w.schedule != "cosine")
+    return big([(w.lost, f"*{w.schedule.capitalize()} schedule.* With a limit {number(w.clipped.value)} % of the "
+                         f"images are recognised as what they should show, without it {number(w.free.value)} %")
+                for w in walks[:3]])
+
+
+def abstract(gathered):
+    """At most five sentences."""
+    if not gathered.study:
+        return " ".join(escape(about) for about in [gathered.about] if about)
+    step = gathered.study
+    study = step.result
+    real, mixed = study.arm("real").accuracy, study.arm("real + synthetic").accuracy
+    told = [f"A diffusion model learned from {study.real_images:,} real images ({escape(step.data)}); when "
+            f"{study.synthetic_images:,} of its images are added, the test accuracy of {a(study.classifier)} "
+            f"{moved(study.gain)} from {real.number(real.value)} % to {mixed.number(mixed.value)} %, by {study.gain}, "
+            "at the same number of updates."]
+    if study.paper_gain and study.steps_gain:
+        told.append("Compared as the original paper did, where the real images alone get fewer updates, the same "
+                    f"images seem to add {study.paper_gain}; the additional updates alone add {study.steps_gain}.")
+    if rival := study.arm(study.rival):
+        both = study.arm("real + shift + synthetic")
+        told.append(f"The best free augmentation, {FREE[study.rival]}, adds {rival.gain}"
+                    + (f"; both together add {both.gain}." if both and study.rival == "real + shift" else "."))
+    if others := gathered.studies[1:]:
+        told.append("In the other studies of this plan the images add, in points: "
+                    + "; ".join(f"{escape(gathered.names[s])} {s.result.gain.bare}" for s in others) + ".")
+    judged = [made.result for made in gathered.main[1]]
+    told.append(f"A judge that is right on {mean(g.judge_accuracy.value for g in judged)} % of real images "
+                f"recognises {mean(g.label_agreement.value for g in judged)} % of the synthetic ones as what they "
+                f"should show, and {copies([g.memorisation for g in judged])}.")
+    return " ".join(told)
+
+
+def quoted(paragraph):
+    """As a Markdown quotation: so the page knows the abstract."""
+    return f"> {paragraph}" if paragraph else ""
+
+
+def moved(gain):
+    return "rises" if gain.above_zero else "falls" if gain.below_zero else "goes, not clearly,"
+
+
+def mean(values):
+    """'95.8'"""
+    return number(fmean(values))
+
+
+def copies(memorisations):
+    """What the comparison with the nearest training images says, of a generator or of its replicates: the worst."""
+    words = {"copies": "{} of them are copies of training images",
+             "too close": "some lie closer to training images than new real ones do",
+             "undecided": "some lie close to real images, seen or not, so copying stays undecided",
+             "none found": "no sign of copies was found"}
+    verdicts = [m.verdict for m in memorisations]
+    worst = next(verdict for verdict in words if verdict in verdicts)
+    told = words[worst].format(counted(sum(m.copies for m in memorisations), "image"))
+    several = f" with {verdicts.count(worst)} of {len(verdicts)} generators" if len(verdicts) > 1 else ""
+    return told + (several if worst != "none found" else "")
+
+
+def missing(gathered):
+    """Which runs the report had to do without, or nothing."""
+    if not gathered.missing:
+        return ""
+    names = [f"`{'/'.join(folder.split('/')[-2:])}`" for folder in gathered.missing]
+    is_it, they = ("is", "it") if len(names) == 1 else ("are", "they")
+    return (f"**{counted(len(names), 'run')} of this plan {is_it} missing**, and so is what {they} would tell: "
+            f"{listed(names)}.")
+
+
+# ---- captions: the finding first, then how to read it
+def front_caption(step):
+    what, made = things(step), step.generation.config
+    return (f"**Real and synthetic {what}, as a classifier gets them.** Above, one image on its way out of noise; "
+            f"below, real images of the training set and synthetic ones of the same classes ({made['sampler']} "
+            f"sampler, {counted(made['sample_steps'], 'call')} of the network an image).")
+
+
+def forest_caption(gathered):
+    clear = sum(s.result.gain.clear for s in gathered.studies)
+    n = len(gathered.studies)
+    finding = (f"Synthetic images change the accuracy clearly in {clear} of {n} studies" if n > 1 else
+               f"Synthetic images: {gathered.study.result.gain}")
+    return (f"**{finding}.** Lines are 95 % intervals; a marker is filled where the interval leaves out 0. At the "
+            "right, the test accuracy without and with synthetic images at the same number of updates. What an "
+            f"interval covers: {repeated(gathered.study.result)}. Where nothing else is said, the images are "
+            f"{escape(gathered.study.data)}.")
+
+
+def repeated(study):
+    if study.replicates:
+        return (f"{of_planned(study)} repetitions of the whole experiment (images to learn from, generator, noise, "
+                f"classifier) and {study.test_images:,} test images")
+    return (f"{counted(study.seeds, 'seed')} of the classifier, {counted(study.generators, 'generator')} and "
+            f"{study.test_images:,} test images")
+
+
+def diagram_caption(study):
+    return (f"**{counted(len(study.arms), 'arm')}, one test.** A bar shows what a batch is made of: real images "
+            "(grey), synthetic ones (green). Choices are made on "
+            f"{study.validation_images:,} validation images; the test is opened once for each arm.")
+
+
+def bridge_caption(study):
+    paper, steps = study.paper_gain, study.steps_gain
+    finding = (f"{100 * steps.value / paper.value:.0f} % of the original paper's gain comes from more updates"
+               if steps.above_zero and paper.above_zero and steps.value <= paper.value else
+               f"More updates alone add {steps}" if steps.clear else "More updates alone make no clear difference")
+    return f"**{finding}.** Bars are test accuracies; an arrow is what the next bar adds: first updates, then images."
+
+
+def gains_caption(study):
+    better = [arm for arm in GROUPS["controls", "control"] if (r := study.arm(arm)) and r.gain.above_zero]
+    here = [arm for arm in GROUPS["controls", "control"] if study.arm(arm)]
+    finding = (f"{listed([f'*{arm}*' for arm in better])} raises the accuracy without new images" if better else
+               "No control clearly raises the accuracy" if here else f"The images add {study.gain}")
+    return (f"**{finding}.** Each arm against the real images alone, with 95 % intervals; a marker is filled where the "
+            "interval leaves out 0."
+            + (" A small dot below is one repetition of the experiment." if study.replicates else ""))
+
+
+def confusion_caption(study):
+    before, after = (study.confusion.loc[arm] for arm in ("real", "real + synthetic"))
+    wrong = (after - before).to_numpy(float, copy=True)
+    for k in range(len(wrong)):
+        wrong[k, k] = 0
+    i, j = divmod(int(wrong.argmin()), len(wrong))
+    rows, columns = [escape(c) for c in before.index], [escape(c) for c in before.columns]
+    finding = (f"{rows[i]} taken for {columns[j]} falls most: from {before.iloc[i, j]:.0f} % to "
+               f"{after.iloc[i, j]:.0f} % of class {rows[i]}" if wrong[i, j] < -0.5 else
+               "No mistake becomes clearly rarer")
+    return (f"**{finding}.** Each row is a true class, each column what the {study.classifier} says, in percent of "
+            "the row; numbers below 10 are left out.")
+
+
+def slopes_caption(study):
+    change = study.by_class["change of recall"]
+    rising, best = int((change > 0).sum()), change.idxmax()
+    words = (f"{rising} of {len(change)} classes are found more often, {escape(best)} most (by {change.max():.0f} "
+             "points)"
+             if change.max() > 0 else "No class is found more often")
+    return f"**{words}.** Recall: the share of a class's test images that are called so. Dashed lines fall."
+
+
+def quality_caption(gathered):
+    name, made = gathered.main
+    made = [step.result for step in made]
+    each = "; a small dot is one of its replicates, the large one their mean" if len(made) > 1 else ""
+    return (f"**{escape(name)}: {mean(g.label_agreement.value for g in made)} % of its images are "
+            f"recognised, and they cover {mean(g.coverage for g in made)} % of the real ones.** A row for each "
+            f"generator{each}; the grey line is what real images reach.")
+
+
+def neighbours_caption(made):
+    said = copies([made.result.memorisation])
+    return (f"**{said[0].upper() + said[1:]}.** The ten synthetic images closest to a training image: that image "
+            "above, the nearest test image, which the generator never saw, below.")
+
+
+def exchange_caption(dosed):
+    dose = dosed.result
+    read = [e for e in dose.exchange if e.real]
+    finding = (f"{read[-1].synthetic:,} synthetic images alone are worth {read[-1].real.value:,.0f} real ones"
+               if read else
+               "No number of synthetic images alone is as good as a tried number of real ones" if not dose.exchange else
+               f"{dose.exchange[0].synthetic:,} synthetic images alone beat all real ones that were tried")
+    return (f"**{finding}.** An arrow starts at a number of synthetic images and goes to the number of real ones with "
+            f"the same accuracy. {dose.classifier}, {dose.steps:,} updates at every point; bands are 95 % intervals "
+            f"over {of_planned(dose) + ' replicates' if dose.replicates else counted(dose.seeds, 'seed')}.")
+
+
+def training_caption(gathered):
+    bits = {name: fmean(step.result.bits.value for step in steps)
+            for name, steps in gathered.families(Training).items()}
+    lowest = min(bits, key=bits.get)
+    return (f"**{escape(lowest)} needs the fewest bits for a new image: {number(bits[lowest], 2)} bits/dim.** Left, "
+            "the training loss (1 is a network that always answers 0; losses of different schedules and targets don't "
+            "compare); right, where along the way from the image to noise the error is.")
+
+
+def limit_caption(ablation):
+    suspect = next(w for w in ablation.walks if (w.schedule, w.target) == ("cosine", "eps"))
+    return (f"**With a limit, cosine's label agreement goes from {suspect.free.number(suspect.free.value)} % to "
+            f"{suspect.clipped.number(suspect.clipped.value)} %.** A row for each schedule and for what the network "
+            "predicts; hollow: no limit on the estimated image, filled: clipped to the range of images. Lines are "
+            f"Wilson's 95 % intervals over {suspect.free.n:,} images of one network.")
+
+
+def limited_caption(step):
+    return (f"**The same network ({escape(step.label)}) from the same noise, without and with the limit.** The first "
+            "row is real; the last is clipped.")
+
+
+# ---- the sections' text
+def bridge(study):
+    """What the original paper compared, and what of it the images make."""
+    few, real = (study.arm(arm) for arm in ("real, equal epochs", "real"))
+    return (f"The original paper gives the real images alone as many passes as the larger set, so fewer updates: "
+            f"{few.steps:,} instead of {real.steps:,}. Those updates alone add {study.steps_gain}. What the synthetic "
+            f"images add when every arm makes the same number of updates is {study.gain} ([figure](#fig-bridge)).")
+
+
+def controls(study):
+    """What does as well as the images, and what does not."""
+    told = ["Would anything else in their place do as well ([figure](#fig-gains))?"]
+    if here := [arm for arm in GROUPS["controls", "control"] if study.arm(arm)]:
+        told.append("Controls that add no information of their own: "
+                    + ", ".join(f"*{arm}* {study.arm(arm).gain.bare}" for arm in here) + ".")
+    if rival := study.arm(study.rival):
+        told.append(f"The free augmentation that is best on validation images, {FREE[study.rival]}: {rival.gain}.")
+    if shuffled := study.arm("shuffled labels"):
+        told.append(f"The same synthetic images with labels of others: {shuffled.gain}, so what they teach lies in "
+                    "images and labels together." if shuffled.gain.below_zero else
+                    f"The same synthetic images with labels of others: {shuffled.gain}.")
+    told.append(f"A difference of {number(study.detectable)} points would be found four times in five.")
+    return " ".join(told)
+
+
+def mistakes(study):
+    """Which classes change clearly."""
+    change = study.by_class["change of recall"]
+    clear = change[study.by_class["p"] < 0.05].sort_values(ascending=False)
+    named = listed([f"{escape(k)} ({number(v, signed=True)})" for k, v in clear.items()]) if len(clear) else ""
+    return (f"The recall of {len(clear)} of {counted(len(change), 'class').replace('classs', 'classes')} changes "
+            f"clearly{f', in points: {named}' if named else ''} (p < 0.05 after Holm's correction).")
+
+
+def quality(gathered):
+    """What the four measures of the images mean."""
+    made = [step.result for step in gathered.main[1]]
+    return ("Four measures ([figure](#fig-quality)). *Recognised*: a judge, a classifier trained on real images "
+            f"({made[0].judge}, right on {mean(g.judge_accuracy.value for g in made)} % of unseen real "
+            "ones), sees the class that was asked for. "
+            "*Distance*: Fréchet's, in features of a network of this project; between real images it is not 0 at this "
+            "number of images. *Covered*: the share of real images that a synthetic one comes near "
+            "to. *Near a training image*: as near as 1 of 100 new real images is; many more would be copies.")
+
+
+def worth(dose):
+    """How the worth of a synthetic image is read off."""
+    return ("A synthetic image is worth a real one where both, alone and in the same number, give the same accuracy. "
+            f"In a batch of real and synthetic images the best share of synthetic ones, on validation images, is "
+            f"{100 * dose.best_share:.0f} %. Nothing about these curves was fixed before, so they explore and test "
+            "nothing.")
+
+
+def compared(gathered):
+    about = [escape(gathered.about)] if gathered.about else []
+    return "\n\n".join([
+        f"The original paper, {ORIGINAL}, trained a diffusion model on CIFAR-10, added 5,000 synthetic images to each "
+        "class, and saw a small classifier (a multilayer perceptron, MLP) rise from 44 % to 46.47 %, one run each. "
+        "With more images and as many passes over them, its classifier also made more *updates*, the steps of its "
+        "optimiser. Here every *arm*, a way to train the classifier ([figure](#fig-diagram)), makes the same number of "
+        "updates with batches of the same size, from the same first weights; only the original paper's baseline "
+        "makes fewer.", *about])
+
+
+def cosine(ablation):
+    """What was asked of the cosine schedule, and the answer."""
+    return ("The original paper saw worse images with the cosine schedule. Near pure noise the image that a network "
+            "estimates is its error divided by a vanishing signal, and the first steps under cosine pass that error "
+            "on. If this is the reason, a network that predicts the noise must fail under cosine without a limit on "
+            "the estimate and recover with one; under the linear schedule, and where it predicts *v*, which is divided "
+            f"by nothing small, no limit must be needed. {limit(ablation)}")
+
+
+def limits(gathered):
+    """What the results do not show, and which results would change the conclusion."""
+    step, told = gathered.study, []
+    if step:
+        study = step.result
+        told += [f"Intervals speak of {repeated(study)}"
+                 + (", not of another generator." if study.generators == 1 else "."),
+                 f"A gain below {study.detectable:.1f} points may well stay unseen.",
+                 *edges(study),
+                 f"What holds for {escape(step.data)} need not hold for larger images."]
+    if gathered.doses:
+        told.append("The generator has seen all real images, also those that a classifier goes without: the worth of a "
+                    "synthetic image is that of images which exist already.")
+    if gathered.generations:
+        told.append("Distances and coverage come from our own network; no published ones compare.")
+    if step:
+        gain = step.result.gain
+        change = (f"an interval of the gain that includes 0 when all is repeated once more; a control that "
+                  f"gains as much as the images ({gain.number(gain.value)} points)" if gain.clear else
+                  f"an interval of the gain that leaves out 0, with more repetitions (here {gain})")
+        told.append(f"What would change our mind: {change}; copies of training images among the synthetic ones.")
+    return "\n".join(f"- {sentence}" for sentence in told)
+
+
+def edges(study):
+    """Where the arms' best number of updates lies beyond those that were tried."""
+    most = [arm for arm in study.optimum if arm.edge and arm.steps > study.arm("real").steps]
+    return [f"The best number of updates is the largest tried ({most[0].steps:,}) for {len(most)} of "
+            f"{counted(len(study.optimum), 'arm')}: it may lie beyond."] if most else []
+
+
+def provenance(gathered):
+    """One sentence on where and with what the numbers were made; the table of runs is a file."""
+    own = gathered.made
+    versions = listed([f"{k} {v}" for k, v in own["versions"].items()])
+    seconds = sum(step.run.provenance["seconds"] for step in gathered.steps if step.run)
+    return (f"The {counted(len(gathered.steps), 'run')} took {seconds / 60:,.0f} minutes on {own['device']} with "
+            f"{counted(own['threads'], 'thread')}, at commit {own['commit']}"
+            + (" with changes that were not committed" if own["uncommitted_changes"] else "")
+            + f", Python {own['python']}, {versions}; the same versions, device and threads give the same numbers "
+            "([every run](data/report-default-provenance.csv)).")
+
+
+REFERENCES = """\
+- *Dreaming Data.* Course project P4 on CIFAR-10; authors and year unknown. The original paper.
+- Ho, Jain, Abbeel 2020. [Denoising diffusion probabilistic models](https://arxiv.org/abs/2006.11239).
+- Nichol, Dhariwal 2021. [Improved denoising diffusion probabilistic models](https://arxiv.org/abs/2102.09672): cosine.
+- Ho, Salimans 2022. [Classifier-free diffusion guidance](https://arxiv.org/abs/2207.12598).
+- Naeem and others 2020. [Reliable fidelity and diversity metrics](https://arxiv.org/abs/2002.09797): coverage.
+- Heusel and others 2017. [GANs trained by a two time-scale update rule](https://arxiv.org/abs/1706.08500): the Fréchet
+  distance."""

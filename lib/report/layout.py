@@ -1,0 +1,225 @@
+"""A rendered page as one reads it: its opening, numbered figures and tables, appendices, contents, the way back.
+
+Each function changes the soup of a page in place.
+"""
+import re
+import string
+from urllib.parse import unquote
+
+from bs4 import BeautifulSoup
+
+from lib import InputError
+
+HEADING = re.compile(r"h[1-6]")
+APPENDIX = "Appendix: "
+
+
+def finish(page, title, up):
+    """All of it, in the order in which one step needs another. title, up: as in `page.write_html`."""
+    letter_appendices(page)
+    mark_opening(page, title)
+    number_figures(page)
+    mend_tables(page)
+    hold_together(page)
+    let_scroll(page)
+    add_contents(page)
+    add_way(page, up)
+    page.title.string = title or words(page.h1)
+
+
+def mend_images(main, strict):
+    """An image that is not inside the page leaves its alt text; if `strict`, one without alt text is an InputError."""
+    for image in main.find_all("img"):
+        alt = image.get("alt", "").strip()
+        if strict and not alt:
+            raise InputError("an image in Markdown or HTML has no alt text: expected ![alt text](...)")
+        image["alt"] = alt or "an image without description"
+        if not image.get("src"):
+            image.replace_with(image["alt"])
+
+
+def lowered(main):
+    """The headings of a notebook that is an appendix: its h1 becomes an h2, every other goes down one level."""
+    for heading in main.find_all(HEADING):
+        if heading.name == "h1":
+            heading.insert(0, APPENDIX)
+            heading["class"] = "appendix"
+        heading.name = f"h{min(6, int(heading.name[1]) + 1)}"
+    return main
+
+
+def letter_appendices(page):
+    """'Appendix A: ' in place of 'Appendix: ', through the article's own appendices and the notebooks after them."""
+    found = [heading for heading in page.main.find_all("h2") if words(heading).startswith(APPENDIX.strip())]
+    for letter, heading in zip(string.ascii_uppercase, found, strict=False):
+        first = heading.find(string=True)
+        first.replace_with(first.replace(APPENDIX.strip(), f"Appendix {letter}:", 1))
+        heading["class"] = heading.get("class", "lettered")
+
+
+def mark_opening(page, title):
+    """See that the page has a heading; mark what may stand between it and the first h2, then come folds before it."""
+    if not page.h1:
+        heading = page.new_tag("h1")
+        heading.string = title or "Report"
+        page.main.insert(0, heading)
+    marked, last = set(), page.h1
+    for element in page.h1.find_next_siblings():
+        if element.name == "h2":
+            break
+        kind = opening_kind(element)
+        if kind and kind not in marked:
+            element["class"] = kind
+            marked.add(kind)
+            last = element
+    for fold in page.h1.find_previous_siblings("details"):
+        last.insert_after(fold.extract())
+
+
+def opening_kind(element):
+    """What an element after the title is: byline, numbers, abstract, or None."""
+    if element.name == "p" and element.em and words(element) == words(element.em):
+        return "byline"
+    if element.name == "ul" and all(item.select_one(":scope > strong") and words(item).startswith(words(item.strong))
+                                    for item in element.find_all("li")):
+        return "numbers"
+    return "abstract" if element.name == "blockquote" else None
+
+
+def words(element):
+    """The text of an element; a formula's without its TeX."""
+    return "".join(text for text in element.strings if text.parent.name != "annotation").strip()
+
+
+def number_figures(page):
+    """'Figure 1.' before each caption, and the numbers in links to figures; links to missing figures become words."""
+    numbers = {}
+    for number, caption in enumerate(page.main.select("figure > figcaption:has(.caption)"), 1):
+        first = caption.select_one(".caption p") or caption.select_one(".caption")
+        label = page.new_tag("span", attrs={"class": "number"})
+        label.string = f"Figure {number}."
+        first.insert(0, label)
+        label.insert_after(" ")
+        numbers.setdefault(caption.parent.get("id"), number)
+    for link in page.main.select("a[href^='#fig-']"):
+        number = numbers.get(unquote(link["href"][1:]))
+        if number is None:
+            link.unwrap()
+        elif named := re.fullmatch(r"(fig\w*\.?)(\s*\d+)?", words(link), re.I):
+            link.string = f"{named[1]}\u00a0{number}"
+
+
+# 64.70 %, +7.84 ± 1.29, 36.8 / 40.6, 64.7 % (63.1 to 66.4), p < 0.001, 4.0 × 10⁻⁵, 2026-11-23 08:01, or nothing
+VALUE = r"[+\-−]?\d[\d.,]*(?:e[+\-−]?\d+)?[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]*(?: ?%)?"
+NUMBER = re.compile(rf"(?:p )?[<>=≤≥≈]? ?{VALUE}(?: (?:[±/×]|to) {VALUE})?(?: points?)?"
+                    rf"(?: \({VALUE}(?:,| to) {VALUE}\))?|[\d-]+(?: [\d:]+)?|nan|[–—-]|", re.I)
+MINUS = re.compile(r"(?<![\w.,)-])-(?=\d)")
+
+
+def mend_tables(page):
+    """Tables without pandas' looks, numbers to the right with a real minus sign; on a phone they stack or scroll."""
+    numbered = 0
+    for number, table in enumerate(page.main.find_all("table"), 1):
+        for element in table.find_all("colgroup"):
+            element.decompose()
+        for element in [table, *table.find_all(["thead", "tbody", "tr", "th", "td", "caption"])]:
+            align = re.search(r"text-align: ?\w+", element.get("style", ""))
+            element.attrs = {k: v for k, v in element.attrs.items() if k in ("colspan", "rowspan")}
+            if align:
+                element["style"] = align[0]
+        merge_heads(table)
+        for cell in table.select("thead th"):
+            if not cell.get_text(strip=True):
+                cell.name = "td"
+        if table.caption and words(table.caption):
+            numbered += 1
+            label = page.new_tag("span", attrs={"class": "number"})
+            label.string = f"Table {numbered}."
+            table.caption.insert(0, label)
+            label.insert_after(" ")
+        stacks = mend_columns(table)
+        table.wrap(page.new_tag("div", attrs={
+            "class": "table stack" if stacks else "table", "role": "group", "aria-label": f"Table {number}"}))
+
+
+def merge_heads(table):
+    """One row in place of pandas' two, the columns' names above the name of the index."""
+    rows = [row.find_all(["th", "td"], recursive=False) for row in table.select("thead > tr")]
+    pairs = list(zip(*rows, strict=True)) if len(rows) == 2 and len(rows[0]) == len(rows[1]) else []
+    if pairs and not any(words(above) and words(below) for above, below in pairs):
+        for above, below in pairs:
+            above.extend(list(below.contents))
+        rows[1][0].parent.decompose()
+
+
+def mend_columns(table):
+    """Set columns of numbers flush right, tell each cell its column's name; return whether the rows can be stacked."""
+    rows = [row.find_all(["th", "td"], recursive=False) for row in table.find_all("tr")]
+    rows = [row for row in rows if row and not any("colspan" in cell.attrs for cell in row)]
+    head = [row for row in rows if row[0].find_parent("thead")]
+    body = [row for row in rows if not row[0].find_parent("thead")]
+    width = min(map(len, body), default=0)
+    for column in range(-1, -1 - width, -1):                            # from the right: a left cell may span rows
+        texts = [words(row[column]) for row in body]
+        if any(texts) and all(NUMBER.fullmatch(text) for text in texts):
+            for row in rows:
+                if len(row) >= -column:
+                    row[column]["style"] = "text-align: right"
+            for row in body:
+                for text in list(row[column].strings):
+                    text.replace_with("–" if text.lower() in ("nan", "-") else MINUS.sub("−", text))
+        named = [words(row[column]) for row in head if len(row) >= -column]
+        if name := next((name for name in reversed(named) if name), ""):
+            for row in body:
+                row[column]["data-label"] = name
+    return bool(head) and width > 2 and not table.select("[rowspan]")
+
+
+MEASURED = re.compile(r"((?<![\d.,])[+\-−]?\d[\d.,]*+(?: ± [\d.,]*\d(?: %)?| %)|\bp [<=] [\d.,]*\d)")
+
+
+def hold_together(page):
+    """No line break inside '5 %', '1.2 ± 0.3' and 'p < 0.001'."""
+    for text in page.main.find_all(string=re.compile(" [%±<=] ?")):
+        if not text.find_parent(["pre", "code", "math"]):
+            parts = MEASURED.split(text)
+            for number in range(1, len(parts), 2):
+                held = page.new_tag("span", attrs={"class": "held"})
+                held.string = parts[number]
+                parts[number] = held
+            text.replace_with(*parts)
+
+
+def let_scroll(page):
+    """Whatever may be wider than a phone and scrolls can be reached with the keyboard."""
+    for element in page.main.select(".picture, .table, .formula, .highlight pre"):
+        element["tabindex"] = "0"
+
+
+def add_contents(page):
+    """Give every heading and figure an id of its own, and every section a line in the contents."""
+    contents, used = page.select_one("nav ol"), {"main"}
+    for element in page.main.select("h1, h2, h3, h4, h5, h6, [id]"):
+        base = slug = element.get("id") or "section"
+        number = 2
+        while slug in used:
+            slug, number = f"{base}-{number}", number + 1
+        used.add(slug)
+        element["id"] = slug
+        if element.name in ("h2", "h3"):
+            line = BeautifulSoup(f'<li class="{element.name}"><a></a></li>', "html.parser").li
+            line.a.string, line.a["href"] = words(element), f"#{slug}"
+            contents.append(line)
+
+
+def add_way(page, up):
+    """The way to the page `up`; on a page that others belong to, where its links lead, if it is given away alone."""
+    if up:
+        way = page.new_tag("p", attrs={"class": "up"})
+        way.append(page.new_tag("a", href=up, string="← Report"))
+        page.main.insert(0, way)
+    elif page.main.select_one("a[href]:not([href^='#'], [href*=':'])"):
+        way = page.new_tag("p", attrs={"class": "note"})
+        way.string = ("Links to notebooks and data lead into the folder that this page came with; without that folder "
+                      "the page is complete, but these links are dead.")
+        page.main.append(way)
