@@ -15,7 +15,8 @@ from typing import Annotated
 
 from lib import ROOT, InputError
 from lib.engine import gpus, parameters
-from lib.engine.parameters import READS, STEPS, one_line, perhaps, shown
+from lib.engine.parameters import READS, STEPS
+from lib.engine.values import between, check, one_line, perhaps, shown
 
 SET_BY_PLAN = ("run_dir", "runs", "missing", "plan", "title", "about")      # parameters that no run is given
 COMPARED = ("train", "generate", "augment", "dose")                         # the steps that an ablation compares
@@ -186,7 +187,7 @@ def read_jobs(path):
     check_names("", tree, [*words, "replicates", "common", *STEPS])
     for word in words:
         words[word] = tree.get(word, words[word])
-        parameters.check(word, words[word], str)
+        check(word, words[word], str)
     replicates = check_replicates(tree.get("replicates", 1), MOST_REPLICATES)
     common = tree.get("common") or {}
     fields = {step: [f.name for f in dataclasses.fields(STEPS[step].config)] for step in STEPS}
@@ -254,7 +255,7 @@ def check_names(where, mapping, accepted=None):
 
 def check_replicates(number, most):
     """`number` itself. InputError unless there can be so many replicates."""
-    parameters.check("replicates", number, Annotated[int, parameters.between(1, most)])
+    check("replicates", number, Annotated[int, between(1, most)])
     return number
 
 

@@ -12,8 +12,9 @@ import re
 
 from lib import ROOT, InputError
 from lib.engine import parameters
-from lib.engine.parameters import STEPS, shown
+from lib.engine.parameters import STEPS
 from lib.engine.plan import COMPARED
+from lib.engine.values import shown
 from lib.report import runs
 
 IN_REPORT = ("schedules", "report")                         # the steps whose notebooks the report shows

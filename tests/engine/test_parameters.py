@@ -5,6 +5,7 @@ import pytest
 from lib import ROOT, InputError
 from lib.engine import parameters
 from lib.engine.parameters import STEPS, build, defaults, read
+from lib.engine.values import shown
 
 VALUES = {step: defaults(ROOT / "notebooks" / f"{s.notebook}.ipynb") for step, s in STEPS.items()}
 
@@ -39,7 +40,7 @@ def test_a_bad_value_is_refused_by_name_with_what_is_accepted():
         with pytest.raises(InputError) as error:
             build(STEPS[step].config, VALUES[step] | {name: value})
         message = str(error.value)
-        assert message.startswith(f"{name}={parameters.shown(value)}") and "expected" in message and "\n" not in message
+        assert message.startswith(f"{name}={shown(value)}") and "expected" in message and "\n" not in message
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\ud800", "\x1b[2J"])
