@@ -148,10 +148,9 @@ def memorisation(m):
 
 
 # ---------------------------------------------------------------- study
-def images_of_study(splits, synthetic, generations, seeds):
-    """What a study works with. splits: of each replicate, or the only one; synthetic: the Images of each generator;
-    generations: {label: Generation}."""
-    split, numbers = splits[0], sorted({len(images) for images in synthetic})
+def images_of_study(given, generations, seeds):
+    """What a study works with. given: its Material; generations: {label: Generation}."""
+    split, splits, numbers = given.split, given.splits, sorted({len(images) for images in given.synthetic})
     each = " or ".join(f"{n:,}" for n in numbers)
     said = (f"{len(split.train):,} real training images, {len(split.validation):,} to choose on, {len(split.test):,} "
             f"to be judged on; {each} synthetic ones from each generator. ")
@@ -247,10 +246,10 @@ STUDY_FIGURES = {       # name: (alt text, caption)
 
 
 # ---------------------------------------------------------------- dose
-def images_of_dose(splits, synthetic, generations, seeds):
-    """What a dose study works with. splits: of each replicate, or the only one; synthetic: the Images of a split;
-    generations: {label: Generation}."""
-    split = splits[0]
+def images_of_dose(given, synthetic, generations, seeds):
+    """What a dose study works with. given: its Material; synthetic: the Images of a split; generations: {label:
+    Generation}."""
+    split, splits = given.split, given.splits
     said = (f"{len(split.train):,} real and {len(synthetic):,} synthetic images, {len(split.test):,} test images, "
             f"from {', '.join(f'`{label}`' for label in generations)}; ")
     return said + (f"{len(splits)} replicates, each with a split, a generator and a classifier of its own."

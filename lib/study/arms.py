@@ -21,7 +21,7 @@ from lib.data import augmentations
 from lib.data.images import Images, join, select, to_float, to_uint8
 from lib.diffusion import devices
 from lib.study import CLASSICAL, classifiers, quality, statistics
-from lib.study.generators import settings  # noqa: F401  notebook 40 asks this module for all of its study
+from lib.study.generators import settings
 
 WATCHED = 2000      # validation images that a curve is drawn from
 PILOT = 2           # replicates within which choices are made
@@ -96,6 +96,44 @@ def parts(splits):
 
 
 # ---------------------------------------------------------------- generators
+class Material(NamedTuple):
+    """What a study works with.
+
+    splits: {data_seed: Split}, rising. train, validation, test: as `parts` gives them. synthetic, scores: of each
+    generator the Images and the judge's scores of them, (N,). seeds: the data_seed of each generator. groups: {words
+    for a setting: positions of its generators}.
+    """
+
+    splits: dict
+    train: Images | tuple
+    validation: Images | tuple
+    test: SealedTest
+    synthetic: tuple
+    scores: tuple
+    seeds: list
+    groups: dict
+
+    @property
+    def split(self):
+        """The split of the first replicate, or the only one."""
+        return next(iter(self.splits.values()))
+
+
+def material(generations, trainings):
+    """The Material of finished runs: generations, and for each the training whose network it sampled.
+
+    InputError where the generators are no repeats, settings or replicates of one experiment, or where real images are
+    others than a network learned from; LeakedTest where a synthetic image is a test image.
+    """
+    configs = [(t.config, g.config) for t, g in zip(trainings, generations, strict=True)]
+    groups, splits, seeds = settings(configs), splits_of(trainings), [train["data_seed"] for train, _ in configs]
+    synthetic, scores = zip(*(load(g.path("images.npz"), splits[seed].classes)
+                              for g, seed in zip(generations, seeds, strict=True)), strict=True)
+    for images, run, seed in zip(synthetic, generations, seeds, strict=True):
+        quality.check_no_leak(images.images, splits[seed].test.images, what=run.name)
+    return Material(splits, *parts(splits.values()), synthetic, scores, seeds, groups)
+
+
 def splits_of(trainings):
     """{data_seed: Split} of what these runs of trainings learned from, rising. InputError where images have changed."""
     splits = {}

@@ -9,7 +9,8 @@ import torch
 from scipy import stats
 
 from lib import ROOT, InputError, data
-from lib.data.images import Images, join, select, to_float
+from lib.data.images import Images, fingerprint, join, select, to_float
+from lib.report import runs
 from lib.study import arms as study
 from lib.study import classifiers, outcomes, quality, statistics
 
@@ -69,9 +70,34 @@ def cells(notebook):
 
 
 @pytest.mark.parametrize("notebook", ["40_augment", "45_dose"])
-def test_in_the_notebooks_only_the_seal_and_the_check_for_leaks_see_test_images(notebook):
+def test_in_the_notebooks_the_test_is_taken_sealed_and_nothing_else_of_it(notebook):
     lines = [line.strip() for source in cells(notebook) for line in source.splitlines() if re.search(r"\.test\b", line)]
-    assert len(lines) == 1 and lines[0].startswith("quality.check_no_leak(images.images, ")
+    assert lines == ["train, validation, test, split = given.train, given.validation, given.test, given.split"]
+
+
+def finished_runs(folder, images, seed=0):
+    """A generation with these images, and its training on digits with the data_seed `seed`."""
+    split = data.load("digits", seed=seed)
+    made = runs.Run(folder)
+    made.save_arrays("images.npz", images=images.images, labels=images.labels, scores=np.ones(len(images), np.float32))
+    runs.write_json(made.path("config.json"), {"images_per_class": 1})
+    config = {"dataset": "digits", "data_dir": "", "size": 0, "canvas": 0, "per_class": 0, "data_seed": seed}
+    trained = SimpleNamespace(config=config, name="p/train/x", result=SimpleNamespace(split=fingerprint(split)))
+    return made, trained
+
+
+def test_the_material_of_replicates_has_the_images_of_each_and_no_test_image(tmp_path):
+    given = []
+    for seed in (1, 0):
+        (tmp_path / f"g{seed}").mkdir()
+        given.append(finished_runs(tmp_path / f"g{seed}", study.first_of_each_class(data.load("digits", seed=seed).train, 2), seed))
+    found = study.material(*zip(*given, strict=True))
+    assert list(found.splits) == [0, 1] and found.seeds == [1, 0] and found.groups == {"the only one": [1, 0]}
+    assert len(found.train) == len(found.validation) == 2 and found.test.opened == []
+    assert [len(images) for images in found.synthetic] == [20, 20] and found.split is found.splits[0]
+    leaked = finished_runs(tmp_path / "g0", select(data.load("digits").test, slice(0, 3)))
+    with pytest.raises(quality.LeakedTest, match="^3 of 3 images of .* are test images"):
+        study.material(*zip(leaked, strict=True))
 
 
 def test_notebook_40_makes_its_choices_before_it_opens_the_test():
