@@ -132,7 +132,7 @@ def facts(schedules):
     } for s in schedules})
 
 
-def bits(names, T):
+def bounds_in_bits(names, T):
     """The bound of the pixel in bits at T and at 4T steps, beside its limit, and the ends that it lies between."""
     rows = {}
     for name in names:
