@@ -6,9 +6,31 @@ from lib.report.text import powers
 
 # ---------------------------------------------------------------- schedules
 def forward_process(schedules):
-    """Caption of a digit that turns into noise: the signal that each of the Schedules has left half way."""
+    """Alt text and caption of a digit that turns into noise: what signal each of the Schedules has left half way."""
     left = ", ".join(f"{s.name} {100 * s.alphas_cumprod[s.T // 2]:.2g} %" for s in schedules)
-    return f"The same digit and the same noise at growing shares of the steps. Signal left in the middle: {left}."
+    return ("A digit turns into noise from left to right, in one row for each schedule.",
+            f"The same digit and the same noise at growing shares of the steps. Signal left in the middle: {left}.")
+
+
+SCHEDULE_FIGURES = {    # name: (alt text, caption)
+    "closed_form": (
+        "Line chart: the noise's standard deviation rises with the step; simulated dots beside lines.",
+        "Noise after $t$ steps. Lines: $\\sqrt{1-\\bar\\alpha_t}$. Dots: pixels noised step by step."),
+    "log_snr": (
+        "Two charts of the best denoiser's squared error: a curve for each schedule against t/T, a single curve "
+        "against log-SNR.",
+        "The same error, left against $t/T$, right against $\\lambda_t$ (noise grows to the right in both), where the "
+        "formula is one curve: do the simulated dots of both schedules lie on it?"),
+    "schedule_curves": (
+        "Three line charts over t/T: signal left, log-SNR, noise gain of a reverse step.",
+        "Signal left, signal-to-noise ratio (dotted: as much noise as signal) and what a plain reverse step multiplies "
+        "the predicted noise by, which the next section derives."),
+    "way_back": (
+        "A line chart for each schedule: standard deviation of x over the reverse steps, for two kinds of network, "
+        "with and without clipping.",
+        "The way back with an error of size $\\delta$ in each predicted noise; the right spread is 1."),
+    "explorer": "Twelve digits at one step, and where it stands. Faint lines: the other schedules in `lib`.",
+}
 
 
 def clip(alphas_cumprod, schedule):
@@ -56,7 +78,6 @@ def schedules(result):
         "with trained ones. Whether it is what happened in the original paper cannot be decided: it does not say "
         "whether its sampler clips."]
     return "\n\n".join(said)
-
 
 
 # ---------------------------------------------------------------- training
@@ -117,8 +138,9 @@ def same_step(difference):
 
 
 def reverse_process(config, classes):
-    """Caption of images that appear out of noise. config: of the generation; classes: how many are shown."""
-    return (f"The reverse process, one image of each of the first {classes} classes: {config.sample_steps} steps of "
+    """Alt text and caption of images that appear out of noise. config: of the generation; classes: how many."""
+    return ("Images of some classes appear out of noise, from left to right.",
+            f"The reverse process, one image of each of the first {classes} classes: {config.sample_steps} steps of "
             f"the {config.sampler} sampler, guidance {config.guidance:g}.")
 
 
@@ -126,16 +148,27 @@ def made_again(image, difference):
     return f"Image {image} made alone: largest difference {difference} of 255 grey levels."
 
 
+def real_and_synthetic(classes, n):
+    """Alt text and caption of the first n images of each class, real and synthetic."""
+    return (f"Two sheets of images, a row for each of {classes} classes: left real ones, right synthetic ones.",
+            f"Real images (left) and synthetic ones (right), the first {n} of each class, not chosen.")
+
+
 def label_agreement(agreement, judge, accuracy):
-    """Caption of the label agreement. agreement, accuracy: Estimates, of the synthetic images and of the judge."""
-    return (f"Label agreement: {agreement}, {agreement.sample}. Judge: {judge}, right on {accuracy} of the real images "
+    """Alt text and caption of the label agreement. agreement, accuracy: Estimates, of the synthetic images and of the
+    judge."""
+    return ("Bar chart: of each class, the percentage of synthetic images to which the judge gives it.",
+            f"Label agreement: {agreement}, {agreement.sample}. Judge: {judge}, right on {accuracy} of the real images "
             "that it has not seen.")
 
 
 def coverage(by_class, frechet, reference, encoder):
-    """Caption of a Generation's coverage, with its Fréchet distance in the features of the network `encoder`."""
+    """Alt text and caption of a Generation's coverage, with its Fréchet distance in the features of the network
+    `encoder`."""
     mean, perfect = by_class["coverage"].mean(), by_class["coverage_perfect"].mean()
-    return (f"Coverage of the real images of each class: {number(mean)} % on average, a perfect generator "
+    return ("Bar chart: of each class, the share of real images that the synthetic ones cover, and what a perfect "
+            "generator would cover.",
+            f"Coverage of the real images of each class: {number(mean)} % on average, a perfect generator "
             f"{number(perfect)} %. Fréchet distance in {encoder}: {frechet}; between real images {reference} "
             f"({frechet.sample}).")
 
@@ -145,6 +178,17 @@ def memorisation(m):
     return (f"{MEMORISATION[m.verdict].format(m=m)}: {number(m.share)} % of the synthetic images lie closer to a "
             f"training image than {number(m.threshold)} grey levels; of new real ones {number(m.expected)} % would "
             f"({p_words(m.p)}). Copies would be found from {number(m.detectable)} % of the images on.")
+
+
+GENERATION_FIGURES = {  # name: (alt text, caption)
+    "nearest_distance": (
+        "Histograms of the distance to the nearest training image, synthetic and real test images.",
+        "Distance to the nearest training image; the vertical lines are medians."),
+    "closest_pairs": (
+        "Ten synthetic images, each between its nearest training image and its nearest test image.",
+        "The ten synthetic images that lie closest to a training image: that image above, the nearest test image, "
+        "which the network has never seen, below."),
+}
 
 
 # ---------------------------------------------------------------- study

@@ -75,6 +75,6 @@ def test_every_verdict_on_copies_has_words_with_its_numbers(verdict):
 
 
 def test_label_agreement_is_told_with_its_interval_and_its_judges_accuracy():
-    said = sentences.label_agreement(results.share(80, 100, "synthetic images"), "nearest real digit",
-                                     Estimate(97.4, 96.2, 98.3, 898, "test images", "%"))
+    _, said = sentences.label_agreement(results.share(80, 100, "synthetic images"), "nearest real digit",
+                                        Estimate(97.4, 96.2, 98.3, 898, "test images", "%"))
     assert "80.0\u00a0% (71.1 to 86.7), n = 100 synthetic images" in said and "97.4\u00a0% (96.2 to 98.3)" in said
