@@ -52,6 +52,10 @@ def heard():
 
 
 def pytest_collection_modifyitems(items):
-    """The tests of the smoke plan come last: making it takes all processors, and meanwhile other tests would wait. The
-    500 stories come first: they take one process as long as all other tests take another."""
+    """Teaching and the bench, which nothing else stands on, are left to `--all`. The tests of the smoke plan come last:
+    making it takes all processors, and meanwhile other tests would wait. The 500 stories come first: they take one
+    process as long as all other tests take another."""
+    for item in items:
+        if item.path.parent.name in ("teaching", "bench"):
+            item.add_marker("slow")
     items.sort(key=lambda item: ("root" in getattr(item, "fixturenames", ()), "500_stories" not in item.name))

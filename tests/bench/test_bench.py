@@ -82,7 +82,6 @@ def test_the_sides_have_nearly_the_same_number_of_parameters(name):
     assert all(abs(count / counts["ours"] - 1) < (0.08 if side == "lucidrains" else 1e-3) for side, count in counts.items())
 
 
-@pytest.mark.slow
 def test_a_tiny_run_has_a_row_for_every_side_and_valid_json(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "denoising_diffusion_pytorch", None)      # as if it were not installed
     file = tmp_path / "bench.json"
@@ -111,7 +110,6 @@ def test_the_ceiling_is_the_best_of_products_and_convolutions():
     assert ours["share_of_ceiling"] == pytest.approx(rate / max(rates.values()), rel=0.5)
 
 
-@pytest.mark.slow
 def test_time_to_quality_has_a_row_for_each_side(monkeypatch, capsys, tmp_path):
     for module in ("diffusers", "denoising_diffusion_pytorch"):
         monkeypatch.setitem(sys.modules, module, None)                         # as if they were not installed

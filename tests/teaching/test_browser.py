@@ -12,7 +12,7 @@ from lib import ROOT
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chrome, Chromium or Edge is installed")]
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chrome, Chromium or Edge is installed")
 DREAM = f"""\
 from lib.diffusion import checkpoints
 from lib.teaching import explorers

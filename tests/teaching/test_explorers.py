@@ -131,7 +131,6 @@ def test_t_and_what_the_network_is_told_change_the_guess(shown, network):
     assert "t = 40 of 50, told dog: mean squared error of the guess" in shown[-1][0]
 
 
-@pytest.mark.slow
 def test_two_schedules_are_trained_from_the_same_weights_and_shown_beside_each_other(shown, network, monkeypatch):
     sheets, trained, train = [], [], explorers.train_ddpm
     monkeypatch.setattr(explorers.figures, "losses_beside_images", lambda histories, rows, _: sheets.append((dict(histories), dict(rows))))
@@ -351,7 +350,6 @@ def test_two_arms_are_compared_in_the_order_in_which_they_were_chosen(shown):
     assert line.value == "Test accuracy: shuffled 0.0 %, real + synthetic 75.0 %, +75.0 points" and len(shown) == 2
 
 
-@pytest.mark.slow
 def test_a_mix_is_trained_as_chosen_and_its_curve_stays(shown, monkeypatch):
     g = torch.Generator().manual_seed(0)
     train, synthetic, validation = (Images(torch.randint(0, 256, (20, 1, 4, 4), generator=g).to(torch.uint8), torch.arange(20) % 2, CLASSES)

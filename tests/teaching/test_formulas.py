@@ -47,7 +47,6 @@ def in_jupyterlab(texts, folder):
         return count, [text for text, is_wrong in zip(texts, wrong, strict=True) if is_wrong], wide
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chrome, Chromium or Edge is installed")
 def test_jupyterlab_typesets_every_formula_but_the_two_wrong_ones(tmp_path):
     """Two planted ones show that a wrong one is seen."""

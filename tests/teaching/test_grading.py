@@ -14,7 +14,6 @@ from lib import InputError
 from lib.teaching import grading, handouts, runner
 
 pytest.importorskip("nbgrader")
-pytestmark = pytest.mark.slow
 LOST = dict.fromkeys(POINTS, 0)
 
 

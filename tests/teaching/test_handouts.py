@@ -255,13 +255,11 @@ def course(tmp_path_factory):
     return course
 
 
-@pytest.mark.slow
 def test_nbgrader_makes_the_same_students_version(course, student):
     theirs = nbformat.read(course / "release" / "ddpm" / SOURCE.name, 4)
     assert [(c.source, c.metadata) for c in theirs.cells] == [(c.source, c.metadata) for c in student.cells]
 
 
-@pytest.mark.slow
 def test_nbgrader_gives_the_same_points(course, student):
     class_ = {"right": (RIGHT, [], "")} | {name: MISTAKES[name] for name in ("noise at t=0", "beta as variance", "t off by one")}
     for name, (answers, _, _) in class_.items():
