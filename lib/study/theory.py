@@ -154,7 +154,7 @@ def redundant(schedules):
     return by_schedule(rows)
 
 
-def cosine_offsets(Ts=(1000, 4000), offsets=(0.0, 0.004, 0.008, 0.016)):
+def cosine_offsets(Ts, offsets):
     """The cosine schedule's first noise sqrt(beta_1) in pixel bins of 1/127.5 at some offsets s, and the s of one bin.
 
     Nichol & Dhariwal 2021, section 3.2, ask for slightly less than one bin. A row for each T.

@@ -76,7 +76,7 @@ def test_the_facts_are_those_of_the_papers():
 
 
 def test_the_offset_that_makes_one_bin_does():
-    table = theory.cosine_offsets()
+    table = theory.cosine_offsets(Ts=(1000, 4000), offsets=(0.0, 0.004, 0.008, 0.016))
     for T, s in table["s that gives 1"].items():
         assert 127.5 * sch.cosine_betas(T, s)[0].sqrt().item() == pytest.approx(1, abs=1e-9)
     assert 0.8 < table.loc[1000, "s = 0.008"] < 1                          # "slightly smaller than the pixel bin size"
