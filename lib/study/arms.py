@@ -100,7 +100,7 @@ class Material(NamedTuple):
     """What a study works with.
 
     splits: {data_seed: Split}, rising. train, validation, test: as `parts` gives them. synthetic, scores: of each
-    generator the Images and the judge's scores of them, (N,). seeds: the data_seed of each generator. groups: {words
+    generator the Images and the judge's scores of them, (N,). data_seeds: of each generator. groups: {words
     for a setting: positions of its generators}.
     """
 
@@ -110,7 +110,7 @@ class Material(NamedTuple):
     test: SealedTest
     synthetic: tuple
     scores: tuple
-    seeds: list
+    data_seeds: list
     groups: dict
 
     @property

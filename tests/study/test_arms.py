@@ -92,7 +92,7 @@ def test_the_material_of_replicates_has_the_images_of_each_and_no_test_image(tmp
         (tmp_path / f"g{seed}").mkdir()
         given.append(finished_runs(tmp_path / f"g{seed}", study.first_of_each_class(data.load("digits", seed=seed).train, 2), seed))
     found = study.material(*zip(*given, strict=True))
-    assert list(found.splits) == [0, 1] and found.seeds == [1, 0] and found.groups == {"the only one": [1, 0]}
+    assert list(found.splits) == [0, 1] and found.data_seeds == [1, 0] and found.groups == {"the only one": [1, 0]}
     assert len(found.train) == len(found.validation) == 2 and found.test.opened == []
     assert [len(images) for images in found.synthetic] == [20, 20] and found.split is found.splits[0]
     leaked = finished_runs(tmp_path / "g0", select(data.load("digits").test, slice(0, 3)))
