@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from lib.report.article import story
+from lib.report.article.gathered import Gathered, Pictures, Step
 from lib.report.results import (
     Ablation,
     ArmResult,
@@ -101,7 +101,7 @@ def ablation(limit=""):
 def pictures(shape=(1, 12, 12), seed=0):
     rng = np.random.default_rng(seed)
     strip, real, synthetic = (rng.integers(0, 256, (n, *shape), dtype=np.uint8) for n in (9, 20, 20))
-    return story.Pictures(strip, real, synthetic)
+    return Pictures(strip, real, synthetic)
 
 
 TRAIN = {"dataset": "digits", "schedule": "cosine", "target": "eps"}
@@ -111,26 +111,26 @@ SAMPLE = {"sampler": "ancestral", "sample_steps": 15, "guidance": 2.0}
 def steps(studies=None, *, dataset="digits", data="digits on a 12x12 canvas", classes=DIGITS):
     """The steps of a plan with one training, one generation and the `studies` {label: Study}, by default one of an
     MLP."""
-    trained = story.Step("train/cosine", TRAIN | {"dataset": dataset}, training(data, classes))
-    made = story.Step("generate/cosine", SAMPLE, generation(classes), trained)
-    studied = [story.Step(f"augment/{label}", {"synthetic_fraction": 0.5}, result, made)
+    trained = Step("train/cosine", TRAIN | {"dataset": dataset}, training(data, classes))
+    made = Step("generate/cosine", SAMPLE, generation(classes), trained)
+    studied = [Step(f"augment/{label}", {"synthetic_fraction": 0.5}, result, made)
                for label, result in (studies if studies is not None else {"mlp": study(classes=classes)}).items()]
     return [trained, made, *studied]
 
 
 def limited():
     """A plan that asks what a limit on the estimated images does: no study."""
-    trained = story.Step("train/cosine", TRAIN, training())
-    made = [story.Step(f"generate/cosine-{kind}", SAMPLE | {"x0_handling": kind}, generation(agreement=agreement), trained)
+    trained = Step("train/cosine", TRAIN, training())
+    made = [Step(f"generate/cosine-{kind}", SAMPLE | {"x0_handling": kind}, generation(agreement=agreement), trained)
             for kind, agreement in (("none", 60.0), ("clip", 95.0))]
-    return [trained, *made, story.Step("ablation/default", {}, ablation("survives"))]
+    return [trained, *made, Step("ablation/default", {}, ablation("survives"))]
 
 
 def gathered(told=None, **options):
     """A plan's steps, by default those of `steps`, with images for each generation."""
     told = steps() if told is None else told
     made = [step.name for step in told if isinstance(step.result, Generation)]
-    return story.Gathered(tuple(told), **{
+    return Gathered(tuple(told), **{
         "plan": "made-up", "title": "A plan", "made": PROVENANCE, "pictures": {name: pictures(seed=k) for k, name in enumerate(made)}}
         | options)
 
@@ -138,8 +138,8 @@ def gathered(told=None, **options):
 def full():
     """Everything a plan can have."""
     told = steps({"mlp": study(), "cnn": study("CNN", ARMS | {"real": 77.0})})
-    return gathered([story.Step("schedules/default", {}, schedules()), *told,
-                     story.Step("dose/mlp", {}, dose(), told[1]), story.Step("ablation/default", {}, ablation())])
+    return gathered([Step("schedules/default", {}, schedules()), *told,
+                     Step("dose/mlp", {}, dose(), told[1]), Step("ablation/default", {}, ablation())])
 
 
 def answers():

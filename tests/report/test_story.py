@@ -10,7 +10,8 @@ from made_up import ARMS, SAMPLE, TRAIN, generation, study, training
 from matplotlib.text import Text
 
 from lib.report import tables
-from lib.report.article import figures, sentences, story
+from lib.report.article import captions, figures, sentences, story
+from lib.report.article.gathered import Step, in_turn
 from lib.report.results import Estimate, Training
 from lib.study.results import AtOptimum
 
@@ -50,7 +51,7 @@ PLANS = {
     "no study": made_up.gathered(made_up.steps({})),
     "a training alone": made_up.gathered(made_up.steps({})[:1]),
     "nothing": made_up.gathered([]),
-    "schedules alone": made_up.gathered([story.Step("schedules/default", {}, made_up.schedules())]),
+    "schedules alone": made_up.gathered([Step("schedules/default", {}, made_up.schedules())]),
     "the two arms alone": made_up.gathered(made_up.steps({"mlp": made_up.study(
         arms={"real": 60.0, "real + synthetic": 61.0})})),
     "missing runs": made_up.gathered(missing=("reports/runs/p/augment/cnn",)),
@@ -139,7 +140,7 @@ def test_a_plan_that_asks_for_the_limit_on_estimates_says_what_it_does():
 
 
 def test_beside_a_study_the_limit_has_a_section_of_its_own():
-    plan = made_up.gathered([*made_up.steps(), story.Step("ablation/default", {}, made_up.ablation("undecided"))])
+    plan = made_up.gathered([*made_up.steps(), Step("ablation/default", {}, made_up.ablation("undecided"))])
     assert "limit" in [picture.name for picture in pictures(story.cosine(plan))]
     assert "limit" not in [picture.name for picture in pictures(story.front(plan))]
 
@@ -186,16 +187,16 @@ def test_names_of_classes_are_words_in_the_text():
 
 
 def test_studies_are_named_by_what_sets_them_apart():
-    plain = story.Step("train/plain", made_up.TRAIN, made_up.training("plain 8x8 digits"))
-    made = story.Step("generate/plain", made_up.SAMPLE, made_up.generation(), plain)
+    plain = Step("train/plain", made_up.TRAIN, made_up.training("plain 8x8 digits"))
+    made = Step("generate/plain", made_up.SAMPLE, made_up.generation(), plain)
     told = [*made_up.steps({"mlp": made_up.study(), "again": made_up.study(), "cnn": made_up.study("CNN")}),
-            plain, made, story.Step("augment/plain", {"synthetic_fraction": 0.5}, made_up.study(), made)]
+            plain, made, Step("augment/plain", {"synthetic_fraction": 0.5}, made_up.study(), made)]
     assert list(made_up.gathered(told).names.values()) == ["MLP (mlp)", "MLP (again)", "CNN", "MLP, plain 8x8 digits"]
 
 
 # ---------------------------------------------------------------- sections
 def test_the_bridge_leads_from_the_original_baseline_to_synthetic_images():
-    share = sentences.bridge_caption(made_up.study())
+    share = captions.bridge(made_up.study())
     assert share.startswith("**37 % of the original paper's gain comes from more updates.**")
 
 
@@ -206,7 +207,7 @@ def test_without_the_original_comparison_there_is_no_bridge():
 
 def test_a_control_that_gains_is_said_to():
     study = made_up.study(arms=made_up.ARMS | {"real twice": 75.0})
-    assert sentences.gains_caption(study).startswith("***real twice* raises")
+    assert captions.gains(study).startswith("***real twice* raises")
 
 
 def test_the_mistake_that_falls_most_is_named():
@@ -214,7 +215,7 @@ def test_the_mistake_that_falls_most_is_named():
     confusion = study.confusion.copy()
     confusion.loc[("real", "cat"), "cow"] = 40.0
     confusion.loc[("real + synthetic", "cat"), "cow"] = 10.0
-    caption = sentences.confusion_caption(dataclasses.replace(study, confusion=confusion))
+    caption = captions.confusion(dataclasses.replace(study, confusion=confusion))
     assert caption.startswith("**cat taken for cow falls most: from 40 % to 10 % of class cat.**")
 
 
@@ -241,18 +242,18 @@ def replicated(count=3):
     """A plan of `count` replicates, the last of them with copies."""
     one = study(replicates=count, planned=count + 1, seeds=1, generators=count, networks=pd.DataFrame(
         {k: [*ARMS.values()] for k in range(count)}, index=list(ARMS)))
-    trained = [story.Step(f"train/cosine.{k}", TRAIN, training(bits=3.0 + k)) for k in range(count)]
-    made = [story.Step(f"generate/cosine.{k}", SAMPLE, generation(agreement=90.0 + k), trained[k]) for k in range(count)]
+    trained = [Step(f"train/cosine.{k}", TRAIN, training(bits=3.0 + k)) for k in range(count)]
+    made = [Step(f"generate/cosine.{k}", SAMPLE, generation(agreement=90.0 + k), trained[k]) for k in range(count)]
     last = dataclasses.replace(made[-1].result, memorisation=dataclasses.replace(made[-1].result.memorisation, verdict="copies", copies=7))
     made[-1] = dataclasses.replace(made[-1], result=last)
-    return made_up.gathered([*trained, *made, story.Step("augment/mlp", {"synthetic_fraction": 0.5}, one, made[0])])
+    return made_up.gathered([*trained, *made, Step("augment/mlp", {"synthetic_fraction": 0.5}, one, made[0])])
 
 
 def test_replicates_are_told_of_as_one():
     plan = replicated()
-    assert "3 of 4 repetitions of the whole experiment" in sentences.forest_caption(plan)
+    assert "3 of 4 repetitions of the whole experiment" in captions.forest(plan)
     assert "recognises 91.0 %" in sentences.abstract(plan) and "7 images of them are copies of training images with 1 of 3 generators" in sentences.abstract(plan)
-    assert "seed" not in sentences.forest_caption(plan) + sentences.limits(plan)
+    assert "seed" not in captions.forest(plan) + sentences.limits(plan)
     (row,) = tables.trainings(plan.families(Training)).to_dict("records")
     assert (row["network"], row["networks"], row["bits/dim"]) == ("cosine", 3, "4.00 (3.00 to 5.00)")
     assert len([b for b in story.appendices(plan) if getattr(b, "name", "").startswith("gallery")]) == 1
@@ -268,14 +269,14 @@ def test_replicates_are_told_of_as_one():
 
 
 def test_a_dot_in_a_name_makes_no_replicates_of_what_differs():
-    trained = story.Step("train/cosine", TRAIN, training())
-    made = [story.Step(f"generate/guidance-{g}", SAMPLE | {"guidance": g}, generation(agreement=agreement), trained)
+    trained = Step("train/cosine", TRAIN, training())
+    made = [Step(f"generate/guidance-{g}", SAMPLE | {"guidance": g}, generation(agreement=agreement), trained)
             for g, agreement in ((1.0, 60.0), (1.5, 90.0))]
-    seeds = [story.Step(f"generate/other.{k}", SAMPLE | {"seed": k, "train_run": f"x.{k}"}, generation(),
-                        story.Step(f"train/{name}.{k}", TRAIN | {"schedule": name}, training())) for k, name in enumerate(("linear", "cosine"))]
+    seeds = [Step(f"generate/other.{k}", SAMPLE | {"seed": k, "train_run": f"x.{k}"}, generation(),
+                        Step(f"train/{name}.{k}", TRAIN | {"schedule": name}, training())) for k, name in enumerate(("linear", "cosine"))]
     plan = made_up.gathered([trained, *made, *seeds])
     assert list(plan.families(type(made[0].result))) == ["guidance-1.0", "guidance-1.5", "other.0", "other.1"]
-    assert "guidance-1.0: 60.0 % of its images are recognised" in sentences.quality_caption(plan).replace("&#45;", "-").replace("&#46;", ".")
+    assert "guidance-1.0: 60.0 % of its images are recognised" in captions.quality(plan).replace("&#45;", "-").replace("&#46;", ".")
 
 
 def test_an_optimum_at_the_largest_number_of_updates_is_a_limit_that_is_told():
@@ -287,7 +288,7 @@ def test_an_optimum_at_the_largest_number_of_updates_is_a_limit_that_is_told():
 
 def test_images_are_taken_from_each_class_in_turn():
     images, labels = list(range(7)), [0, 0, 0, 2, 2, 1, 1]
-    assert list(story.in_turn(images, labels, 7)) == [0, 5, 3, 1, 6, 4, 2]
+    assert list(in_turn(images, labels, 7)) == [0, 5, 3, 1, 6, 4, 2]
 
 
 def test_steps_know_what_they_were_made_from():

@@ -1,7 +1,7 @@
 """What the article says."""
 from statistics import fmean
 
-from lib.report.results import Training, number
+from lib.report.results import number
 from lib.report.sentences import limit, of_planned
 from lib.report.text import escape
 
@@ -226,35 +226,6 @@ def copies(memorisations):
     return told + (several if worst != "none found" else "")
 
 
-def missing(gathered):
-    """Which runs the report had to do without, or nothing."""
-    if not gathered.missing:
-        return ""
-    names = [f"`{'/'.join(folder.split('/')[-2:])}`" for folder in gathered.missing]
-    is_it, they = ("is", "it") if len(names) == 1 else ("are", "they")
-    return (f"**{counted(len(names), 'run')} of this plan {is_it} missing**, and so is what {they} would tell: "
-            f"{listed(names)}.")
-
-
-# ---- captions: the finding first, then how to read it
-def front_caption(step):
-    what, made = things(step), step.generation.config
-    return (f"**Real and synthetic {what}, as a classifier gets them.** Above, one image on its way out of noise; "
-            f"below, real images of the training set and synthetic ones of the same classes ({made['sampler']} "
-            f"sampler, {counted(made['sample_steps'], 'call')} of the network an image).")
-
-
-def forest_caption(gathered):
-    clear = sum(s.result.gain.clear for s in gathered.studies)
-    n = len(gathered.studies)
-    finding = (f"Synthetic images change the accuracy clearly in {clear} of {n} studies" if n > 1 else
-               f"Synthetic images: {gathered.study.result.gain}")
-    return (f"**{finding}.** Lines are 95 % intervals; a marker is filled where the interval leaves out 0. At the "
-            "right, the test accuracy without and with synthetic images at the same number of updates. What an "
-            f"interval covers: {repeated(gathered.study.result)}. Where nothing else is said, the images are "
-            f"{escape(gathered.study.data)}.")
-
-
 def repeated(study):
     if study.replicates:
         return (f"{of_planned(study)} repetitions of the whole experiment (images to learn from, generator, noise, "
@@ -263,100 +234,14 @@ def repeated(study):
             f"{study.test_images:,} test images")
 
 
-def diagram_caption(study):
-    return (f"**{counted(len(study.arms), 'arm')}, one test.** A bar shows what a batch is made of: real images "
-            "(grey), synthetic ones (green). Choices are made on "
-            f"{study.validation_images:,} validation images; the test is opened once for each arm.")
-
-
-def bridge_caption(study):
-    paper, steps = study.paper_gain, study.steps_gain
-    finding = (f"{100 * steps.value / paper.value:.0f} % of the original paper's gain comes from more updates"
-               if steps.above_zero and paper.above_zero and steps.value <= paper.value else
-               f"More updates alone add {steps}" if steps.clear else "More updates alone make no clear difference")
-    return f"**{finding}.** Bars are test accuracies; an arrow is what the next bar adds: first updates, then images."
-
-
-def gains_caption(study):
-    better = [arm for arm in GROUPS["controls", "control"] if (r := study.arm(arm)) and r.gain.above_zero]
-    here = [arm for arm in GROUPS["controls", "control"] if study.arm(arm)]
-    finding = (f"{listed([f'*{arm}*' for arm in better])} raises the accuracy without new images" if better else
-               "No control clearly raises the accuracy" if here else f"The images add {study.gain}")
-    return (f"**{finding}.** Each arm against the real images alone, with 95 % intervals; a marker is filled where the "
-            "interval leaves out 0."
-            + (" A small dot below is one repetition of the experiment." if study.replicates else ""))
-
-
-def confusion_caption(study):
-    before, after = (study.confusion.loc[arm] for arm in ("real", "real + synthetic"))
-    wrong = (after - before).to_numpy(float, copy=True)
-    for k in range(len(wrong)):
-        wrong[k, k] = 0
-    i, j = divmod(int(wrong.argmin()), len(wrong))
-    rows, columns = [escape(c) for c in before.index], [escape(c) for c in before.columns]
-    finding = (f"{rows[i]} taken for {columns[j]} falls most: from {before.iloc[i, j]:.0f} % to "
-               f"{after.iloc[i, j]:.0f} % of class {rows[i]}" if wrong[i, j] < -0.5 else
-               "No mistake becomes clearly rarer")
-    return (f"**{finding}.** Each row is a true class, each column what the {study.classifier} says, in percent of "
-            "the row; numbers below 10 are left out.")
-
-
-def slopes_caption(study):
-    change = study.by_class["change of recall"]
-    rising, best = int((change > 0).sum()), change.idxmax()
-    words = (f"{rising} of {len(change)} classes are found more often, {escape(best)} most (by {change.max():.0f} "
-             "points)"
-             if change.max() > 0 else "No class is found more often")
-    return f"**{words}.** Recall: the share of a class's test images that are called so. Dashed lines fall."
-
-
-def quality_caption(gathered):
-    name, made = gathered.main
-    made = [step.result for step in made]
-    each = "; a small dot is one of its replicates, the large one their mean" if len(made) > 1 else ""
-    return (f"**{escape(name)}: {mean(g.label_agreement.value for g in made)} % of its images are "
-            f"recognised, and they cover {mean(g.coverage for g in made)} % of the real ones.** A row for each "
-            f"generator{each}; the grey line is what real images reach.")
-
-
-def neighbours_caption(made):
-    said = copies([made.result.memorisation])
-    return (f"**{said[0].upper() + said[1:]}.** The ten synthetic images closest to a training image: that image "
-            "above, the nearest test image, which the generator never saw, below.")
-
-
-def exchange_caption(dosed):
-    dose = dosed.result
-    read = [e for e in dose.exchange if e.real]
-    finding = (f"{read[-1].synthetic:,} synthetic images alone are worth {read[-1].real.value:,.0f} real ones"
-               if read else
-               "No number of synthetic images alone is as good as a tried number of real ones" if not dose.exchange else
-               f"{dose.exchange[0].synthetic:,} synthetic images alone beat all real ones that were tried")
-    return (f"**{finding}.** An arrow starts at a number of synthetic images and goes to the number of real ones with "
-            f"the same accuracy. {dose.classifier}, {dose.steps:,} updates at every point; bands are 95 % intervals "
-            f"over {of_planned(dose) + ' replicates' if dose.replicates else counted(dose.seeds, 'seed')}.")
-
-
-def training_caption(gathered):
-    bits = {name: fmean(step.result.bits.value for step in steps)
-            for name, steps in gathered.families(Training).items()}
-    lowest = min(bits, key=bits.get)
-    return (f"**{escape(lowest)} needs the fewest bits for a new image: {number(bits[lowest], 2)} bits/dim.** Left, "
-            "the training loss (1 is a network that always answers 0; losses of different schedules and targets don't "
-            "compare); right, where along the way from the image to noise the error is.")
-
-
-def limit_caption(ablation):
-    suspect = next(w for w in ablation.walks if (w.schedule, w.target) == ("cosine", "eps"))
-    return (f"**With a limit, cosine's label agreement goes from {suspect.free.number(suspect.free.value)} % to "
-            f"{suspect.clipped.number(suspect.clipped.value)} %.** A row for each schedule and for what the network "
-            "predicts; hollow: no limit on the estimated image, filled: clipped to the range of images. Lines are "
-            f"Wilson's 95 % intervals over {suspect.free.n:,} images of one network.")
-
-
-def limited_caption(step):
-    return (f"**The same network ({escape(step.label)}) from the same noise, without and with the limit.** The first "
-            "row is real; the last is clipped.")
+def missing(gathered):
+    """Which runs the report had to do without, or nothing."""
+    if not gathered.missing:
+        return ""
+    names = [f"`{'/'.join(folder.split('/')[-2:])}`" for folder in gathered.missing]
+    is_it, they = ("is", "it") if len(names) == 1 else ("are", "they")
+    return (f"**{counted(len(names), 'run')} of this plan {is_it} missing**, and so is what {they} would tell: "
+            f"{listed(names)}.")
 
 
 # ---- the sections' text

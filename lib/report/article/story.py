@@ -1,9 +1,8 @@
-"""The article of a plan: its runs gathered, and each section as blocks, or as nothing where it has nothing to tell.
+"""The article of a plan: each section as blocks, or as nothing where it has nothing to tell.
 
 A block is Markdown (str), a table (DataFrame; its cells are HTML), a `Picture` that is drawn here or a `Kept` figure
-that a run has drawn. All but `gather`, `pictures` and `show` are pure functions.
+that a run has drawn. All but `show` are pure functions of what was gathered.
 """
-import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -11,150 +10,13 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from lib.report import runs, tables
-from lib.report.article import figures, sentences
-from lib.report.results import Ablation, Dose, Generation, Report, Schedules, Study, Training
+from lib.report import tables
+from lib.report.article import captions, figures, sentences
+from lib.report.article.gathered import COLUMNS, ROWS, Step
+from lib.report.results import Generation, Report, Training
 from lib.report.text import escape
 
-ROWS, COLUMNS = 4, 5        # of the front's sheets of images
 
-
-# ---------------------------------------------------------------- what is told of
-@dataclasses.dataclass(frozen=True, eq=False)
-class Step:
-    """One finished run of a plan. name: 'train/cosine'; source: the step whose product it took (of a study the
-    generation, of a generation the training)."""
-
-    name: str
-    config: dict
-    result: Any
-    source: "Step | None" = None
-    run: "runs.Run | None" = None
-
-    @property
-    def label(self):
-        return self.name.split("/")[1]
-
-    @property
-    def training(self):
-        return self if isinstance(self.result, Training) or not self.source else self.source.training
-
-    @property
-    def generation(self):
-        return self if isinstance(self.result, Generation) or not self.source else self.source.generation
-
-    @property
-    def data(self):
-        """'digits on a 12x12 canvas'"""
-        return self.training.result.dataset
-
-
-class Pictures(NamedTuple):
-    """Images of a generator. strip: (N, C, H, W) uint8 from noise to image, or None; real, synthetic: (M, C, H, W), one
-    of each class in turn."""
-
-    strip: np.ndarray | None
-    real: np.ndarray
-    synthetic: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Gathered:
-    """The runs of a plan, in its order. missing: folders of runs that failed or were not made; pictures: {name of a
-    generation: Pictures}; made: the provenance of the report itself."""
-
-    steps: tuple[Step, ...] = ()
-    missing: tuple[str, ...] = ()
-    plan: str = ""
-    title: str = ""
-    about: str = ""
-    pictures: dict[str, Pictures] = dataclasses.field(default_factory=dict)
-    made: dict = dataclasses.field(default_factory=dict)
-
-    def of(self, kind):
-        return tuple(step for step in self.steps if isinstance(step.result, kind))
-
-    def families(self, kind):
-        """{name: its replicates, or the only run} of a kind of result."""
-        return runs.families(self.of(kind))
-
-    @property
-    def main(self):
-        """(name, [generations]) of the main study, or of the plan's first: replicates of each other, or one."""
-        made = (self.study or self.generations[0]).generation
-        return next(((name, same) for name, same in self.families(Generation).items() if made in same),
-                    (made.label, [made]))
-
-    schedules = property(lambda self: self.of(Schedules))
-    trainings = property(lambda self: self.of(Training))
-    generations = property(lambda self: self.of(Generation))
-    studies = property(lambda self: self.of(Study))
-    doses = property(lambda self: self.of(Dose))
-    ablations = property(lambda self: self.of(Ablation))
-
-    @property
-    def study(self):
-        """The main study: the first, or None."""
-        return next(iter(self.studies), None)
-
-    @property
-    def limited(self):
-        """The ablation that asks what a limit on estimated images does, or None."""
-        return next((step for step in self.ablations if step.result.limit), None)
-
-    @functools.cached_property
-    def names(self):
-        """{study: its classifier, and what sets it apart from the main study}"""
-        told = {s: [s.result.classifier] for s in self.studies}
-        for more in (lambda s: s.data, lambda s: f"{s.training.config['schedule']} schedule"):
-            told = {s: words + [more(s)] * (more(s) != more(self.study)) for s, words in told.items()}
-        names = {s: ", ".join(words) for s, words in told.items()}
-        shared = [name for name in names.values() if list(names.values()).count(name) > 1]
-        return {s: f"{name} ({s.label})" if name in shared else name for s, name in names.items()}
-
-
-def gather(read, missing=(), *, plan="", title="", about="", made=None):
-    """The finished runs `read` with the results that they came from, and their images."""
-    steps = {}
-    for run in read:
-        made_step(run, steps)
-    told = [steps[run.name] for run in read]
-    generated = [step for step in told if isinstance(step.result, Generation)]
-    return Gathered(tuple(told), tuple(missing), plan, title, about,
-                    {step.name: found for step in generated if (found := pictures(step))}, made or {})
-
-
-def made_step(run, steps):
-    """The Step of a run and of the one that it took its product from; both are kept in `steps`, {run's name: Step}."""
-    if run.name not in steps:
-        config, result = run.config, run.result
-        folder = config.get("train_run") or getattr(result, "generator", "") or next(
-            iter(config.get("generate_runs", [])), "")
-        source = made_step(runs.load(folder), steps) if folder else None
-        steps[run.name] = Step("/".join(run.name.split("/")[1:]), config, result, source, run)
-    return steps[run.name]
-
-
-def pictures(made):
-    """Images of a generation beside real ones, or None where its data are not here any more."""
-    from lib import InputError, data
-    try:
-        train = data.load_for(made.training.config).train
-    except InputError:
-        return None
-    files = {name: made.run.path(f"{name}.npz") for name in ("images", "path")}
-    synthetic, way = np.load(files["images"]), np.load(files["path"])["images"][0] if files["path"].exists() else None
-    return Pictures(way, in_turn(train.images, train.labels), in_turn(synthetic["images"], synthetic["labels"]))
-
-
-def in_turn(images, labels, n=ROWS * COLUMNS):
-    """n images, the first of each class, then the second, and so on. A class without images is left out."""
-    labels = np.asarray(labels)
-    of = [np.flatnonzero(labels == k) for k in np.unique(labels)][:n]
-    return np.asarray(images)[[of[i % len(of)][i // len(of) % len(of[i % len(of)])] for i in range(n)]]
-
-
-# ---------------------------------------------------------------- how it is told
 class Picture(NamedTuple):
     """A figure of the article. draw: () -> matplotlib Figure; links: {"notebook", "data"}: files beside the page."""
 
@@ -191,13 +53,13 @@ def front(gathered):
     if step and (seen := gathered.pictures.get(step.generation.name)):
         blocks.append(Picture("front", lambda: figures.front(seen.strip, sheet(seen.real), sheet(seen.synthetic)),
                               "A row of images that appear out of noise; below it real images beside synthetic ones.",
-                              sentences.front_caption(step), links(step.generation)))
+                              captions.front(step), links(step.generation)))
     if gathered.study:
         blocks.append(Picture("forest", lambda: figures.forest(forest(gathered), sentences.KINDS),
                               "Dots with intervals: the change of test accuracy in each study, by free augmentation, "
                               "by synthetic images at equal updates and at each arm's own optimum, and in the "
                               "original paper's comparison.",
-                              sentences.forest_caption(gathered), own("gains")))
+                              captions.forest(gathered), own("gains")))
     elif gathered.limited:
         blocks = [*blocks[:2], *limited(gathered)]
     return present(*blocks, sentences.quoted(sentences.abstract(gathered)), sentences.missing(gathered))
@@ -234,7 +96,7 @@ def compared(gathered):
     return ["## What was compared", sentences.compared(gathered), Picture(
         "diagram", lambda: figures.diagram(study.real_images, study.synthetic_images, study.test_images, arms),
         f"Diagram: real images train a diffusion model, which makes synthetic ones; {len(arms)} arms learn from them "
-        "and are tested on the same images.", sentences.diagram_caption(study), links(gathered.study, "arms"))]
+        "and are tested on the same images.", captions.diagram(study), links(gathered.study, "arms"))]
 
 
 def cause(gathered):
@@ -251,7 +113,7 @@ def cause(gathered):
         rises = [("updates", study.steps_gain, "paper"), ("images", study.gain, "synthetic")]
         blocks.append(Picture("bridge", lambda: figures.bridge(levels, rises),
                               "Bars from the original paper's baseline to synthetic images, with what more updates and "
-                              "what the images add.", sentences.bridge_caption(study), links(gathered.study, "arms")))
+                              "what the images add.", captions.bridge(study), links(gathered.study, "arms")))
     groups = {key: {arm: study.arm(arm).gain for arm in arms if study.arm(arm)}
               for key, arms in sentences.GROUPS.items()}
     apart = [(arm, study.arm(arm).gain) for arm in sentences.APART if study.arm(arm)]
@@ -259,7 +121,7 @@ def cause(gathered):
     shown = {key: arms for key, arms in groups.items() if arms}
     blocks.append(Picture("gains", lambda: figures.gains(shown, apart, study.each_gain),
                           "Dots with intervals: the gain of each arm against real images, in groups.",
-                          sentences.gains_caption(study), links(gathered.study, "arms")))
+                          captions.gains(study), links(gathered.study, "arms")))
     return ["## Was it the images?", *blocks]
 
 
@@ -274,10 +136,10 @@ def mistakes(gathered):
     return ["## Which mistakes vanished?", sentences.mistakes(study), Picture(
         "confusion", lambda: figures.confusion_pair(dict(zip(matrices, values, strict=True)), classes),
         "Two confusion matrices side by side: trained on real images, and on real and synthetic ones.",
-        sentences.confusion_caption(study), links(gathered.study, "confusion")), Picture(
+        captions.confusion(study), links(gathered.study, "confusion")), Picture(
         "recall", lambda: figures.slopes(*(v.diagonal() for v in values), classes, ("real", "real + synthetic")),
         "Slope chart: the recall of each class without and with synthetic images.",
-        sentences.slopes_caption(study), links(gathered.study, "by_class"))]
+        captions.slopes(study), links(gathered.study, "by_class"))]
 
 
 def quality(gathered):
@@ -287,11 +149,11 @@ def quality(gathered):
     measured = {name: tables.measures(made) for name, made in gathered.families(Generation).items()}
     panels = {measure: {label: m[measure] for label, m in measured.items()} for measure in tables.MEASURES}
     made = gathered.main[1][0]
-    kept = [Kept(made, "closest_pairs", sentences.neighbours_caption(made))] if has(made, "closest_pairs") else []
+    kept = [Kept(made, "closest_pairs", captions.neighbours(made))] if has(made, "closest_pairs") else []
     return ["## Are the images good and new?", sentences.quality(gathered), Picture(
         "quality", lambda: figures.quality(panels),
         "Four panels with a row for each generator: label agreement, Fréchet distance, coverage, and closeness to "
-        "training images, each beside what real images reach.", sentences.quality_caption(gathered),
+        "training images, each beside what real images reach.", captions.quality(gathered),
         own("quality")), *kept]
 
 
@@ -311,7 +173,7 @@ def worth(gathered):
     return present("## How many synthetic images is a real one worth?", sentences.worth(dose), Picture(
         "exchange", lambda: figures.exchange({k: c for k, c in curves.items() if len(c)}, rates),
         "Lines of test accuracy against the number of real or synthetic images, with arrows from one to the other.",
-        sentences.exchange_caption(step), links(step, "curves")), table if len(table) else "")
+        captions.exchange(step), links(step, "curves")), table if len(table) else "")
 
 
 def limited(gathered):
@@ -324,11 +186,11 @@ def limited(gathered):
         rows = {"real": free.real[:10], "no limit": free.synthetic[:10], "clipped": clipped.synthetic[:10]}
         blocks = [Picture("limited", lambda: figures.gallery(rows),
                           "Three rows of images: real ones, those of the cosine schedule without a limit, and with it.",
-                          sentences.limited_caption(pair["none"].training), links(pair["none"]))]
+                          captions.limited(pair["none"].training), links(pair["none"]))]
     return [*blocks, Picture(
         "limit", lambda: figures.limits(step.result.walks),
         "Dots with intervals: label agreement of each schedule and target, without and with a limit.",
-        sentences.limit_caption(step.result), links(step, "walks"))]
+        captions.limit(step.result), links(step, "walks"))]
 
 
 def cosine(gathered):
@@ -366,7 +228,7 @@ def appendices(gathered):
         blocks += ["## Appendix: training", Picture(
             "training", lambda: figures.losses_and_errors(histories),
             "Two line charts, lines for each network: training loss, and squared error along the schedule.",
-            sentences.training_caption(gathered), links(gathered.trainings[0]))]
+            captions.training(gathered), links(gathered.trainings[0]))]
     elif networks:
         blocks.append("## Appendix: training")
     if networks:
