@@ -37,10 +37,10 @@ class NotebookFailed(RuntimeError):
         self.code = code
 
 
-def run_notebook(notebook, out, values, skip=""):
+def run_notebook(notebook, out, values, skip="skip-execution"):
     """Execute `notebook` with the parameters `values`; the executed copy goes to `out`, also when the notebook fails.
 
-    skip: the tag of cells that are not run.
+    skip: the tag of cells that are not run, by default nbclient's own.
 
     Raises InputError where the notebook refused a value, NotebookFailed for its other errors and for a killed kernel.
     """
@@ -60,7 +60,7 @@ def run_notebook(notebook, out, values, skip=""):
                     *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, temporary)),   # no fields
                     values, kernel_name="python3", cwd=str(ROOT), progress_bar=False, coalesce_streams=True,
                     shutdown_kernel="immediate", start_timeout=START_SECONDS, config=config,
-                    skip_cells_with_tag=skip or "skip-execution")
+                    skip_cells_with_tag=skip)
             status = "completed"
         except PapermillExecutionError as failure:
             lines = (failure.evalue or "").strip().splitlines() or [""]

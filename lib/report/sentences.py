@@ -29,7 +29,6 @@ SCHEDULE_FIGURES = {    # name: (alt text, caption)
         "A line chart for each schedule: standard deviation of x over the reverse steps, for two kinds of network, "
         "with and without clipping.",
         "The way back with an error of size $\\delta$ in each predicted noise; the right spread is 1."),
-    "explorer": "Twelve digits at one step, and where it stands. Faint lines: the other schedules in `lib`.",
 }
 
 
@@ -194,12 +193,12 @@ GENERATION_FIGURES = {  # name: (alt text, caption)
 # ---------------------------------------------------------------- study
 def images_of_study(given, generations, seeds):
     """What a study works with. given: its Material; generations: {label: Generation}."""
-    split, splits, numbers = given.split, given.splits, sorted({len(images) for images in given.synthetic})
+    split, numbers = given.split, sorted({len(images) for images in given.synthetic})
     each = " or ".join(f"{n:,}" for n in numbers)
     said = (f"{len(split.train):,} real training images, {len(split.validation):,} to choose on, {len(split.test):,} "
             f"to be judged on; {each} synthetic ones from each generator. ")
-    said += (f"{len(splits)} replicates, each with a split, a generator and a classifier of its own."
-             if len(splits) > 1 else f"{seeds} classifiers for each arm and generator.")
+    said += (f"{given.replicates} replicates, each with a split, a generator and a classifier of its own."
+             if given.replicates else f"{seeds} classifiers for each arm and generator.")
     lines = [f"- `{label}`: label agreement {g.label_agreement}, copies of training images: {g.memorisation.verdict}"
              for label, g in generations.items()]
     return "\n".join([said, "", *lines])
@@ -293,11 +292,11 @@ STUDY_FIGURES = {       # name: (alt text, caption)
 def images_of_dose(given, synthetic, generations, seeds):
     """What a dose study works with. given: its Material; synthetic: the Images of a split; generations: {label:
     Generation}."""
-    split, splits = given.split, given.splits
+    split = given.split
     said = (f"{len(split.train):,} real and {len(synthetic):,} synthetic images, {len(split.test):,} test images, "
             f"from {', '.join(f'`{label}`' for label in generations)}; ")
-    return said + (f"{len(splits)} replicates, each with a split, a generator and a classifier of its own."
-                   if len(splits) > 1 else f"{seeds} classifiers at each dose.")
+    return said + (f"{given.replicates} replicates, each with a split, a generator and a classifier of its own."
+                   if given.replicates else f"{seeds} classifiers at each dose.")
 
 
 def dose_figure(result):

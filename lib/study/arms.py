@@ -118,6 +118,11 @@ class Material(NamedTuple):
         """The split of the first replicate, or the only one."""
         return next(iter(self.splits.values()))
 
+    @property
+    def replicates(self):
+        """How many there are; 0 where all generators learned from one split."""
+        return len(self.splits) if len(self.splits) > 1 else 0
+
 
 def material(generations, trainings):
     """The Material of finished runs: generations, and for each the training whose network it sampled.

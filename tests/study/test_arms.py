@@ -94,7 +94,7 @@ def test_the_material_of_replicates_has_the_images_of_each_and_no_test_image(tmp
     found = study.material(*zip(*given, strict=True))
     assert list(found.splits) == [0, 1] and found.data_seeds == [1, 0] and found.groups == {"the only one": [1, 0]}
     assert len(found.train) == len(found.validation) == 2 and found.test.opened == []
-    assert [len(images) for images in found.synthetic] == [20, 20] and found.split is found.splits[0]
+    assert [len(images) for images in found.synthetic] == [20, 20] and found.split is found.splits[0] and found.replicates == 2
     leaked = finished_runs(tmp_path / "g0", select(data.load("digits").test, slice(0, 3)))
     with pytest.raises(quality.LeakedTest, match="^3 of 3 images of .* are test images"):
         study.material(*zip(leaked, strict=True))
