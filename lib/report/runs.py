@@ -143,7 +143,8 @@ class Run:
         yield from progress(records, total, unit, tell)
 
     def finish(self, result):
-        """Write the tables of `result`, one of lib.report.results, and result.json, last and whole. NaN is refused."""
+        """Write the tables of `result`, one of lib.report.results, and result.json, last and whole; remove the states.
+        NaN is refused."""
         text = results.dumps(result)
         for name, table in results.tables(result).items():
             write_atomic(self.path(f"tables/{name}.csv"), table.to_csv())
@@ -152,6 +153,8 @@ class Run:
             "seconds": round(seconds, 1), "files": {name: sha256(self.path(name)) for name in self.written()}})
         (self.folder / "progress.json").unlink(missing_ok=True)
         write_atomic(self.folder / "result.json", text)
+        for state in self.folder.glob("state-*.safetensors"):
+            state.unlink()
         if lock := held.pop(self.folder, None):
             self.path(".owner").unlink(missing_ok=True)
             lock.release()                                  # its empty file stays: who waits for it may hold it open
@@ -174,10 +177,11 @@ def progress(records, total, unit, tell):
     for record in records:
         yield record
         now = time.monotonic()
-        first = record["done"] if first is None else first
+        if first is None or now - start < 1:                # a training that goes on tells of its earlier part at once
+            first = now, record["done"]
         if now - last < 1 and record["done"] < total:
             continue
-        last, rate = now, (record["done"] - first) / max(now - start, 1e-9)
+        last, rate = now, (record["done"] - first[1]) / max(now - first[0], 1e-9)
         left = (total - record["done"]) / rate if rate else math.nan
         state = {"done": record["done"], "total": total, "unit": unit} | {
             k: float(f"{record[k]:.4g}") for k in ("loss", "images_per_second") if k in record}
@@ -226,8 +230,8 @@ def line_of_cell():
 def start(step, config, upstream=(), code=""):
     """Open the run folder of `config` ("" is the interactive run of `step`): write config.json and provenance.json.
 
-    What an earlier run left there is removed, but for its training state (state-*.safetensors): an interrupted
-    training goes on from it. code: hash of the code that can change the result. InputError where another process works
+    What an earlier run left there is removed, but for its states (state-*.safetensors): an interrupted training or
+    study goes on from them. code: hash of the code that can change the result. InputError where another process works
     in that folder, where it is no run folder, and where it holds files that no run wrote.
     """
     run = run_at(config.run_dir or f"reports/runs/interactive/{step}/default")

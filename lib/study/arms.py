@@ -9,6 +9,7 @@ own, and what is `Images` in a study of one split is a tuple of them here, one f
 arm are then the members of one model, member r that of replicate r.
 """
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -272,19 +273,33 @@ class Fit(NamedTuple):
     validation: np.ndarray
 
 
-def begin(images, extra, recipe, *, augment="", steps=0):
-    """New networks (a member for each seed) and the records of their training on `images`, with `extra` or None as in
-    `Arm`; a member for each replicate where these are tuples. steps: 0 means the recipe's."""
-    steps, first = steps or recipe.steps, each(images)[0]
+def new_model(images, recipe):
+    """Untrained networks for `Images`: a member for each seed, or for each replicate of a tuple."""
+    first = each(images)[0]
     members = len(images) if isinstance(images, tuple) else recipe.seeds
     model = classifiers.CLASSIFIERS[recipe.classifier](
         tuple(first.images.shape[1:]), len(first.classes), recipe.widths, members, recipe.seed)
     devices.limit_threads(model.to(recipe.device))
+    return model
+
+
+def begin(images, extra, recipe, *, augment="", steps=0):
+    """New networks and the records of their training on `images`, with `extra` or None as in `Arm`; a member for each
+    replicate where these are tuples. steps: 0 means the recipe's."""
+    steps, model = steps or recipe.steps, new_model(images, recipe)
     return model, classifiers.train_classifier(
         model, *tensors(images), steps=steps, batch=recipe.batch, lr=recipe.lr, weight_decay=recipe.weight_decay,
         optimizer=recipe.optimizer, seed=recipe.seed, synthetic=None if extra is None else tensors(extra),
         synthetic_fraction=recipe.synthetic_fraction,
         augment=augmentations.augmentation(augment) if augment else None, log_every=max(1, steps // 20))
+
+
+def sets(arm, validation):
+    """What the models of an arm learn from, each: (images, extra or None), tuples of both where `validation` is one."""
+    if not isinstance(validation, tuple):
+        return arm.variants
+    images, extra = zip(*arm.variants, strict=True)
+    return [(images, None if extra[0] is None else extra)]
 
 
 def tensors(images):
@@ -309,12 +324,8 @@ def fit(arm, recipe, validation, track=untracked, about=""):
     """Train the networks of an arm: for each variant those of all seeds, or, where `validation` is a tuple with the
     images of each replicate, one for each. `track` shows the progress, in a line that begins with `about`: it passes
     the records of each training on."""
-    steps, models, curves = arm.steps or recipe.steps, [], []
-    some, sets = watched(validation), arm.variants
-    if isinstance(validation, tuple):
-        images, extra = zip(*arm.variants, strict=True)
-        sets = [(images, None if extra[0] is None else extra)]
-    for images, extra in sets:
+    steps, models, curves, some = arm.steps or recipe.steps, [], [], watched(validation)
+    for images, extra in sets(arm, validation):
         model, records = begin(images, extra, recipe, augment=arm.augment, steps=steps)
         records = track(records, total=steps, about=about)
         curves.append([(record["done"], accuracies(model, some)) for record in records])
@@ -335,26 +346,31 @@ class Choices:
     """What a study trains, each arm with each recipe once, and what it chooses, on validation images alone.
 
     validation: Images; or a tuple with those of each replicate: choices are then made within the first PILOT of them.
-    track: as in `fit`.
+    track: as in `fit`. kept: the `Kept` of a run, where what is trained is to outlive a stop.
     """
 
-    def __init__(self, validation, track=untracked):
-        self.validation, self.track, self.rows, self.fits = validation, track, [], {}
+    def __init__(self, validation, track=untracked, kept=None):
+        self.validation, self.track, self.kept, self.rows, self.fits = validation, track, kept, [], {}
 
     def fit(self, arm, recipe, validation=None, about=""):
         """The Fit of an Arm with a Recipe."""
         key = arm, repr(recipe)
         if key not in self.fits:
-            self.fits[key] = fit(arm, recipe, validation or self.validation, self.track, about)
+            given = arm, recipe, validation or self.validation
+            train = functools.partial(fit, *given, self.track, about)
+            self.fits[key] = self.kept.fit(*given, train) if self.kept else train()
         return self.fits[key]
 
     def best(self, what, candidates):
         """The name of the candidate whose networks are the best on validation images by their mean, the first of
-        equals. candidates: {name: (Arm, Recipe)}"""
-        found = {name: self.pilot(arm, recipe, f"choosing the {what}: ").validation.mean()
-                 for name, (arm, recipe) in candidates.items()}
-        taken = max(found, key=found.get)
-        told = ", ".join(f"{name}: {accuracy:.1f}" for name, accuracy in found.items())
+        equals. A single one is taken untried. candidates: {name: (Arm, Recipe)}"""
+        if len(candidates) == 1:
+            (taken,), told = candidates, "no other"
+        else:
+            found = {name: self.pilot(arm, recipe, f"choosing the {what}: ").validation.mean()
+                     for name, (arm, recipe) in candidates.items()}
+            taken = max(found, key=found.get)
+            told = ", ".join(f"{name}: {accuracy:.1f}" for name, accuracy in found.items())
         self.rows.append({"choice": what, "taken": str(taken), "candidates": told})
         return taken
 

@@ -83,14 +83,16 @@ def test_a_changed_file_is_refused_by_name(run, config):
         runs.load(config.run_dir)
 
 
-def test_starting_again_takes_away_the_old_result_and_keeps_the_training_state(run, config):
-    run.path("state-abc.safetensors").write_bytes(b"x")
+def test_starting_again_takes_away_the_old_result_and_keeps_the_states(run, config):
     run.finish(RESULT)
+    run.path("state-abc.safetensors").write_bytes(b"x")
     run.path("notes.txt").write_text("mine")
     again = runs.start("schedules", config)
     assert not again.finished and sorted(p.name for p in again.folder.iterdir() if p.name[0] != ".") == [
         "config.json", "notes.txt", "provenance.json", "state-abc.safetensors", "tables"]
     assert not list(again.folder.glob("tables/*"))
+    again.finish(RESULT)
+    assert not again.path("state-abc.safetensors").exists()          # nobody goes on from them now
 
 
 def test_figures_keep_alt_text_and_caption(run, capsys):
@@ -106,6 +108,20 @@ def test_progress_passes_records_on_and_keeps_the_last_state(run):
     assert list(run.track(iter(records), total=3)) == records
     state = runs.read_json(run.path("progress.json"))
     assert (state["done"], state["total"], state["loss"]) == (3, 3, 0.5)
+
+
+def test_the_time_left_of_a_training_that_goes_on_is_told_by_its_new_part(monkeypatch):
+    clock, told = [0.0], []
+    monkeypatch.setattr(runs.time, "monotonic", lambda: clock[0])
+
+    def training():
+        yield from ({"done": done} for done in range(20, 500, 20))   # of the call before
+        for done in range(500, 601, 20):
+            clock[0] += 10                                           # 2 steps a second
+            yield {"done": done}
+
+    list(runs.progress(training(), 3200, "steps", told.append))
+    assert told[-1]["done"] == 600 and told[-1]["seconds_left"] == pytest.approx((3200 - 600) / 2)
 
 
 def test_the_loops_of_a_cell_share_one_line_and_each_cell_has_its_own(run, monkeypatch):

@@ -463,6 +463,8 @@ def test_choices_are_made_within_the_first_two_replicates(monkeypatch):
     choices.fit(arm, recipe())
     choices.fit(study.real_arm(train), recipe())                     # the same again: not trained twice
     assert seen == [(2, 2), (2, 2), (5, 5)]
+    assert choices.best("setting", {"it": (study.real_arm(train), recipe(lr=0.7))}) == "it" and len(seen) == 3   # untried
+    assert list(choices.table["candidates"]) == ["a: 0.0, b: 0.0", "no other"]
 
 
 # ---------------------------------------------------------------- each arm at its own optimum

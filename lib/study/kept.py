@@ -1,0 +1,64 @@
+"""What a study has trained so far, as files of its run: a study that was stopped goes on behind its last trained arm.
+
+A file is found by what its networks came from: images, labels, recipe, code, versions, device. It is removed when the
+run is finished, as a training's state is.
+"""
+import hashlib
+import json
+import os
+import warnings
+
+import numpy as np
+
+from lib import DamagedError
+from lib.diffusion.checkpoints import load_tensors, save_tensors
+from lib.study.arms import Fit, each, new_model, sets
+
+
+class Kept:
+    """The trained arms of an open run, for `Choices`."""
+
+    def __init__(self, run):
+        made = run.provenance
+        self.folder, self.made_by = run.folder, [made[name] for name in ("code", "versions", "device", "threads")]
+
+    def fit(self, arm, recipe, validation, train):
+        """The Fit of an earlier call, or else the one of train(), which is kept. A damaged file is set aside, with a
+        warning that names it."""
+        file = self.file(arm, recipe, validation)
+        if file.exists():
+            try:
+                return read(file, [new_model(images, recipe) for images, _ in sets(arm, validation)])
+            except DamagedError as error:
+                aside = file.with_name(file.name + ".damaged")
+                os.replace(file, aside)
+                warnings.warn(f"{error}; it is {aside.name} now, and the arm is trained again", stacklevel=2)
+        trained = train()
+        write(file, trained)
+        return trained
+
+    def file(self, arm, recipe, validation):
+        """Where the Fit of an arm belongs."""
+        digest = hashlib.sha256(f"{self.made_by} {recipe} {arm.augment!r} {arm.steps}".encode())
+        for images in (*(part for pair in arm.variants for part in pair), *each(validation)):
+            for tensor in (images.images, images.labels) if images else ():
+                digest.update(f" {tuple(tensor.shape)} ".encode())
+                digest.update(tensor.cpu().contiguous().numpy())
+        return self.folder / f"state-arm-{digest.hexdigest()[:16]}.safetensors"
+
+
+def write(file, fit):
+    states = [model.state_dict() for model in fit.models]
+    weights = {f"{k}.{name}": tensor for k, state in enumerate(states) for name, tensor in state.items()}
+    curve = [(step, accuracies.tolist()) for step, accuracies in fit.curve]
+    save_tensors(file, weights, {"curve": json.dumps(curve), "validation": json.dumps(fit.validation.tolist())})
+
+
+def read(file, models):
+    """The Fit that `write` wrote; models: new ones of its shapes."""
+    weights, about = load_tensors(file)
+    for k, model in enumerate(models):
+        model.load_state_dict({name: weights[f"{k}.{name}"] for name in model.state_dict()})
+        model.eval()
+    curve = [(step, np.array(accuracies)) for step, accuracies in json.loads(about["curve"])]
+    return Fit(models, curve, np.array(json.loads(about["validation"])))
