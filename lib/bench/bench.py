@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lib import ROOT, InputError
+from lib import ROOT, InputError, data
 from lib.bench import peers, quality
 from lib.bench.peers import CLASSES, Job, T
 from lib.diffusion.devices import Forward, channels_last, pick_device
@@ -352,14 +352,30 @@ def speed(rounds, cases, file, device):
 
 
 def time_to_quality(minutes, file):
-    record = origin()
+    """The record of all sides. Each row is written as it comes, and a call that was interrupted goes on behind it."""
+    record = origin() | {"minutes": minutes, "rows": []}
     print(f"{record['device']}, {record['instructions']}, one thread, {minutes:g} minutes, load average {load()}")
-    rows, reference = quality.rows(minutes)
-    record |= reference | {"minutes": minutes, "rows": rows}
-    record["load_average"].append(load())
-    runs.write_json(file, record)
+    split = data.load("cifar10")
+    judge, real, reference = quality.meet(split)
+    record |= reference | {"rows": earlier_rows(file, record | reference)}
+    print("judge: {:.1%} of test images right; Frechet distance of {} real images {:.2f}".format(
+        reference["judge_right"], quality.IMAGES, reference["frechet_reference"]))
+    print("\n".join([quality.LINE.format(*quality.HEAD), *map(quality.line, record["rows"])]), flush=True)
+    for row in quality.rows(minutes, split, judge, real, tuple(record["rows"])):
+        print(quality.line(row), flush=True)
+        record["rows"].append(row)
+        record["load_average"].append(load())
+        runs.write_json(file, record)
     print(f"  {file}")
     return record
+
+
+def earlier_rows(file, record):
+    """The rows of a call that was interrupted, if it had the origin, the minutes and the judge of `record`."""
+    before = runs.read_json(file) if file.exists() else {}
+    same = all(before.get(name) == record[name] for name in (
+        "commit", "uncommitted_changes", "versions", "device", "instructions", "minutes", "judge_right"))
+    return before["rows"] if same and len(before["rows"]) < len(quality.SIDES) else []
 
 
 def load():

@@ -4,12 +4,12 @@ Each side trains for the same processor time on one core, on the same images; it
 A side's number of updates is set beforehand, by timing a few, because learning rates fall to the end of a training.
 """
 import statistics
+import sys
 import time
 
 import numpy as np
 import torch
 
-from lib import data
 from lib.bench import peers
 from lib.data.images import to_uint8
 from lib.diffusion.samplers import class_labels, generate
@@ -84,18 +84,25 @@ def judged(judge, real, labels, images, knows_labels=True):
             "coverage": density_and_coverage(real[:2 * len(images)], features)[1]}
 
 
-def best_of(judge, real, result, knows_labels):
+def best_of(judge, real, result, name):
     """The row of the sampler of SAMPLERS whose images have the least Frechet distance: no side gets a foreign one."""
     labels, rows = class_labels(10, IMAGES // 10), []
     for options in SAMPLERS:
-        parts = generate(labels=labels, image_shape=(3, 32, 32), batch=100, **result, **options)
-        images = to_uint8(torch.cat([part["images"] for part in parts]))
-        rows.append({"sampler": f"{options['sampler']}, {options['steps']}"}
-                    | judged(judge, real, labels, images, knows_labels))
+        sampler, images = f"{options['sampler']}, {options['steps']}", []
+        for part in generate(labels=labels, image_shape=(3, 32, 32), batch=100, **result, **options):
+            images.append(part["images"])
+            tell(f"{name}: {part['done']:,}/{IMAGES} images, {sampler}")
+        rows.append({"sampler": sampler}
+                    | judged(judge, real, labels, to_uint8(torch.cat(images)), knows_labels=name != "lucidrains"))
     return min(rows, key=lambda row: row["frechet"])
 
 
+def tell(text):
+    print(text, file=sys.stderr, flush=True)
+
+
 LINE = "{:<12}{:>9}{:>10}{:>10}{:>14}{:>10}{:>10}  {:<16}{}"
+HEAD = "side", "minutes", "updates", "M param.", "agreement", "Frechet", "coverage", "sampler", "met"
 
 
 def line(row):
@@ -107,31 +114,36 @@ def line(row):
                        {True: "yes", False: "NO"}.get(row.get("met"), "")).rstrip()
 
 
-def rows(minutes):
-    """Train, sample and judge each side; print a row as it comes. Returns the rows, {judge_right, frechet_reference}.
+def meet(split):
+    """The judge, its features of the test images, and {judge_right, frechet_reference}."""
+    tell("the judge: training")
+    judge = train_judge(split.train, **JUDGE)
+    right = float((judge.probabilities(split.test.images).argmax(1) == split.test.labels.numpy()).mean())
+    real = judge.features(split.test.images)
+    half = np.random.default_rng(0).permutation(len(real))
+    reference = frechet_distance(real[half[:len(half) // 2]], real[half[-IMAGES:]])
+    return judge, real, {"judge_right": right, "frechet_reference": reference}
+
+
+def rows(minutes, split, judge, real, found=()):
+    """Train, sample and judge each side, after `found`, the rows of an earlier call; yields a row as it comes.
 
     Ours has a row after minutes / FEWER and one after `minutes`, the libraries one after `minutes`. met: whether ours,
     in FEWER times less, has no larger Frechet distance.
     """
-    split = data.load("cifar10")
-    judge = train_judge(split.train, **JUDGE)
-    right = (judge.probabilities(split.test.images).argmax(1) == split.test.labels.numpy()).mean()
-    real = judge.features(split.test.images)
-    half = np.random.default_rng(0).permutation(len(real))
-    reference = frechet_distance(real[half[:len(half) // 2]], real[half[-IMAGES:]])
-    print(f"judge: {100 * right:.1f} % of test images right; Frechet distance of {IMAGES} real images {reference:.2f}")
-    print(LINE.format("side", "minutes", "updates", "M param.", "agreement", "Frechet", "coverage", "sampler", "met"))
-    found = []
-    for name, side, spent in (("ours", ours, minutes / FEWER), ("ours", ours, minutes),
-                              ("diffusers", diffusers, minutes), ("lucidrains", lucidrains, minutes)):
-        row = {"side": name, "minutes": spent}
+    found = list(found)
+    for name, side, share in SIDES[len(found):]:
+        row = {"side": name, "minutes": minutes * share}
         try:
-            result, cost = train_for(side, split.train, 60 * spent)
-            row |= cost | best_of(judge, real, result, name != "lucidrains")
+            tell(f"{name}: {row['minutes']:.2g} minutes of training")
+            result, cost = train_for(side, split.train, 60 * row["minutes"])
+            row |= cost | best_of(judge, real, result, name)
             if name != "ours":
                 row["met"] = found[0]["frechet"] <= row["frechet"]
         except ImportError:
             row["missing"] = True
         found.append(row)
-        print(line(row), flush=True)
-    return found, {"judge_right": float(right), "frechet_reference": reference}
+        yield row
+
+
+SIDES = (("ours", ours, 1 / FEWER), ("ours", ours, 1), ("diffusers", diffusers, 1), ("lucidrains", lucidrains, 1))

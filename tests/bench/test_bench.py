@@ -116,7 +116,7 @@ def test_time_to_quality_has_a_row_for_each_side(monkeypatch, capsys, tmp_path):
     g = torch.Generator().manual_seed(0)
     images = Images(torch.randint(256, (40, 3, 32, 32), generator=g).to(torch.uint8), torch.arange(40) % 10,
                     tuple("0123456789"))
-    monkeypatch.setattr(quality.data, "load", lambda name: Split(images, images, images))
+    monkeypatch.setattr(bench.data, "load", lambda name: Split(images, images, images))
     monkeypatch.setattr(quality, "UPDATES", 1)
     monkeypatch.setattr(quality, "IMAGES", 10)
     monkeypatch.setattr(quality, "JUDGE", quality.JUDGE | {"widths": (8,), "steps": 3})
@@ -128,6 +128,14 @@ def test_time_to_quality_has_a_row_for_each_side(monkeypatch, capsys, tmp_path):
     assert (less["minutes"], ours["minutes"]) == (1e-3 / 5, 1e-3) and less["updates"] <= ours["updates"]
     assert all(0 <= row["agreement"] <= 100 and row["frechet"] > 0 and 0 <= row["coverage"] <= 1 for row in (less, ours))
     assert [row["missing"] for row in peers_rows] == [True, True] and "not installed" in capsys.readouterr().out
+    # a call that was interrupted goes on behind its last row; one that ended is measured anew
+    trained, train_for = [], quality.train_for
+    monkeypatch.setattr(quality, "train_for", lambda side, *rest: trained.append(side) or train_for(side, *rest))
+    (tmp_path / "quality.json").write_text(json.dumps(record | {"rows": record["rows"][:1]}), encoding="utf-8")
+    again = bench.bench(only="quality", minutes=1e-3, file=tmp_path / "bench.json")
+    assert trained[0] is quality.ours and len(trained) == 3 and again["rows"][0] == record["rows"][0]
+    bench.bench(only="quality", minutes=1e-3, file=tmp_path / "bench.json")
+    assert len(trained) == 3 + 4
 
 
 @pytest.mark.parametrize("options, words", [({"minutes": 0}, "--minutes 0: expected more than 0"),
