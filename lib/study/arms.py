@@ -188,30 +188,32 @@ def random_arm(train, generated, share, seed=0):
     return mixed_arm(train, [random_share(g, share, seed) for g in generated])
 
 
-def build_arms(train, generated, steps, seed=0):
-    """{name: Arm} of the whole study, but for the filter's. train: the real images, or a tuple with those of each
-    replicate; generated: `Images` of each generator, of each replicate."""
+def build_arms(train, generated, steps, seed=0, names=()):
+    """{name: Arm} of the whole study, but for the filter's; only of those in `names`, if there are any. train: the real
+    images, or a tuple with those of each replicate; generated: `Images` of each generator, of each replicate."""
     generator = torch.Generator().manual_seed(seed)
     mixed, n = mixed_arm(train, generated), len(each(train)[0])
     noisy = [Images(to_uint8(augmentations.noise(to_float(real.images), generator)), real.labels, real.classes)
              for real in each(train)]
-    nearest = [select(real, quality.nearest_distance(g.images, real.images)[1]) for real, g in mixed.variants]
+    nearest = [select(real, quality.nearest_distance(g.images, real.images)[1]) for real, g in mixed.variants
+               if not names or "real + retrieval" in names]          # minutes, of large sets
     shuffled = [Images(g.images, g.labels[torch.randperm(len(g), generator=generator)], g.classes)
                 for g in generated]
-    return {
+    arms = {
         "real": real_arm(train),
         "real twice": Arm(tuple((join(real, real), None) for real in each(train))),
         "real + flip": real_arm(train, augment="flip"),
         "real + shift": real_arm(train, augment="shift"),
         "real + flip and shift": real_arm(train, augment="flip and shift"),
         "real + noise": mixed_arm(train, noisy),
-        "real + retrieval": mixed_arm(train, nearest),
+        "real + retrieval": nearest and mixed_arm(train, nearest),
         "real + synthetic": mixed,
         "real + shift + synthetic": mixed_arm(train, generated, augment="shift"),
         "synthetic only": Arm(tuple((g, None) for g in generated)),
         "shuffled labels": Arm(tuple((g, None) for g in shuffled)),
         "real, equal epochs": real_arm(train, steps=max(1, round(steps * n / (n + len(generated[0]))))),
     }
+    return {name: arm for name, arm in arms.items() if not names or name in names}
 
 
 def best_share(images, scores, share):

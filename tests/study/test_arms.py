@@ -443,6 +443,9 @@ def test_arms_of_replicates_have_a_variant_for_each_with_its_own_images():
     train, generated = (toy(20), toy(20, seed=1)), [toy(40, seed=2), toy(40, seed=3)]
     arms = study.build_arms(train, generated, 10)
     assert tuple(arms) == ARMS and {len(arm.variants) for arm in arms.values()} == {2}
+    few = study.build_arms(train, generated, 10, names=["shuffled labels", "real", "real + best synthetic"])
+    assert tuple(few) == ("real", "shuffled labels")
+    assert torch.equal(few["shuffled labels"].variants[1][0].labels, arms["shuffled labels"].variants[1][0].labels)
     for r in (0, 1):
         assert arms["real"].variants[r] == (train[r], None) and arms["real + synthetic"].variants[r] == (train[r], generated[r])
         assert set(rows_of(arms["real + retrieval"].variants[r][1])) <= set(rows_of(train[r]))
