@@ -13,10 +13,16 @@ PAGES = [ROOT / name for name in ("README.md", "lib/README.md", "lib/bench/READM
                                   "reports/README.md")]
 
 
-def study(name):
-    """The published Study `name` of the plan digits."""
-    held = json.loads((PUBLISHED / "digits" / "result.json").read_text(encoding="utf-8"))
+def study(plan, name):
+    """A published Study."""
+    held = json.loads((PUBLISHED / plan / "result.json").read_text(encoding="utf-8"))
     return results.decode(held[f"augment/{name}"], results.Study)
+
+
+def answer(beginning):
+    """The paragraph of the README that begins so, and the estimates in it."""
+    text = " ".join(re.search(rf"(?s)\*\*{beginning}.*?\n\n", README)[0].split())
+    return text, set(re.findall(r"[+−]?\d+\.\d points \([^)]*\)", text))
 
 
 def text_of(page):
@@ -24,13 +30,19 @@ def text_of(page):
 
 
 def test_the_answer_holds_the_numbers_of_the_published_report():
-    answer = " ".join(re.search(r"(?s)\*\*The answer.*?\n\n", README)[0].split())
-    mlp, cnn, plain = study("mlp"), study("cnn"), study("plain")
-    said = {str(e) for e in (mlp.gain, mlp.paper_gain, mlp.steps_gain, mlp.arm(mlp.rival).gain, cnn.gain, plain.gain)}
-    assert said == set(re.findall(r"[+−]?\d+\.\d points \([^)]*\)", answer))
-    assert f"{mlp.synthetic_images:,} synthetic images beside {mlp.real_images:,} real ones" in answer
-    assert f"n = {mlp.replicates} repetitions of the whole experiment, for the plain digits {plain.replicates}," in answer
-    assert plain.none and f"none, by a margin of {plain.margin:g} points" in answer
+    mlp, (text, said) = study("cifar10-laptop", "mlp"), answer("The answer, on CIFAR-10")
+    assert said == {str(e) for e in (mlp.gain, mlp.paper_gain, mlp.steps_gain, mlp.arm(mlp.rival).gain)}
+    assert f"{mlp.synthetic_images:,} synthetic images beside {mlp.real_images:,} real ones" in text
+    assert f"n = {mlp.replicates} repetitions of the whole experiment" in text
+
+
+def test_the_answer_on_digits_holds_the_numbers_of_the_published_report():
+    mlp, cnn, plain = (study("digits", name) for name in ("mlp", "cnn", "plain"))
+    text, said = answer("On handwritten digits")
+    assert said == {str(e) for e in (mlp.gain, mlp.paper_gain, mlp.arm(mlp.rival).gain, cnn.gain, plain.gain)}
+    assert f"{mlp.synthetic_images:,} synthetic images beside {mlp.real_images:,} real ones" in text
+    assert f"n = {mlp.replicates} repetitions, for the plain digits {plain.replicates}." in text
+    assert plain.none and f"none, by a margin of {plain.margin:g} points" in text
 
 
 def test_the_readme_can_be_read_in_three_minutes():
