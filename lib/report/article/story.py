@@ -77,7 +77,7 @@ def forest(gathered):
         rival, levels = study.arm(study.rival), [study.arm(arm).accuracy.value for arm in ("real", "real + synthetic")]
         gains = {"rival": rival and rival.gain, "synthetic": study.gain, "optimum": study.optimum_gain,
                  "paper": study.paper_gain}
-        rows.append((gathered.names[step], "{:.0f} → {:.0f} %".format(*levels), {k: g for k, g in gains.items() if g}))
+        rows.append((gathered.names[step], "{:.1f} → {:.1f} %".format(*levels), {k: g for k, g in gains.items() if g}))
     return rows
 
 
