@@ -7,6 +7,7 @@ one thread, on a GPU the wall time between synchronisations. Ours is the code th
 import ctypes
 import dataclasses
 import functools
+import hashlib
 import importlib.metadata
 import math
 import os
@@ -353,7 +354,7 @@ def speed(rounds, cases, file, device):
 
 def time_to_quality(minutes, file):
     """The record of all sides. Each row is written as it comes, and a call that was interrupted goes on behind it."""
-    record = origin() | {"minutes": minutes, "rows": []}
+    record = origin() | {"minutes": minutes, "code": code()}
     print(f"{record['device']}, {record['instructions']}, one thread, {minutes:g} minutes, load average {load()}")
     split = data.load("cifar10")
     judge, real, reference = quality.meet(split)
@@ -361,9 +362,8 @@ def time_to_quality(minutes, file):
     print("judge: {:.1%} of test images right; Frechet distance of {} real images {:.2f}".format(
         reference["judge_right"], quality.IMAGES, reference["frechet_reference"]))
     print("\n".join([quality.LINE.format(*quality.HEAD), *map(quality.line, record["rows"])]), flush=True)
-    for row in quality.rows(minutes, split, judge, real, tuple(record["rows"])):
+    for row in quality.rows(minutes, split, judge, real, record["rows"]):
         print(quality.line(row), flush=True)
-        record["rows"].append(row)
         record["load_average"].append(load())
         runs.write_json(file, record)
     print(f"  {file}")
@@ -374,8 +374,13 @@ def earlier_rows(file, record):
     """The rows of a call that was interrupted, if it had the origin, the minutes and the judge of `record`."""
     before = runs.read_json(file) if file.exists() else {}
     same = all(before.get(name) == record[name] for name in (
-        "commit", "uncommitted_changes", "versions", "device", "instructions", "minutes", "judge_right"))
+        "code", "versions", "device", "instructions", "minutes", "judge_right"))
     return before["rows"] if same and len(before["rows"]) < len(quality.SIDES) else []
+
+
+def code():
+    """sha256 of all modules of lib: what a commit does not tell where changes are in none."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted((ROOT / "lib").rglob("*.py")))).hexdigest()
 
 
 def load():

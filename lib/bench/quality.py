@@ -125,13 +125,12 @@ def meet(split):
     return judge, real, {"judge_right": right, "frechet_reference": reference}
 
 
-def rows(minutes, split, judge, real, found=()):
-    """Train, sample and judge each side, after `found`, the rows of an earlier call; yields a row as it comes.
+def rows(minutes, split, judge, real, found):
+    """Train, sample and judge each side that has no row in `found` yet; adds each row to it, and yields it.
 
     Ours has a row after minutes / FEWER and one after `minutes`, the libraries one after `minutes`. met: whether ours,
     in FEWER times less, has no larger Frechet distance.
     """
-    found = list(found)
     for name, side, share in SIDES[len(found):]:
         row = {"side": name, "minutes": minutes * share}
         try:

@@ -136,6 +136,10 @@ def test_time_to_quality_has_a_row_for_each_side(monkeypatch, capsys, tmp_path):
     assert trained[0] is quality.ours and len(trained) == 3 and again["rows"][0] == record["rows"][0]
     bench.bench(only="quality", minutes=1e-3, file=tmp_path / "bench.json")
     assert len(trained) == 3 + 4
+    # rows of other code are no rows of this one
+    (tmp_path / "quality.json").write_text(json.dumps(again | {"rows": again["rows"][:1], "code": "other"}), encoding="utf-8")
+    bench.bench(only="quality", minutes=1e-3, file=tmp_path / "bench.json")
+    assert len(trained) == 3 + 4 + 4
 
 
 @pytest.mark.parametrize("options, words", [({"minutes": 0}, "--minutes 0: expected more than 0"),
