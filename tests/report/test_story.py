@@ -238,6 +238,15 @@ def test_the_report_keeps_the_data_of_its_figures():
     assert list(kept.claims["verdict"]) == ["reproduced", "cannot be decided"]
 
 
+@pytest.mark.parametrize("accuracy, words", [
+    (77.4, "includes 0 when all is repeated once more; a control that gains as much as the images (+11.6 points);"),
+    (60.8, "includes 0 when all is repeated once more; images of a better generator that do not hurt;"),
+    (66.0, "leaves out 0, with more repetitions (here +0.2 points")])
+def test_what_would_change_our_mind_fits_what_was_found(accuracy, words):
+    plan = made_up.gathered(made_up.steps({"mlp": study(arms=ARMS | {"real + synthetic": accuracy})}))
+    assert words in sentences.limits(plan)
+
+
 def replicated(count=3):
     """A plan of `count` replicates, the last of them with copies."""
     one = study(replicates=count, planned=count + 1, seeds=1, generators=count, networks=pd.DataFrame(

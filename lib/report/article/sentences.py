@@ -334,8 +334,9 @@ def limits(gathered):
         told.append("Distances and coverage come from our own network; no published ones compare.")
     if step:
         gain = step.result.gain
-        change = (f"an interval of the gain that includes 0 when all is repeated once more; a control that "
-                  f"gains as much as the images ({gain.number(gain.value)} points)" if gain.clear else
+        again = "an interval of the gain that includes 0 when all is repeated once more; "
+        change = (f"{again}a control that gains as much as the images ({gain.number(gain.value)} points)"
+                  if gain.above_zero else f"{again}images of a better generator that do not hurt" if gain.clear else
                   f"an interval of the gain that leaves out 0, with more repetitions (here {gain})")
         told.append(f"What would change our mind: {change}; copies of training images among the synthetic ones.")
     return "\n".join(f"- {sentence}" for sentence in told)
