@@ -314,7 +314,7 @@ def bench(rounds=6, only="", cases=CASES, file=FILE, device="auto", minutes=13):
     try:
         torch.set_num_threads(1)
         if only == "quality":
-            return time_to_quality(minutes, Path(file).with_name("quality.json"))
+            return time_to_quality(minutes, Path(file).with_name("quality.json"), threads)
         return speed(rounds, chosen, Path(file), pick_device(device))
     finally:
         torch.set_num_threads(threads)
@@ -352,7 +352,7 @@ def speed(rounds, cases, file, device):
     return record
 
 
-def time_to_quality(minutes, file):
+def time_to_quality(minutes, file, threads):
     """The record of all sides. Each row is written as it comes, and a call that was interrupted goes on behind it."""
     record = origin() | {"minutes": minutes, "code": code()}
     print(f"{record['device']}, {record['instructions']}, one thread, {minutes:g} minutes, load average {load()}")
@@ -362,7 +362,7 @@ def time_to_quality(minutes, file):
     print("judge: {:.1%} of test images right; Frechet distance of {} real images {:.2f}".format(
         reference["judge_right"], quality.IMAGES, reference["frechet_reference"]))
     print("\n".join([quality.LINE.format(*quality.HEAD), *map(quality.line, record["rows"])]), flush=True)
-    for row in quality.rows(minutes, split, judge, real, record["rows"]):
+    for row in quality.rows(minutes, split, judge, real, record["rows"], threads):
         print(quality.line(row), flush=True)
         record["load_average"].append(load())
         runs.write_json(file, record)

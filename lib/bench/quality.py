@@ -59,7 +59,8 @@ def lucidrains(train, steps):
 
 # ---------------------------------------------------------------- measurement
 def train_for(side, train, seconds):
-    """What `generate` needs, and {updates, seconds, parameters} of a training of about `seconds` of processor time."""
+    """What `generate` needs, and {updates, seconds, parameters} of a training of about `seconds` of one core's time."""
+    torch.set_num_threads(1)
     _, rounds, _ = side(train, 4 * UPDATES)
     times = []
     for _ in range(3):
@@ -125,17 +126,19 @@ def meet(split):
     return judge, real, {"judge_right": right, "frechet_reference": reference}
 
 
-def rows(minutes, split, judge, real, found):
+def rows(minutes, split, judge, real, found, threads):
     """Train, sample and judge each side that has no row in `found` yet; adds each row to it, and yields it.
 
-    Ours has a row after minutes / FEWER and one after `minutes`, the libraries one after `minutes`. met: whether ours,
-    in FEWER times less, has no larger Frechet distance.
+    Only the training is timed, on one thread; images are made on as many as `threads`. Ours has a row after
+    minutes / FEWER and one after `minutes`, the libraries one after `minutes`. met: whether ours, in FEWER times less,
+    has no larger Frechet distance.
     """
     for name, side, share in SIDES[len(found):]:
         row = {"side": name, "minutes": minutes * share}
         try:
             tell(f"{name}: {row['minutes']:.2g} minutes of training")
             result, cost = train_for(side, split.train, 60 * row["minutes"])
+            torch.set_num_threads(threads)
             row |= cost | best_of(judge, real, result, name)
             if name != "ours":
                 row["met"] = found[0]["frechet"] <= row["frechet"]
