@@ -30,24 +30,19 @@ def write_pdf(html, pdf):
         folder = Path(folder)
         prepare(page)
         alts = save_images(page, folder)
-        places = {figure.img["src"]: place(figure) for figure in page.select("main > figure:has(> img)")[1:]}
         text = to_typst(page, folder)
         source = folder / "page.typ"
         look = (TEMPLATE / "page.typ").read_text(encoding="utf-8")
-        source.write_text(look + mend_typst(text, alts, places), encoding="utf-8")
+        source.write_text(look + mend_typst(text, alts), encoding="utf-8")
         title = {"title": typeset(page.title.get_text())}
         fonts = [FONTS, *east_asian_folders()]
         return write_atomic(pdf, typst.compile(str(source), sys_inputs=title, font_paths=fonts))
 
 
-def place(figure):
-    """Where a figure floats to, so that text fills the room before it. In an appendix it stays: a derivation reads from
-    line to line."""
-    return "none" if figure.find_previous_sibling("h2", class_=["lettered", "appendix"]) else "auto"
-
-
 def prepare(page):
-    """Turn what pandoc would lose into what it keeps."""
+    """Turn what pandoc would lose into what it keeps, and let the abstract fill the first page."""
+    if second := page.select("main > figure ~ figure:has(~ blockquote.abstract)")[:1]:
+        second[0].insert_before(page.select_one("blockquote.abstract").extract())
     for element in page.main.select("details, .up"):
         element.decompose()
     for element in page.main.select(".picture, .caption"):
@@ -133,17 +128,13 @@ def to_typst(page, folder):
     return text
 
 
-def mend_typst(text, alts, places):
-    """Repair pandoc's Typst: formulas and their numbers, alt texts; figures of `places` go where there is room."""
+def mend_typst(text, alts):
+    """Repair pandoc's Typst: formulas and their numbers, alt texts."""
     def with_alt(match):
         return f'{match[0]}, alt: {json.dumps(alts[match[1]], ensure_ascii=False)}' if match[1] in alts else match[0]
 
-    def with_place(match):
-        return f'#figure(placement: {places[match[1]]}, image("{match[1]}"' if match[1] in places else match[0]
-
     text = re.sub(r"(?s)(?<!\\)(?:(`+).*?\1|\$(?:[^$\\]|\\.)+\$)", mend_formula, text)
     text = re.sub(r"(?s)\$ ((?:[^$\\]|\\.)+) \$\s*⟦(.+?)⟧", r"#numbered([\2], $ \1 $)", text)
-    text = re.sub(r'#figure\(image\("([\w.-]+)"', with_place, text)
     return re.sub(r'image\("([\w.-]+)"', with_alt, text)
 
 

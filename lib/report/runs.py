@@ -137,7 +137,7 @@ class Run:
 
         def tell(state):
             words = about + progress_line(state)
-            write_json(self.folder / "progress.json", state | {"line": words})
+            write_json(self.folder / "progress.json", state | {"line": words, "seconds": self.worked()})
             line.show(words)
 
         yield from progress(records, total, unit, tell)
@@ -148,9 +148,9 @@ class Run:
         text = results.dumps(result)
         for name, table in results.tables(result).items():
             write_atomic(self.path(f"tables/{name}.csv"), table.to_csv())
-        seconds = time.time() - datetime.datetime.fromisoformat(self.provenance["start"]).timestamp()
+        seconds = self.worked()
         write_json(self.folder / "provenance.json", self.provenance | {
-            "seconds": round(seconds, 1), "files": {name: sha256(self.path(name)) for name in self.written()}})
+            "seconds": seconds, "files": {name: sha256(self.path(name)) for name in self.written()}})
         (self.folder / "progress.json").unlink(missing_ok=True)
         write_atomic(self.folder / "result.json", text)
         for state in self.folder.glob("state-*.safetensors"):
@@ -159,6 +159,12 @@ class Run:
             self.path(".owner").unlink(missing_ok=True)
             lock.release()                                  # its empty file stays: who waits for it may hold it open
         print(f"finished in {seconds:.0f} s: {self.name}")
+
+    def worked(self):
+        """Seconds since the start, and those of the calls before it that were interrupted."""
+        made = self.provenance
+        since = time.time() - datetime.datetime.fromisoformat(made["start"]).timestamp()
+        return round(made.get("seconds", 0) + since, 1)
 
     def written(self):
         """Names of the files that the run itself wrote: history, products, figures and tables; no training states."""
@@ -239,12 +245,22 @@ def start(step, config, upstream=(), code=""):
         check_ours(run)
     run.folder.mkdir(parents=True, exist_ok=True)
     hold(run)
+    before = interrupted(run, config, code)
     for old in ("result.json", "progress.json", *run.written()):
         run.path(old).unlink(missing_ok=True)
     # first: where the disk is full now, the folder must be known as a run's by the next call
-    write_json(run.path("provenance.json"), provenance(upstream) | {"code": code})
+    write_json(run.path("provenance.json"), provenance(upstream) | {"code": code, "seconds": before})
     write_json(run.path("config.json"), dataclasses.asdict(config))
     return run
+
+
+def interrupted(run, config, code):
+    """Seconds that this very run worked before it was interrupted, if it goes on from a state."""
+    try:
+        same = run.provenance["code"] == code and run.config == json.loads(json.dumps(dataclasses.asdict(config)))
+        return read_json(run.path("progress.json"))["seconds"] if same and any(run.folder.glob("state-*")) else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def check_ours(run):

@@ -171,11 +171,11 @@ def trainings(families):
 
 
 def bits(estimates):
-    """'3.31 (3.10 to 3.52)': of one network its interval, of several their mean and range."""
+    """'3.31 (3.10 to 3.52)': one network's with its interval; '3.31, each 3.10 to 3.52': mean and range of several."""
     if len(estimates) == 1:
         return estimates[0].bare
     values = [e.value for e in estimates]
-    return f"{number(fmean(values), 2)} ({number(min(values), 2)} to {number(max(values), 2)})"
+    return f"{number(fmean(values), 2)}, each {number(min(values), 2)} to {number(max(values), 2)}"
 
 
 def worth(dose):

@@ -43,7 +43,7 @@ def schedules():
 
 def training(dataset="digits on a 12x12 canvas", classes=DIGITS, bits=3.3):
     return Training(dataset, "0a1b2c", tuple(classes), 500, 173921, 1000, 32000, 0.077,
-                    Estimate(bits, bits - 0.7, bits + 0.7, 100, "test images", "bits/dim"), 0.0, 0.96, 71.0)
+                    Estimate(bits, bits - 0.7, bits + 0.7, 100, "test images", "bits/dim"), 0.0, 0.96, 51.0)
 
 
 def generation(classes=DIGITS, agreement=98.9):
@@ -104,8 +104,9 @@ def pictures(shape=(1, 12, 12), seed=0):
     return Pictures(strip, real, synthetic)
 
 
-TRAIN = {"dataset": "digits", "schedule": "cosine", "target": "eps"}
+TRAIN = {"dataset": "digits", "schedule": "cosine", "target": "eps", "flip": False}
 SAMPLE = {"sampler": "ancestral", "sample_steps": 15, "guidance": 2.0}
+STUDY = {"synthetic_fraction": 0.5, "batch": 64}
 
 
 def steps(studies=None, *, dataset="digits", data="digits on a 12x12 canvas", classes=DIGITS):
@@ -113,7 +114,7 @@ def steps(studies=None, *, dataset="digits", data="digits on a 12x12 canvas", cl
     MLP."""
     trained = Step("train/cosine", TRAIN | {"dataset": dataset}, training(data, classes))
     made = Step("generate/cosine", SAMPLE, generation(classes), trained)
-    studied = [Step(f"augment/{label}", {"synthetic_fraction": 0.5}, result, made)
+    studied = [Step(f"augment/{label}", STUDY, result, made)
                for label, result in (studies if studies is not None else {"mlp": study(classes=classes)}).items()]
     return [trained, made, *studied]
 

@@ -92,10 +92,16 @@ def test_a_wide_formula_and_its_number_stay_apart_and_on_the_page(tmp_path):
     assert any("eq. 5" in text for text in places)
 
 
-def test_text_fills_the_room_before_a_figure_that_does_not_fit(tmp_path):
-    cells = [cell for i in range(8) for cell in (TEXT("A sentence about what the figure shows. " * 40), code(picture(size=(778, 467))))]
+def test_a_figure_stays_at_its_text_and_the_abstract_fills_the_first_page(tmp_path):
+    tall, sentence = (778, 700), "A sentence about what the figure shows. "
+    front = [code(picture(caption=f"No{i}.", size=(778, 480))) for i in range(3)]
+    ours = [cell for i in range(3, 7) for cell in (TEXT(f"Words {i}. {sentence * 15}"), code(picture(caption=f"No{i}.", size=tall)))]
+    cells = [*front, TEXT(f"> Abstract. {sentence * 10}"), TEXT("## One"), *ours]
     for number, cell in enumerate(cells):
         cell.id = str(number)
-    make(tmp_path, TEXT("## One"), *cells)
-    pages = pypdf.PdfReader(write_pdf(tmp_path / "x.html", tmp_path / "x.pdf")).pages
-    assert len(pages) == 7                                      # 8 if each figure waits for the text before it
+    make(tmp_path, *cells)
+    pages = [p.extract_text() for p in pypdf.PdfReader(write_pdf(tmp_path / "x.html", tmp_path / "x.pdf")).pages]
+    assert "Abstract." in pages[0] and "No2." in pages[1]                   # it does not wait for the figure before it
+    told = "".join(pages)
+    places = [told.index(words) for i in range(3, 7) for words in (f"Words {i}.", f"No{i}.")]
+    assert places == sorted(places)

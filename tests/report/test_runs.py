@@ -95,6 +95,30 @@ def test_starting_again_takes_away_the_old_result_and_keeps_the_states(run, conf
     assert not again.path("state-abc.safetensors").exists()          # nobody goes on from them now
 
 
+def test_the_seconds_of_an_interrupted_call_count(run, config):
+    list(run.track(iter([{"done": 1}]), total=3))
+    told = run.path("progress.json")
+    runs.write_json(told, runs.read_json(told) | {"seconds": 500.0})
+    run.path("state-abc.safetensors").write_bytes(b"x")
+    again = runs.start("schedules", config)
+    list(again.track(iter([{"done": 2}]), total=3))
+    assert 500 <= runs.read_json(told)["seconds"] < 600             # and of the call after that as well
+    runs.start("schedules", config).finish(RESULT)
+    assert 500 <= run.provenance["seconds"] < 600
+    runs.start("schedules", config).finish(RESULT)                  # a run that was finished, and is made anew
+    assert run.provenance["seconds"] < 100
+
+
+@pytest.mark.parametrize("changed", [{"T": 11}, {}])
+def test_the_seconds_of_another_run_do_not_count(run, config, changed):
+    list(run.track(iter([{"done": 1}]), total=3))
+    runs.write_json(run.path("progress.json"), {"done": 1, "seconds": 500.0})
+    if changed:                                                     # else no state is there: all is done again
+        run.path("state-abc.safetensors").write_bytes(b"x")
+    again = runs.start("schedules", dataclasses.replace(config, **changed))
+    assert again.provenance["seconds"] == 0
+
+
 def test_figures_keep_alt_text_and_caption(run, capsys):
     fig = plt.figure()
     run.figure(fig, "empty", "An empty figure.", "Nothing.")

@@ -1,6 +1,7 @@
 """The article: which sections a plan gets, what they say, and how numbers stand in them."""
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import made_up
 import matplotlib.pyplot as plt
@@ -123,6 +124,17 @@ def test_the_title_says_where_images_hurt():
     assert title(a=studied(-5, rival=0.5)) == "Synthetic digits hurt an MLP"
 
 
+@pytest.mark.parametrize("gain, best, words", [(-5, 0.2, "hurt an MLP (not clearly at its best training length)"),
+                                               (0.5, 6, "make no clear difference to an MLP (help at its best training length)"),
+                                               (10, 6, "help an MLP")])
+def test_the_title_says_where_the_best_training_length_gives_another_answer(gain, best, words):
+    own = AtOptimum("real + synthetic", 5000, 0.003, True, made_up.percent(60.0), made_up.points(best))
+    one = dataclasses.replace(studied(gain, rival=0.5), optimum=(own,))
+    assert title(a=one, b=studied(0, classifier="CNN")).startswith(f"Synthetic digits {words}")
+    assert f"and by {made_up.points(best)} with each arm at its own best number" in sentences.abstract(
+        made_up.gathered(made_up.steps({"a": one})))
+
+
 def test_the_title_calls_both_kinds_of_mlp_mlps():
     assert title(a=studied(10, rival=0), b=studied(9, classifier="strong MLP")) == "Synthetic digits help MLPs"
 
@@ -190,7 +202,7 @@ def test_studies_are_named_by_what_sets_them_apart():
     plain = Step("train/plain", made_up.TRAIN, made_up.training("plain 8x8 digits"))
     made = Step("generate/plain", made_up.SAMPLE, made_up.generation(), plain)
     told = [*made_up.steps({"mlp": made_up.study(), "again": made_up.study(), "cnn": made_up.study("CNN")}),
-            plain, made, Step("augment/plain", {"synthetic_fraction": 0.5}, made_up.study(), made)]
+            plain, made, Step("augment/plain", made_up.STUDY, made_up.study(), made)]
     assert list(made_up.gathered(told).names.values()) == ["MLP (mlp)", "MLP (again)", "CNN", "MLP, plain 8x8 digits"]
 
 
@@ -247,6 +259,42 @@ def test_what_would_change_our_mind_fits_what_was_found(accuracy, words):
     assert words in sentences.limits(plan)
 
 
+def test_the_limits_tell_how_often_images_were_seen_and_what_was_mirrored():
+    trained, made, studied = made_up.steps()
+    assert "64.0 times by a generator (original paper: 200) and 128.0 times" in sentences.limits(
+        made_up.gathered([trained, made, studied]))
+    mirrored = dataclasses.replace(trained, config=trained.config | {"flip": True})
+    made = dataclasses.replace(made, source=mirrored)
+    assert "mirrored" not in sentences.limits(made_up.gathered())
+    assert "mirrored images too" in sentences.limits(made_up.gathered([mirrored, made, dataclasses.replace(studied, source=made)]))
+
+
+def run(**made):
+    return SimpleNamespace(provenance=made_up.PROVENANCE | made)
+
+
+def test_where_the_numbers_come_from_is_told_of_the_runs_and_not_of_the_report():
+    trained, made, studied = made_up.steps()
+    same = [dataclasses.replace(step, run=run(threads=1)) for step in (trained, made, studied)]
+    assert "3 runs took 3 minutes on CPU (x86_64) with 1 thread a run, at commit 0123456789ab, Python" in sentences.provenance(
+        made_up.gathered(same))
+    last = [same[0], dataclasses.replace(made, run=run(threads=2, seconds=3000.0)),
+            dataclasses.replace(studied, run=run(commit="ba9876543210", uncommitted_changes=True))]
+    assert ("took 52 minutes on CPU (x86_64) with 1 and 2 threads a run, at 2 commits, the last ba9876543210, some with "
+            "changes that were not committed, Python") in sentences.provenance(made_up.gathered(last))
+    # a training whose own clock counts more than its run's was interrupted, and so may others have been
+    again = [dataclasses.replace(same[0], run=run(seconds=20.0)), *same[1:]]
+    assert "took at least 3 minutes" in sentences.provenance(made_up.gathered(again))
+
+
+def test_the_judge_is_named_without_its_fingerprint():
+    trained, made, studied = made_up.steps()
+    result = dataclasses.replace(made.result, judge="CNN 16-32-64, 800 steps on 45000 real images, c1f52f98")
+    made = dataclasses.replace(made, result=result)
+    assert "real images (CNN 16-32-64, 800 steps on 45,000 real images; right on 97.4 %" in sentences.quality(
+        made_up.gathered([trained, made, dataclasses.replace(studied, source=made)]))
+
+
 def replicated(count=3):
     """A plan of `count` replicates, the last of them with copies."""
     one = study(replicates=count, planned=count + 1, seeds=1, generators=count, networks=pd.DataFrame(
@@ -255,7 +303,7 @@ def replicated(count=3):
     made = [Step(f"generate/cosine.{k}", SAMPLE, generation(agreement=90.0 + k), trained[k]) for k in range(count)]
     last = dataclasses.replace(made[-1].result, memorisation=dataclasses.replace(made[-1].result.memorisation, verdict="copies", copies=7))
     made[-1] = dataclasses.replace(made[-1], result=last)
-    return made_up.gathered([*trained, *made, Step("augment/mlp", {"synthetic_fraction": 0.5}, one, made[0])])
+    return made_up.gathered([*trained, *made, Step("augment/mlp", made_up.STUDY, one, made[0])])
 
 
 def test_replicates_are_told_of_as_one():
@@ -264,7 +312,7 @@ def test_replicates_are_told_of_as_one():
     assert "recognises 91.0 %" in sentences.abstract(plan) and "7 images of them are copies of training images with 1 of 3 generators" in sentences.abstract(plan)
     assert "seed" not in captions.forest(plan) + sentences.limits(plan)
     (row,) = tables.trainings(plan.families(Training)).to_dict("records")
-    assert (row["network"], row["networks"], row["bits/dim"]) == ("cosine", 3, "4.00 (3.00 to 5.00)")
+    assert (row["network"], row["networks"], row["bits/dim"]) == ("cosine", 3, "4.00, each 3.00 to 5.00")
     assert len([b for b in story.appendices(plan) if getattr(b, "name", "").startswith("gallery")]) == 1
     (quality,) = [b for b in story.quality(plan) if isinstance(b, story.Picture)]
     figure = quality.draw()

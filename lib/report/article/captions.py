@@ -39,7 +39,8 @@ def bridge(study):
     finding = (f"{100 * steps.value / paper.value:.0f} % of the original paper's gain comes from more updates"
                if steps.above_zero and paper.above_zero and steps.value <= paper.value else
                f"More updates alone add {steps}" if steps.clear else "More updates alone make no clear difference")
-    return f"**{finding}.** Bars are test accuracies; an arrow is what the next bar adds: first updates, then images."
+    return (f"**{finding}.** Short lines are test accuracies, on an axis that does not begin at 0; an arrow is what "
+            "the next one adds: first updates, then images.")
 
 
 def gains(study):
@@ -106,9 +107,10 @@ def training(gathered):
     bits = {name: fmean(step.result.bits.value for step in steps)
             for name, steps in gathered.families(Training).items()}
     lowest = min(bits, key=bits.get)
-    return (f"**{escape(lowest)} needs the fewest bits for a new image: {number(bits[lowest], 2)} bits/dim.** Left, "
-            "the training loss (1 is a network that always answers 0; losses of different schedules and targets don't "
-            "compare); right, where along the way from the image to noise the error is.")
+    finding = (f"{escape(lowest)} needs the fewest bits for a new image: {number(bits[lowest], 2)} bits/dim"
+               if len(bits) > 1 else f"A new image takes {number(bits[lowest], 2)} bits/dim")
+    return (f"**{finding}.** Left, the training loss (1 is a network that always answers 0; losses of different "
+            "schedules and targets don't compare); right, where along the way from the image to noise the error is.")
 
 
 def limit(ablation):

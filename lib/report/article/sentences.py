@@ -1,4 +1,6 @@
 """What the article says."""
+import operator
+import re
 from statistics import fmean
 
 from lib.report.results import number
@@ -80,12 +82,20 @@ def title(gathered):
     main, alike = gathered.study.result, {}
     for step in gathered.studies:
         if step.data == gathered.study.data:
-            alike.setdefault(a(step.result.classifier), step.result.gain)
+            alike.setdefault(a(step.result.classifier), step.result)
     whom = {}
-    for classifier, gain in alike.items():
-        whom.setdefault(effect(gain), []).append(classifier)
+    for classifier, study in alike.items():
+        whom.setdefault(effect(study.gain), []).append(classifier + at_its_best(study))
     *first, last = [f"{does} {listed(shorter(who), 'or' if does == UNCLEAR else 'and')}" for does, who in whom.items()]
     return f"Synthetic {things(gathered.study)} {', '.join(first)}{', but ' * bool(first)}{last}{rival_clause(main)}"
+
+
+def at_its_best(study):
+    """' (...)': what the images do where each arm is trained as long as is best for it, if that is another answer."""
+    best = study.optimum_gain
+    if not best or effect(best) == effect(study.gain):
+        return ""
+    return f" ({effect(best) if best.clear else 'not clearly'} at its best training length)"
 
 
 def shorter(classifiers):
@@ -181,7 +191,8 @@ def abstract(gathered):
     told = [f"A diffusion model learned from {study.real_images:,} real images ({escape(step.data)}); when "
             f"{study.synthetic_images:,} of its images are added, the test accuracy of {a(study.classifier)} "
             f"{moved(study.gain)} from {real.number(real.value)} % to {mixed.number(mixed.value)} %, by {study.gain}, "
-            "at the same number of updates."]
+            "at the same number of updates"
+            + (f", and by {study.optimum_gain} with each arm at its own best number." if study.optimum_gain else ".")]
     if study.paper_gain and study.steps_gain:
         told.append("Compared as the original paper did, where the real images alone get fewer updates, the same "
                     f"images seem to add {study.paper_gain}; the additional updates alone add {study.steps_gain}.")
@@ -273,20 +284,25 @@ def mistakes(study):
     """Which classes change clearly."""
     change = study.by_class["change of recall"]
     clear = change[study.by_class["p"] < 0.05].sort_values(ascending=False)
-    named = listed([f"{escape(k)} ({number(v, signed=True)})" for k, v in clear.items()]) if len(clear) else ""
-    return (f"The recall of {len(clear)} of {counted(len(change), 'class').replace('classs', 'classes')} changes "
-            f"clearly{f', in points: {named}' if named else ''} (p < 0.05 after Holm's correction).")
+    named = listed([f"{escape(k)} ({number(v, signed=True)})" for k, v in clear.items()])
+    if not len(clear):
+        return "No class's recall changes clearly (p < 0.05 after Holm's correction)."
+    return (f"The recall of {len(clear)} of {len(change)} classes changes clearly, in points: {named} (p < 0.05 after "
+            "Holm's correction).")
 
 
 def quality(gathered):
     """What the four measures of the images mean."""
     made = [step.result for step in gathered.main[1]]
-    return ("Four measures ([figure](#fig-quality)). *Recognised*: a judge, a classifier trained on real images "
-            f"({made[0].judge}, right on {mean(g.judge_accuracy.value for g in made)} % of unseen real "
-            "ones), sees the class that was asked for. "
-            "*Distance*: Fréchet's, in features of a network of this project; between real images it is not 0 at this "
-            "number of images. *Covered*: the share of real images that a synthetic one comes near "
-            "to. *Near a training image*: as near as 1 of 100 new real images is; many more would be copies.")
+    judge = re.sub(", [0-9a-f]{8}$", "", made[0].judge)                                    # without its fingerprint
+    judge = re.sub(r"\d{4,}", lambda n: f"{int(n[0]):,}", judge)
+    several = ", one for each generator" if len(made) > 1 else ""
+    return ("Four measures ([figure](#fig-quality)). *Recognised*: a judge, a classifier trained on real images"
+            f"{several} ({judge}; right on {mean(g.judge_accuracy.value for g in made)} % of unseen real ones), "
+            "sees the class that was asked for. *Distance*: Fréchet's, in features of a network of this project; "
+            "between real images it is not 0 at this number of images. *Covered*: the share of real images that a "
+            "synthetic one comes near to. *Near a training image*: as near as 1 of 100 new real images is; many more "
+            "would be copies.")
 
 
 def worth(dose):
@@ -326,6 +342,7 @@ def limits(gathered):
                  + (", not of another generator." if study.generators == 1 else "."),
                  f"A gain below {study.detectable:.1f} points may well stay unseen.",
                  *edges(study),
+                 *length(step),
                  f"What holds for {escape(step.data)} need not hold for larger images."]
     if gathered.doses:
         told.append("The generator has seen all real images, also those that a classifier goes without: the worth of a "
@@ -349,14 +366,36 @@ def edges(study):
             f"{counted(len(study.optimum), 'arm')}: it may lie beyond."] if most else []
 
 
+def length(step):
+    """How often each real image was seen, and what of it the generators saw mirrored."""
+    study, training = step.result, step.training
+    passes = study.arm("real").steps * step.config["batch"] / study.real_images
+    told = [f"Each real image was seen {number(training.result.epochs)} times by a generator (original paper: 200) and "
+            f"{number(passes)} times by a classifier of the arm *real*: longer training may change both."]
+    if training.config["flip"]:
+        told.append("The generators learned from mirrored images too, the arm *real* did not: what synthetic images "
+                    "add holds some mirroring, which is free.")
+    return told
+
+
 def provenance(gathered):
     """One sentence on where and with what the numbers were made; the table of runs is a file."""
-    own = gathered.made
+    own, made = gathered.made, [step for step in gathered.steps if step.run]
     versions = listed([f"{k} {v}" for k, v in own["versions"].items()])
-    seconds = sum(step.run.provenance["seconds"] for step in gathered.steps if step.run)
-    return (f"The {counted(len(gathered.steps), 'run')} took {seconds / 60:,.0f} minutes on {own['device']} with "
-            f"{counted(own['threads'], 'thread')}, at commit {own['commit']}"
-            + (" with changes that were not committed" if own["uncommitted_changes"] else "")
+    of_run = [step.run.provenance["seconds"] for step in made]
+    of_training = [getattr(step.result, "seconds", 0) for step in made]      # in all its calls
+    minutes = sum(map(max, of_run, of_training)) / 60
+
+    def each(key):
+        return list(dict.fromkeys(step.run.provenance[key] for step in made)) or [own[key]]
+
+    commits = each("commit")
+    return (f"The {counted(len(gathered.steps), 'run')} took "
+            + "at least " * any(map(operator.lt, of_run, of_training))
+            + f"{minutes:,.0f} minutes on {listed(each('device'))} with {listed([str(n) for n in each('threads')])} "
+            f"thread{'s' * (each('threads') != [1])} a run, at "
+            + (f"commit {commits[0]}" if len(commits) == 1 else f"{len(commits)} commits, the last {commits[-1]}")
+            + ", some with changes that were not committed" * any(each("uncommitted_changes"))
             + f", Python {own['python']}, {versions}; the same versions, device and threads give the same numbers "
             "([every run](data/report-default-provenance.csv)).")
 

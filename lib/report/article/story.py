@@ -112,8 +112,8 @@ def cause(gathered):
                   (f"with synthetic,\n{mixed.steps:,} updates", mixed.accuracy.value)]
         rises = [("updates", study.steps_gain, "paper"), ("images", study.gain, "synthetic")]
         blocks.append(Picture("bridge", lambda: figures.bridge(levels, rises),
-                              "Bars from the original paper's baseline to synthetic images, with what more updates and "
-                              "what the images add.", captions.bridge(study), links(gathered.study, "arms")))
+                              "Levels from the original paper's baseline to synthetic images, with what more updates "
+                              "and what the images add.", captions.bridge(study), links(gathered.study, "arms")))
     groups = {key: {arm: study.arm(arm).gain for arm in arms if study.arm(arm)}
               for key, arms in sentences.GROUPS.items()}
     apart = [(arm, study.arm(arm).gain) for arm in sentences.APART if study.arm(arm)]
@@ -249,7 +249,7 @@ def galleries(gathered):
         first = next(iter(made.values()))
         rows = {"real": gathered.pictures[first.name].real[:10]} | seen
         yield Picture(f"gallery_{number}", functools.partial(figures.gallery, rows),
-                      f"Rows of images: real ones, then those of {len(seen)} generators.",
+                      f"Rows of images: real ones, then those of {sentences.counted(len(seen), 'generator')}.",
                       f"**{escape(data[:1].upper() + data[1:])}.** The first row is real.",
                       links(first))
 
