@@ -55,8 +55,10 @@ def images_help(studies):
     excluded = mlp.training.config["dataset"] == "cifar10" and gain.high < EXCLUDED
     verdict = REPRODUCED if gain.above_zero else NOT if excluded or none(gain, mlp.result) else OPEN
     real, mixed = (mlp.result.arm(name).accuracy for name in ("real", "real + synthetic"))
-    return Answer(claim, where, verdict, f"{real} without, {mixed} with them at equal steps: {gain} ({mlp.data}).",
-                  "forest")
+    return Answer(claim, where, verdict,
+                  f"{real} without, {mixed} with {mlp.result.synthetic_images:,} synthetic beside "
+                  f"{mlp.result.real_images:,} real images at equal steps: {gain} ({mlp.data}; the paper added as many "
+                  "as CIFAR-10 has).", "forest")
 
 
 def images_caused_it(studies):

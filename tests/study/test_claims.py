@@ -21,7 +21,7 @@ def study(classifier="mlp", gain=GAIN, paper_gain=PAPER_GAIN, mixed=47.0, rates=
           dataset="digits", data="made-up images", optimum_gain=None, networks=(), margin=0.5):
     accuracy = {"real": 44.0, "real + synthetic": mixed}
     result = SimpleNamespace(
-        gain=gain, paper_gain=paper_gain, optimum_gain=optimum_gain, replicates=len(networks),
+        real_images=500, synthetic_images=1000, gain=gain, paper_gain=paper_gain, optimum_gain=optimum_gain, replicates=len(networks),
         networks=pd.DataFrame([networks], ["real + synthetic"]), steps_gain=points(0.1, 0.8, 1.5), rates=rates, margin=margin, arm=lambda name: SimpleNamespace(
             accuracy=Estimate(accuracy[name], accuracy[name] - 1, accuracy[name] + 1, 10, "networks", "%", df=9.0)))
     return SimpleNamespace(config={"classifier": classifier}, result=result, data=data,
@@ -58,6 +58,7 @@ def test_without_any_run_all_is_open():
 ])
 def test_images_help_if_the_interval_lies_above_0(gain, dataset, verdict):
     a = claims.images_help([study("cnn"), study(gain=gain, dataset=dataset)])
+    assert "1,000 synthetic beside 500 real images" in a.evidence
     assert a.verdict == verdict and str(gain) in a.evidence
 
 
