@@ -151,6 +151,13 @@ def check_weights(tensors, expected):
 
 
 # ---------------------------------------------------------------- a training on its way
+def set_aside(path, error, instead):
+    """Rename a damaged file, and warn of it and of what is done instead."""
+    aside = path.with_name(path.name + ".damaged")
+    os.replace(path, aside)
+    warnings.warn(f"{error}; it is {aside.name} now, and {instead}", stacklevel=3)
+
+
 class State:
     """The file of a training's state and the one before it: network, average, optimiser and progress.
 
@@ -183,11 +190,8 @@ class State:
                 continue
             try:
                 tensors, meta = load_tensors(path)
-            except InputError as error:
-                aside = path.with_name(path.name + ".damaged")
-                os.replace(path, aside)
-                warnings.warn(f"{error}; it is {aside.name} now, and training goes on from the state before it, "
-                              "or from the start", stacklevel=2)
+            except DamagedError as error:
+                set_aside(path, error, "training goes on from the state before it, or from the start")
                 continue
             device = next(network.parameters()).device
             with torch.no_grad():
@@ -202,8 +206,3 @@ class State:
             recent = [tensors[f"recent.{k}"].to(device) for k in range(count)]
             return int(meta["done"]), float(meta["seconds"]), json.loads(meta["records"]), recent
         return 0, 0.0, [], []
-
-    def remove(self):
-        """Delete the states after training."""
-        for path in (self.path, self.previous):
-            path.unlink(missing_ok=True)

@@ -5,14 +5,13 @@ run is finished, as a training's state is.
 """
 import hashlib
 import json
-import os
-import warnings
 
 import numpy as np
 
 from lib import DamagedError
-from lib.diffusion.checkpoints import load_tensors, save_tensors
-from lib.study.arms import Fit, each, new_model, sets
+from lib.diffusion.checkpoints import load_tensors, save_tensors, set_aside
+from lib.study.arms import each
+from lib.study.fitting import Fit, new_model, sets
 
 
 class Kept:
@@ -30,9 +29,7 @@ class Kept:
             try:
                 return read(file, [new_model(images, recipe) for images, _ in sets(arm, validation)])
             except DamagedError as error:
-                aside = file.with_name(file.name + ".damaged")
-                os.replace(file, aside)
-                warnings.warn(f"{error}; it is {aside.name} now, and the arm is trained again", stacklevel=2)
+                set_aside(file, error, "the arm is trained again")
         trained = train()
         write(file, trained)
         return trained

@@ -7,7 +7,7 @@ N)}, with NOT_TESTED for images that are no test images of a replicate.
 import numpy as np
 import pandas as pd
 
-from lib.study import CLASSIFIERS, arms, statistics
+from lib.study import CLASSIFIERS, arms, fitting, statistics
 from lib.study.results import ArmResult, AtOptimum, Contrast, RateChange, Study
 
 MIXED, EQUAL_EPOCHS = "real + synthetic", "real, equal epochs"
@@ -25,7 +25,7 @@ def answer(predictions, test, fits, built, recipe, choices, generations, *, sett
     best = at_optimum(predictions, test.labels, optima or {})
     predictions = {arm: p for arm, p in predictions.items() if arm in fits}
     labels, (train, _) = test.labels, built["real"].variants[0]
-    mixed, rival = built[MIXED].variants, arms.best_rival(fits)
+    mixed, rival = built[MIXED].variants, fitting.best_rival(fits)
     gain, replicates = difference(predictions, labels, MIXED, "real"), 0
     if predictions["real"].ndim == 2:
         replicates = len(mixed)

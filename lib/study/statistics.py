@@ -161,13 +161,6 @@ def accuracy(predictions, labels):
     return 100 * (np.asarray(predictions) == np.asarray(labels)).mean(-1)
 
 
-def mean_interval(values, level=0.95):
-    """Mean and half-width of its Student t interval over repeats. values (n,), n >= 2. Units of the values."""
-    values = np.asarray(values, float)
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean()), float(half)
-
-
 def confusion(predictions, labels, num_classes):
     """Row-normalised confusion matrix in percent, averaged over the members. predictions (M, N) -> (K, K)
 

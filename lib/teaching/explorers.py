@@ -16,8 +16,7 @@ from lib.diffusion.schedules import SCHEDULES, make_schedule
 from lib.diffusion.training import train_ddpm
 from lib.diffusion.unet import UNet
 from lib.report import figures, runs
-from lib.study import arms as study
-from lib.study import outcomes
+from lib.study import arms, fitting, outcomes
 from lib.teaching.widgets import Film, Picture, Row, SchedulePanel, Work, row
 
 
@@ -366,7 +365,7 @@ def explore_arms(predictions, labels, classes):
 def explore_mixes(train, synthetic, validation, recipe, kept=5):
     """Choose how many real and synthetic images there are and how they share a batch; train, and see the curve grow.
 
-    All `data.Images`; recipe: a `study.Recipe`. The last `kept` mixes stay in the picture. Validation images only: the
+    All `data.Images`; recipe: `fitting.Recipe`. The last `kept` mixes stay in the picture. Validation images only: the
     test stays sealed.
     """
     late, most, per_class = {"continuous_update": False}, len(synthetic) / len(train), len(train) / len(train.classes)
@@ -375,7 +374,7 @@ def explore_mixes(train, synthetic, validation, recipe, kept=5):
     ratio = ipywidgets.FloatSlider(value=min(1, most), min=0, max=most, step=0.05, description="for each real", **late)
     share = ipywidgets.FloatSlider(value=recipe.synthetic_fraction, min=0, max=1, step=0.05,
                                    description="batch share", **late)
-    picture, curves, some = Picture(), {}, study.watched(validation)
+    picture, curves, some = Picture(), {}, fitting.watched(validation)
     picture.value = "<i>The curve of validation accuracy is drawn here while a mix is trained.</i>"
 
     def draw():
@@ -384,14 +383,14 @@ def explore_mixes(train, synthetic, validation, recipe, kept=5):
                      f"Validation accuracy against optimiser steps. {last}")
 
     def begin():
-        some_real, count = study.first_of_each_class(train, float(real.value)), round(ratio.value * per_class)
+        some_real, count = arms.first_of_each_class(train, float(real.value)), round(ratio.value * per_class)
         parts, name = (some_real, None), f"{len(some_real):,} real"
         if count and share.value:
-            extra = study.first_of_each_class(synthetic, count)
+            extra = arms.first_of_each_class(synthetic, count)
             parts, name = (some_real, extra), f"{name} + {len(extra):,} synthetic ({share.value:.0%} of a batch)"
             if share.value == 1:
                 parts, name = (extra, None), f"{len(extra):,} synthetic"
-        model, records = study.begin(*parts, dataclasses.replace(recipe, synthetic_fraction=share.value))
+        model, records = fitting.begin(*parts, dataclasses.replace(recipe, synthetic_fraction=share.value))
         curves.pop(name, None)
         while len(curves) >= kept:
             curves.pop(next(iter(curves)))
@@ -399,7 +398,7 @@ def explore_mixes(train, synthetic, validation, recipe, kept=5):
 
     def watch(name, model, records):
         for record in records:
-            curves.setdefault(name, []).append((record["done"], study.accuracies(model, some)))
+            curves.setdefault(name, []).append((record["done"], fitting.accuracies(model, some)))
             draw()
             yield record
 

@@ -12,14 +12,14 @@ from lib import ROOT, InputError, data
 from lib.data.images import Images, fingerprint, join, select, to_float
 from lib.report import runs
 from lib.study import arms as study
-from lib.study import classifiers, outcomes, quality, statistics
+from lib.study import classifiers, fitting, outcomes, quality, statistics
 
 ARMS = ("real", "real twice", "real + flip", "real + shift", "real + flip and shift", "real + noise", "real + retrieval",
         "real + synthetic", "real + shift + synthetic", "synthetic only", "shuffled labels", "real, equal epochs")
 
 
 def recipe(**changed):
-    return study.Recipe(**{"classifier": "mlp", "widths": [32], "steps": 150, "batch": 32, "lr": 1e-2, "weight_decay": 0.0,
+    return fitting.Recipe(**{"classifier": "mlp", "widths": [32], "steps": 150, "batch": 32, "lr": 1e-2, "weight_decay": 0.0,
                            "optimizer": "adamw", "synthetic_fraction": 0.5, "seeds": 5, "seed": 0,
                            "device": torch.device("cpu"), **changed})
 
@@ -40,7 +40,7 @@ def digits():
 
 def trained(arm, judged, **changed):
     """Predictions of an arm's networks for the images `judged`: (variants, seeds, N)."""
-    models = study.fit(arm, recipe(**changed), select(judged, slice(10))).models
+    models = fitting.fit(arm, recipe(**changed), select(judged, slice(10))).models
     return study.SealedTest(judged).open("it", models)
 
 
@@ -193,7 +193,7 @@ def test_all_arms_take_the_same_steps_and_batch_from_the_same_weights_and_one_ta
     assert tuple(arms) == ARMS
     for name, arm in arms.items():
         seen.clear()
-        study.fit(arm, recipe(steps=10, batch=8, seeds=2), toy(6, seed=3))
+        fitting.fit(arm, recipe(steps=10, batch=8, seeds=2), toy(6, seed=3))
         assert len(seen) == len(arm.variants)
         for notes in seen:
             assert len(notes.batches) == (3 if name == "real, equal epochs" else 10)     # 10 * 20 / (20 + 40)
@@ -298,84 +298,6 @@ def test_the_first_of_each_class_are_a_number_or_a_share():
     assert set(study.first_of_each_class(some, 1).labels.tolist()) == {0, 1, 3}
 
 
-# ---------------------------------------------------------------- training an arm
-def test_the_same_seed_gives_the_same_networks_and_another_others():
-    arm, watched = study.mixed_arm(toy(60), [toy(40, seed=1), toy(40, seed=2)]), toy(50, seed=3)
-    a, b, other = (study.fit(arm, recipe(steps=20, seed=s, seeds=2), watched) for s in (0, 0, 7))
-    for x, y, z in zip(a.models, b.models, other.models, strict=True):
-        assert torch.equal(x.weights[0], y.weights[0]) and not torch.equal(x.weights[0], z.weights[0])
-    assert a.validation.tolist() == b.validation.tolist() and len(a.models) == 2 and a.validation.shape == (4,)
-    assert [step for step, _ in a.curve] == list(range(1, 21)) and all(len(v) == 4 for _, v in a.curve)
-    assert all(np.array_equal(x, y) for (_, x), (_, y) in zip(a.curve, b.curve, strict=True))
-
-
-def test_a_member_does_not_depend_on_how_many_there_are():
-    arm, watched = study.mixed_arm(toy(60), [toy(40, seed=1)]), toy(50, seed=3)
-    many, one = (study.fit(arm, recipe(steps=30, seeds=n, seed=s), watched) for n, s in ((4, 0), (1, 2)))
-    # the same arithmetic in another batched product: float32 rounding over 30 steps
-    torch.testing.assert_close(many.models[0].weights[0][2], one.models[0].weights[0][0], rtol=1e-3, atol=1e-4)
-    assert many.validation[2] == pytest.approx(one.validation[0], abs=2.1)                  # one of 50 images
-
-
-def test_the_accuracies_of_a_fit_are_those_of_the_validation_images(monkeypatch):
-    monkeypatch.setattr(study, "WATCHED", 10)
-    arm, watched = study.mixed_arm(toy(60), [toy(40, seed=1), toy(40, seed=2)]), toy(50, seed=3)
-    f = study.fit(arm, recipe(steps=40, seeds=3), watched)
-    p = np.concatenate([classifiers.predict(m, watched.images).numpy() for m in f.models])    # (variants * seeds, N)
-    assert f.validation == pytest.approx(statistics.accuracy(p, watched.labels.numpy()))
-    assert f.curve[-1][0] == 40 and f.curve[-1][1] == pytest.approx(statistics.accuracy(p[:, :10], watched.labels[:10].numpy()))
-    assert len(f.curve) == 20
-
-
-def test_the_recipe_reaches_the_training(monkeypatch):
-    calls = []
-
-    def spy(model, images, labels, **options):
-        calls.append(options)
-        yield {"done": options["steps"]}
-
-    monkeypatch.setattr(study.classifiers, "train_classifier", spy)
-    r = recipe(steps=90, batch=9, lr=0.5, weight_decay=0.25, optimizer="sgd", synthetic_fraction=0.3, seed=4)
-    made, seen = toy(8, seed=1), []
-    study.fit(study.mixed_arm(toy(8), [made], augment="shift"), r, toy(8), lambda records, total, about: seen.append(total) or records)
-    study.fit(study.real_arm(toy(8), steps=30), r, toy(8), lambda records, total, about: seen.append(total) or records)
-    for options, steps in zip(calls, (90, 30), strict=True):
-        assert {k: options[k] for k in ("steps", "batch", "lr", "weight_decay", "optimizer", "synthetic_fraction", "seed")} == {
-            "steps": steps, "batch": 9, "lr": 0.5, "weight_decay": 0.25, "optimizer": "sgd", "synthetic_fraction": 0.3, "seed": 4}
-    assert calls[0]["synthetic"][0] is made.images and calls[0]["synthetic"][1] is made.labels and calls[1]["synthetic"] is None
-    assert calls[0]["augment"].__name__ == "shift" and calls[1]["augment"] is None and seen == [90, 30]
-
-
-def test_the_choice_is_the_best_on_validation_images_whatever_is_true_elsewhere():
-    train, watched = toy(200, signal=40), toy(100, seed=3, signal=40)
-    turned = [Images(x.images, (x.labels + 1) % 4, x.classes) for x in (train, watched)]
-    candidates = {"right": (study.real_arm(train), recipe()), "turned": (study.real_arm(turned[0]), recipe())}
-    choices = study.Choices(watched)
-    assert choices.best("labels", candidates) == "right" and choices.fit(*candidates["right"]).validation.mean() > 80
-    assert study.Choices(turned[1]).best("labels", candidates) == "turned"
-
-
-def test_of_equals_the_first_is_chosen_and_by_its_mean(monkeypatch):
-    monkeypatch.setattr(study, "fit", lambda arm, recipe, validation, track, about: study.Fit([], [], np.array(arm)))
-    choices = study.Choices(None)
-    assert choices.best("first", {"a": ((1, 2), 0), "b": ((3, 1), 0), "c": ((2, 2), 0)}) == "b"
-    assert choices.best("mean", {"low": ((50, 50, 51), 0), "peak": ((0, 0, 99), 0)}) == "low"
-    assert choices.table.to_dict("list") == {"choice": ["first", "mean"], "taken": ["b", "low"],
-                                             "candidates": ["a: 1.5, b: 2.0, c: 2.0", "low: 50.3, peak: 33.0"]}
-
-
-def test_the_rival_is_the_classical_arm_that_is_best_on_validation():
-    fits = {arm: study.Fit([], [], np.array(v)) for arm, v in (
-        ("real", [90]), ("real + flip", [50, 52]), ("real + shift", [60, 58]), ("real + synthetic", [99]))}
-    assert study.best_rival(fits) == "real + shift"
-    assert study.best_rival({"real": fits["real"]}) == ""
-
-
-def test_the_recipe_is_read_from_a_config_but_for_what_is_given():
-    config = SimpleNamespace(**{k: v for k, v in vars(recipe()).items() if k != "device"}, arms=["real"])
-    assert study.Recipe.of(config, device=torch.device("cpu"), lr=0.5) == recipe(lr=0.5)
-
-
 # ---------------------------------------------------------------- replicates
 def replicas(number, helps, n=60, made=200):
     """(train, validation, SealedTest, generated) of replicates whose test images overlap: images 0 to 599 of 800, and so
@@ -390,7 +312,7 @@ def replicas(number, helps, n=60, made=200):
 
 def gain_of_replicates(helps, number=5):
     train, validation, test, generated = replicas(number, helps)
-    predictions = {name: test.open(name, study.fit(arm, recipe(steps=100), validation).models) for name, arm in (
+    predictions = {name: test.open(name, fitting.fit(arm, recipe(steps=100), validation).models) for name, arm in (
         ("real", study.real_arm(train)), ("mixed", study.mixed_arm(train, generated)))}
     return outcomes.difference(predictions, test.labels, "mixed", "real")
 
@@ -407,10 +329,10 @@ def test_the_network_of_a_replicate_is_the_one_trained_alone_on_its_images(kind,
     train, generated = (toy(60), toy(44, seed=1), toy(52, seed=2)), [toy(40, seed=s) for s in (3, 4, 5)]
     validation = (toy(30, seed=6), toy(41, seed=7), toy(17, seed=8))
     options = {"classifier": kind, "widths": widths, "steps": 20}
-    (together,), curve, accuracies = study.fit(study.mixed_arm(train, generated), recipe(**options), validation)
+    (together,), curve, accuracies = fitting.fit(study.mixed_arm(train, generated), recipe(**options), validation)
     assert together.members == 3 and accuracies.shape == curve[0][1].shape == (3,)
     for r in range(3):
-        alone = study.fit(study.mixed_arm(train[r], [generated[r]]), recipe(**options, seeds=1, seed=r), validation[r])
+        alone = fitting.fit(study.mixed_arm(train[r], [generated[r]]), recipe(**options, seeds=1, seed=r), validation[r])
         a, b = (m.weights[0] if kind == "mlp" else m.nets[k][0].weight for m, k in ((together, r), (alone.models[0], 0)))
         torch.testing.assert_close(a[r] if kind == "mlp" else a, b[0] if kind == "mlp" else b, rtol=1e-3, atol=1e-4)
         assert accuracies[r] == pytest.approx(alone.validation[0], abs=100 / len(validation[r]) + 1e-9)  # one image
@@ -450,43 +372,6 @@ def test_arms_of_replicates_have_a_variant_for_each_with_its_own_images():
         assert arms["real"].variants[r] == (train[r], None) and arms["real + synthetic"].variants[r] == (train[r], generated[r])
         assert set(rows_of(arms["real + retrieval"].variants[r][1])) <= set(rows_of(train[r]))
         assert torch.equal(arms["real + noise"].variants[r][1].labels, train[r].labels)
-
-
-def test_choices_are_made_within_the_first_two_replicates(monkeypatch):
-    seen = []
-
-    def spy(arm, recipe, validation, track, about):
-        seen.append((len(arm.variants), len(validation)))
-        return study.Fit([], [], np.zeros(len(validation)))
-
-    monkeypatch.setattr(study, "fit", spy)
-    train = tuple(toy(8, seed=s) for s in range(5))
-    choices, arm = study.Choices(train), study.real_arm(train)
-    choices.best("rate", {"a": (arm, recipe()), "b": (arm, recipe(lr=1.0))})
-    choices.fit(arm, recipe())
-    choices.fit(study.real_arm(train), recipe())                     # the same again: not trained twice
-    assert seen == [(2, 2), (2, 2), (5, 5)]
-    assert choices.best("setting", {"it": (study.real_arm(train), recipe(lr=0.7))}) == "it" and len(seen) == 3   # untried
-    assert list(choices.table["candidates"]) == ["a: 0.0, b: 0.0", "no other"]
-
-
-# ---------------------------------------------------------------- each arm at its own optimum
-def best_at(steps, lr):
-    """A stand-in of `fit`: validation is highest at these steps and this rate."""
-    def fit(arm, recipe, validation, track, about):
-        return study.Fit([recipe], [], np.full(2, 90.0 - abs(np.log(recipe.steps / steps)) - abs(np.log(recipe.lr / lr))))
-    return fit
-
-
-@pytest.mark.parametrize("steps, taken, edge", [(200, 200, False), (5000, 500, True), (1, 50, True)])
-def test_an_arm_takes_the_steps_and_the_rate_that_are_best_on_validation_and_says_where_the_edge_is(monkeypatch, steps, taken, edge):
-    monkeypatch.setattr(study, "fit", best_at(steps, 0.3))
-    choices = study.Choices(toy(8))
-    found = study.optima(choices, {"real": study.real_arm(toy(8)), "other": study.real_arm(toy(8, seed=1))}, recipe(steps=100),
-                         [1, 0.5, 5, 2], [0.1, 0.3])
-    assert [(o.recipe.steps, o.recipe.lr, o.edge) for o in found.values()] == [(taken, 0.3, edge)] * 2
-    assert {row.count(":") for row in choices.table["candidates"]} == {8}              # as many for each arm
-    assert study.optima(choices, {"real": study.real_arm(toy(8))}, recipe(), [], [0.1]) == {}
 
 
 # ---------------------------------------------------------------- generators

@@ -5,7 +5,7 @@ import torch
 
 from lib import InputError
 from lib.data.images import Images
-from lib.study import arms, dose
+from lib.study import arms, dose, fitting
 from lib.study.dose import Point
 
 
@@ -40,7 +40,7 @@ def test_more_synthetic_images_than_there_are_is_refused():
 
 def test_a_dose_takes_the_first_images_of_each_class_and_its_share_of_the_batch():
     real, made = images(10), images(20, start=100)
-    recipe = arms.Recipe("mlp", [4], 10, 8, 0.1, 0.0, "adamw", 0.4, 2, 0, torch.device("cpu"))
+    recipe = fitting.Recipe("mlp", [4], 10, 8, 0.1, 0.0, "adamw", 0.4, 2, 0, torch.device("cpu"))
     arm, changed = dose.arm(Point(0.5, 3, 0.25), real, made, recipe)
     (some, extra), = arm.variants
     assert (len(some), len(extra), changed.synthetic_fraction) == (10, 6, 0.25)
@@ -62,7 +62,7 @@ def test_every_dose_holds_as_many_images_of_each_generator():
 def test_a_replicates_doses_are_of_its_own_images():
     train, synthetic = (images(10), images(10, start=50)), dose.pools([images(20, start=s) for s in (100, 150, 200)], [1, 0, 1])
     assert [len(one) for one in synthetic] == [40, 80]                                 # split 0, then 1 with its two
-    recipe = arms.Recipe("mlp", [4], 10, 8, 0.1, 0.0, "adamw", 0.4, 2, 0, torch.device("cpu"))
+    recipe = fitting.Recipe("mlp", [4], 10, 8, 0.1, 0.0, "adamw", 0.4, 2, 0, torch.device("cpu"))
     (a, b), _ = dose.arm(Point(0.5, 3, 0.25), train, synthetic, recipe)[0].variants, None
     assert [len(part) for pair in (a, b) for part in pair] == [10, 6, 10, 6]
     assert a[0].images.max() < 50 <= b[0].images.min() and a[1].images.min() >= 150
@@ -138,5 +138,5 @@ def test_the_table_has_a_row_for_each_point_of_each_curve():
 
 def test_the_best_share_is_that_of_the_best_validation_accuracy():
     curves = planned()
-    fits = {point: arms.Fit([], [], np.array([50 + 10 * (point.share == 0.5)])) for point in dose.points(curves)}
+    fits = {point: fitting.Fit([], [], np.array([50 + 10 * (point.share == 0.5)])) for point in dose.points(curves)}
     assert dose.best_share(curves, fits) == 0.5

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from lib.data.images import Images
 from lib.engine import parameters
 from lib.report import runs
-from lib.study import arms as study
+from lib.study import arms, classifiers, fitting
 from lib.study.kept import Kept
 from tests.study.test_arms import recipe, toy
 
@@ -32,8 +33,8 @@ def alike(a, b):
 
 
 STUDIES = {                     # images of validation, and an arm
-    "repeats": (toy(20), study.mixed_arm(toy(20), [toy(40, seed=1), toy(40, seed=2)], augment="shift")),
-    "replicates": ((toy(20), toy(24, seed=5)), study.mixed_arm((toy(20), toy(24, seed=3)), [toy(40, seed=1), toy(40, seed=2)])),
+    "repeats": (toy(20), arms.mixed_arm(toy(20), [toy(40, seed=1), toy(40, seed=2)], augment="shift")),
+    "replicates": ((toy(20), toy(24, seed=5)), arms.mixed_arm((toy(20), toy(24, seed=3)), [toy(40, seed=1), toy(40, seed=2)])),
 }
 
 
@@ -42,46 +43,46 @@ STUDIES = {                     # images of validation, and an arm
 def test_what_was_trained_before_a_stop_is_not_trained_again(begin, monkeypatch, which, changed):
     validation, arm = STUDIES[which]
     r, asked = recipe(**{"steps": 20, "batch": 8, "seeds": 2, **changed}), []
-    count = study.classifiers.train_classifier
-    monkeypatch.setattr(study.classifiers, "train_classifier", lambda *a, **k: asked.append(k["steps"]) or count(*a, **k))
-    first = study.Choices(validation, kept=Kept(begin())).fit(arm, r)
+    count = classifiers.train_classifier
+    monkeypatch.setattr(classifiers, "train_classifier", lambda *a, **k: asked.append(k["steps"]) or count(*a, **k))
+    first = fitting.Choices(validation, kept=Kept(begin())).fit(arm, r)
     trainings = len(asked)
-    again = study.Choices(validation, kept=Kept(begin())).fit(arm, r)
+    again = fitting.Choices(validation, kept=Kept(begin())).fit(arm, r)
     assert len(asked) == trainings and alike(first, again)
     assert all(not model.training for model in again.models)
-    one = validation if isinstance(validation, study.Images) else validation[0]
-    assert all(np.array_equal(study.classifiers.predict(a, one.images), study.classifiers.predict(b, one.images))
+    one = validation if isinstance(validation, Images) else validation[0]
+    assert all(np.array_equal(classifiers.predict(a, one.images), classifiers.predict(b, one.images))
                for a, b in zip(first.models, again.models, strict=True))
 
 
 def test_whatever_can_change_an_arm_has_it_trained_again(begin):
     validation, arm = STUDIES["replicates"]
-    turned = study.Images(arm.variants[0][1].images, arm.variants[0][1].labels.flip(0), arm.variants[0][1].classes)
+    turned = Images(arm.variants[0][1].images, arm.variants[0][1].labels.flip(0), arm.variants[0][1].classes)
     others = [
         (arm, recipe(lr=0.5), validation), (arm, recipe(seed=1), validation), (arm, recipe(), validation[::-1]),
-        (study.mixed_arm((toy(20), toy(24, seed=3)), [turned, arm.variants[1][1]]), recipe(), validation),
-        (study.real_arm((toy(20), toy(24, seed=3))), recipe(), validation),
-        (study.mixed_arm((toy(20), toy(24, seed=3)), [toy(40, seed=1), toy(40, seed=2)], augment="flip"), recipe(), validation),
-        (study.mixed_arm((toy(20), toy(24, seed=3)), [toy(40, seed=1), toy(40, seed=2)], steps=9), recipe(), validation)]
+        (arms.mixed_arm((toy(20), toy(24, seed=3)), [turned, arm.variants[1][1]]), recipe(), validation),
+        (arms.real_arm((toy(20), toy(24, seed=3))), recipe(), validation),
+        (arms.mixed_arm((toy(20), toy(24, seed=3)), [toy(40, seed=1), toy(40, seed=2)], augment="flip"), recipe(), validation),
+        (arms.mixed_arm((toy(20), toy(24, seed=3)), [toy(40, seed=1), toy(40, seed=2)], steps=9), recipe(), validation)]
     kept, other_code = Kept(begin()), Kept(begin("2"))
     files = [kept.file(*given) for given in [(arm, recipe(), validation), *others]] + [other_code.file(arm, recipe(), validation)]
     assert len(set(files)) == len(files)
-    assert kept.file(study.mixed_arm((toy(20), toy(24, seed=3)), [toy(40, seed=1), toy(40, seed=2)]), recipe(), validation) == files[0]
+    assert kept.file(arms.mixed_arm((toy(20), toy(24, seed=3)), [toy(40, seed=1), toy(40, seed=2)]), recipe(), validation) == files[0]
 
 
 def test_a_damaged_arm_is_set_aside_and_trained_again(begin):
     validation, arm = STUDIES["replicates"]
     run, r = begin(), recipe(steps=20, batch=8)
-    first = study.Choices(validation, kept=Kept(run)).fit(arm, r)
+    first = fitting.Choices(validation, kept=Kept(run)).fit(arm, r)
     (name,) = states(run)
     content = bytearray(run.path(name).read_bytes())
     content[-5] ^= 1
     run.path(name).write_bytes(content)
     with pytest.warns(UserWarning, match=f"{name}.damaged now, and the arm is trained again"):
-        again = study.Choices(validation, kept=Kept(begin())).fit(arm, r)
+        again = fitting.Choices(validation, kept=Kept(begin())).fit(arm, r)
     assert alike(first, again) and states(run) == [name, f"{name}.damaged"]
     with warnings.catch_warnings(action="error"):
-        study.Choices(validation, kept=Kept(begin())).fit(arm, r)
+        fitting.Choices(validation, kept=Kept(begin())).fit(arm, r)
 
 
 def test_an_arm_that_was_stopped_leaves_nothing(begin):
@@ -93,5 +94,5 @@ def test_an_arm_that_was_stopped_leaves_nothing(begin):
 
     run = begin()
     with pytest.raises(KeyboardInterrupt):
-        study.Choices(validation, stopped, Kept(run)).fit(arm, recipe(steps=20, batch=8))
+        fitting.Choices(validation, stopped, Kept(run)).fit(arm, recipe(steps=20, batch=8))
     assert states(run) == []

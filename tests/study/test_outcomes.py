@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.data.images import Images
-from lib.study import arms, classifiers, outcomes, statistics
+from lib.study import arms, classifiers, fitting, outcomes, statistics
 
 CLASSES = ("a", "b", "c")
 
@@ -101,7 +101,7 @@ class Known:
 def known(monkeypatch):
     monkeypatch.setattr(classifiers, "predict", lambda model, images: model.p)
     labels = torch.zeros(100, dtype=torch.int64)
-    return Images(torch.zeros(100, 1, 8, 8, dtype=torch.uint8), labels, CLASSES), lambda *shares: arms.Fit(
+    return Images(torch.zeros(100, 1, 8, 8, dtype=torch.uint8), labels, CLASSES), lambda *shares: fitting.Fit(
         [Known(labels, shares)], [], None)
 
 
@@ -114,8 +114,8 @@ def test_the_gain_at_two_rates_and_its_change_are_measured_on_the_validation_ima
 
 def test_of_replicates_the_change_of_the_gain_is_taken_over_each_ones_own_validation_images():
     train, validation = tuple(images(20, r) for r in range(3)), tuple(images(30 + r, 9 + r) for r in range(3))
-    recipe = arms.Recipe("mlp", [4], 5, 8, 0.01, 0.0, "adamw", 0.5, 2, 0, torch.device("cpu"))
-    real, mixed = (arms.fit(arm, recipe, validation) for arm in (arms.real_arm(train), arms.mixed_arm(train, validation)))
+    recipe = fitting.Recipe("mlp", [4], 5, 8, 0.01, 0.0, "adamw", 0.5, 2, 0, torch.device("cpu"))
+    real, mixed = (fitting.fit(arm, recipe, validation) for arm in (arms.real_arm(train), arms.mixed_arm(train, validation)))
     r = outcomes.rate_change(validation, (0.1, real, mixed), (0.3, mixed, real))
     right = [sum((m.validation * [30, 31, 32] / 93).tolist()) for m in (real, mixed)]
     assert (r.low_gain, r.high_gain) == pytest.approx((right[1] - right[0], right[0] - right[1])) and r.change.n == 3
@@ -130,7 +130,7 @@ def test_at_the_optimum_the_gain_is_against_real_at_its_own():
     p, labels = simulated(real_and_synthetic=0.8)
     p |= {outcomes.at_its_optimum("real"): p["real + shift"], outcomes.at_its_optimum("real + synthetic"): p["real + synthetic"]}
     recipe = SimpleNamespace(steps=500, lr=0.1)
-    real, mixed = outcomes.at_optimum(p, labels, {name: arms.Optimum(None, recipe, True) for name in ("real", "real + synthetic")})
+    real, mixed = outcomes.at_optimum(p, labels, {name: fitting.Optimum(None, recipe, True) for name in ("real", "real + synthetic")})
     assert real.gain is None and mixed.gain == outcomes.difference(p, labels, "real + synthetic", "real + shift")
     assert (mixed.steps, mixed.lr, mixed.edge) == (500, 0.1, True)
 
@@ -151,8 +151,8 @@ def test_the_answer_holds_what_its_parts_say():
     built = arms.build_arms(train, (made, made), 100)
     good = pd.DataFrame({"label_agreement": [90.0] * 3, "coverage": 50.0, "coverage_perfect": 75.0})
     result = outcomes.answer(
-        p, SimpleNamespace(labels=labels), {arm: arms.Fit([], [], np.array([70.0, 72])) for arm in p}, built,
-        SimpleNamespace(classifier="strong-mlp", steps=100, lr=0.1, seeds=5), arms.Choices([0] * 40),
+        p, SimpleNamespace(labels=labels), {arm: fitting.Fit([], [], np.array([70.0, 72])) for arm in p}, built,
+        SimpleNamespace(classifier="strong-mlp", steps=100, lr=0.1, seeds=5), fitting.Choices([0] * 40),
         [SimpleNamespace(by_class=good)] * 2, setting="the only one", generator="a", filter_share=None, rates=None)
     assert result.networks.loc["real"].dropna().mean() == pytest.approx(result.arm("real").accuracy.value)
     assert result.gain == outcomes.difference(p, labels, "real + synthetic", "real") == result.arm("real + synthetic").gain

@@ -217,12 +217,6 @@ def test_accuracy_is_a_percentage_for_each_seed():
     assert sig.accuracy(np.array([[0, 1, 2, 2], [0, 0, 0, 0]]), [0, 1, 2, 0]).tolist() == [75.0, 50.0]
 
 
-def test_the_interval_of_a_mean_is_students():
-    values = [1.0, 2.0, 4.0, 4.5]
-    mean, half = sig.mean_interval(values)
-    assert (mean - half, mean + half) == pytest.approx(tuple(stats.ttest_1samp(values, 0).confidence_interval(0.95)))
-
-
 def test_the_difference_of_two_shares_has_newcombes_interval():
     """Newcombe 1998 (Statistics in Medicine 17, 873), table II, example a, method 10: 56/70 against 48/80."""
     assert sig.difference_of_proportions((80, 70), (60, 80)) == pytest.approx((20, 5.24, 33.39), abs=0.01)

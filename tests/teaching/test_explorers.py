@@ -15,7 +15,7 @@ from lib.diffusion.samplers import ImageNoise, sample, sample_steps, timesteps
 from lib.diffusion.schedules import SCHEDULES, make_schedule
 from lib.diffusion.unet import UNet
 from lib.report import runs
-from lib.study import arms as study
+from lib.study import fitting
 from lib.teaching import explorers, widgets
 
 IMAGES = torch.arange(2 * 64, dtype=torch.uint8).view(2, 1, 8, 8)
@@ -354,9 +354,9 @@ def test_a_mix_is_trained_as_chosen_and_its_curve_stays(shown, monkeypatch):
     g = torch.Generator().manual_seed(0)
     train, synthetic, validation = (Images(torch.randint(0, 256, (20, 1, 4, 4), generator=g).to(torch.uint8), torch.arange(20) % 2, CLASSES)
                                     for _ in range(3))
-    recipe = study.Recipe("mlp", [4], 20, 10, 1e-3, 0.0, "adamw", 0.5, 2, 0, torch.device("cpu"))
-    given, begin = [], study.begin
-    monkeypatch.setattr(study, "begin", lambda images, extra, recipe: (
+    recipe = fitting.Recipe("mlp", [4], 20, 10, 1e-3, 0.0, "adamw", 0.5, 2, 0, torch.device("cpu"))
+    given, begin = [], fitting.begin
+    monkeypatch.setattr(fitting, "begin", lambda images, extra, recipe: (
         given.append((len(images), len(extra) if extra else 0, recipe.synthetic_fraction)), begin(images, extra, recipe))[1])
 
     async def use():

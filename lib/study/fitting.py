@@ -1,0 +1,194 @@
+"""How arms are trained, and what is chosen: all on validation images, with the same steps, weights and order of images.
+
+`images` and `validation` are `Images`; in a study of replicates tuples with those of each, whose networks are then the
+members of one model.
+"""
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lib.data import augmentations
+from lib.data.images import Images, select
+from lib.diffusion import devices
+from lib.study import CLASSICAL, classifiers, statistics
+from lib.study.arms import each, own_labels
+
+WATCHED = 2000      # validation images that a curve is drawn from
+PILOT = 2           # replicates within which choices are made
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How every arm is trained; the fields are those of notebook 40's parameters."""
+
+    classifier: str
+    widths: list
+    steps: int
+    batch: int
+    lr: float
+    weight_decay: float
+    optimizer: str
+    synthetic_fraction: float
+    seeds: int
+    seed: int
+    device: torch.device
+
+    @classmethod
+    def of(cls, config, **others):
+        """The recipe in a notebook's config; `others`: what it has not, or should not have, from there."""
+        names = [f.name for f in dataclasses.fields(cls) if f.name not in others]
+        return cls(**{name: getattr(config, name) for name in names}, **others)
+
+
+class Fit(NamedTuple):
+    """A trained arm. models: one for each variant, with a member for each seed, or a single one with a member for each
+    replicate; curve: [(step, validation accuracies of all networks in percent)], of at most WATCHED images; validation:
+    the same at the end, of all images."""
+
+    models: list
+    curve: list
+    validation: np.ndarray
+
+
+def new_model(images, recipe):
+    """Untrained networks for `Images`: a member for each seed, or for each replicate of a tuple."""
+    first = each(images)[0]
+    members = len(images) if isinstance(images, tuple) else recipe.seeds
+    model = classifiers.CLASSIFIERS[recipe.classifier](
+        tuple(first.images.shape[1:]), len(first.classes), recipe.widths, members, recipe.seed)
+    devices.limit_threads(model.to(recipe.device))
+    return model
+
+
+def begin(images, extra, recipe, *, augment="", steps=0):
+    """New networks and the records of their training on `images`, with `extra` or None as in `Arm`; a member for each
+    replicate where these are tuples. steps: 0 means the recipe's."""
+    steps, model = steps or recipe.steps, new_model(images, recipe)
+    return model, classifiers.train_classifier(
+        model, *tensors(images), steps=steps, batch=recipe.batch, lr=recipe.lr, weight_decay=recipe.weight_decay,
+        optimizer=recipe.optimizer, seed=recipe.seed, synthetic=None if extra is None else tensors(extra),
+        synthetic_fraction=recipe.synthetic_fraction,
+        augment=augmentations.augmentation(augment) if augment else None, log_every=max(1, steps // 20))
+
+
+def sets(arm, validation):
+    """What the models of an arm learn from, each: (images, extra or None), tuples of both where `validation` is one."""
+    if not isinstance(validation, tuple):
+        return arm.variants
+    images, extra = zip(*arm.variants, strict=True)
+    return [(images, None if extra[0] is None else extra)]
+
+
+def tensors(images):
+    """(images, labels) as `train_classifier` wants them: two lists where each replicate has its own."""
+    if isinstance(images, Images):
+        return images.images, images.labels
+    return [one.images for one in images], [one.labels for one in images]
+
+
+def watched(validation):
+    """The validation images that a curve is drawn from."""
+    if isinstance(validation, tuple):
+        return tuple(map(watched, validation))
+    return select(validation, slice(0, WATCHED))
+
+
+def untracked(records, total, about=""):
+    return records
+
+
+def fit(arm, recipe, validation, track=untracked, about=""):
+    """Train the networks of an arm: for each variant those of all seeds, or, where `validation` is a tuple with the
+    images of each replicate, one for each. `track` shows the progress, in a line that begins with `about`: it passes
+    the records of each training on."""
+    steps, models, curves, some = arm.steps or recipe.steps, [], [], watched(validation)
+    for images, extra in sets(arm, validation):
+        model, records = begin(images, extra, recipe, augment=arm.augment, steps=steps)
+        records = track(records, total=steps, about=about)
+        curves.append([(record["done"], accuracies(model, some)) for record in records])
+        models.append(model)
+    curve = [(points[0][0], np.concatenate([a for _, a in points])) for points in zip(*curves, strict=True)]
+    return Fit(models, curve, np.concatenate([accuracies(model, validation) for model in models]))
+
+
+def accuracies(model, images):
+    """Accuracy of each member in percent, on the same images or on each one's own. (members,)"""
+    if isinstance(images, tuple):
+        return np.array([statistics.accuracy(p, one.labels.numpy())
+                         for p, one in zip(own_labels(model, images), images, strict=True)])
+    return statistics.accuracy(classifiers.predict(model, images.images).numpy(), images.labels.numpy())
+
+
+class Choices:
+    """What a study trains, each arm with each recipe once, and what it chooses, on validation images alone.
+
+    validation: Images; or a tuple with those of each replicate: choices are then made within the first PILOT of them.
+    track: as in `fit`. kept: the `Kept` of a run, where what is trained is to outlive a stop.
+    """
+
+    def __init__(self, validation, track=untracked, kept=None):
+        self.validation, self.track, self.kept, self.rows, self.fits = validation, track, kept, [], {}
+
+    def fit(self, arm, recipe, validation=None, about=""):
+        """The Fit of an Arm with a Recipe."""
+        key = arm, repr(recipe)
+        if key not in self.fits:
+            given = arm, recipe, validation or self.validation
+            train = functools.partial(fit, *given, self.track, about)
+            self.fits[key] = self.kept.fit(*given, train) if self.kept else train()
+        return self.fits[key]
+
+    def best(self, what, candidates):
+        """The name of the candidate whose networks are the best on validation images by their mean, the first of
+        equals. A single one is taken untried. candidates: {name: (Arm, Recipe)}"""
+        if len(candidates) == 1:
+            (taken,), told = candidates, "no other"
+        else:
+            found = {name: self.pilot(arm, recipe, f"choosing the {what}: ").validation.mean()
+                     for name, (arm, recipe) in candidates.items()}
+            taken = max(found, key=found.get)
+            told = ", ".join(f"{name}: {accuracy:.1f}" for name, accuracy in found.items())
+        self.rows.append({"choice": what, "taken": str(taken), "candidates": told})
+        return taken
+
+    def pilot(self, arm, recipe, about):
+        """The Fit within the first PILOT replicates, where there are any."""
+        if not isinstance(self.validation, tuple):
+            return self.fit(arm, recipe, about=about)
+        pilot = dataclasses.replace(arm, variants=arm.variants[:PILOT])
+        return self.fit(pilot, recipe, self.validation[:PILOT], about)
+
+    @property
+    def table(self):
+        """A row for each choice: choice, taken, candidates (each with its mean validation accuracy in percent)."""
+        return pd.DataFrame(self.rows, columns=["choice", "taken", "candidates"])
+
+
+def best_rival(fits):
+    """The classical augmentation that is best on validation images, "" where none was trained. fits: {arm: Fit}"""
+    return max((arm for arm in CLASSICAL if arm in fits), key=lambda arm: fits[arm].validation.mean(), default="")
+
+
+# ---------------------------------------------------------------- each arm at its own optimum
+class Optimum(NamedTuple):
+    """An arm where it is best on validation images. edge: whether it takes the most or the fewest steps tried."""
+
+    fit: Fit
+    recipe: Recipe
+    edge: bool
+
+
+def optima(choices, arms, recipe, factors, lrs):
+    """{name: Optimum}: for each of {name: Arm} the best among the same candidates, all of steps * `factors` with all of
+    `lrs`. Nothing without factors."""
+    found, steps = {}, sorted(max(2, round(recipe.steps * factor)) for factor in factors)
+    for name, arm in arms.items() if steps else ():
+        tried = {f"{n:,} steps at {lr:g}": dataclasses.replace(recipe, steps=n, lr=lr) for n in steps for lr in lrs}
+        best = tried[choices.best(f"steps and learning rate of {name}", {w: (arm, r) for w, r in tried.items()})]
+        trained = choices.fit(arm, best, about=f"{name} at its own optimum: ")
+        found[name] = Optimum(trained, best, best.steps in (steps[0], steps[-1]))
+    return found
