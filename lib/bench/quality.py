@@ -19,8 +19,9 @@ from lib.diffusion.unet import UNet
 from lib.study.quality import density_and_coverage, frechet_distance, train_judge
 
 NETWORK = {"patch": 2, "channels": 32, "channel_mult": (1, 2), "num_res_blocks": 2, "attn_resolutions": ()}
-TRAINING = {"batch": 64, "lr": 2e-3, "target": "v", "loss_weight": "min-snr", "warmup_steps": 200, "flip": True,
+TRAINING = {"batch": 64, "lr": 2e-3, "target": "v", "loss_weight": "min-snr", "flip": True,
             "ema_halflife_images": 50_000}
+WARMUP = 200        # updates, at most a tenth of a training
 SAMPLERS = ({"sampler": "dpm++2m", "steps": 20, "spacing": "log-snr"}, {"sampler": "ancestral", "steps": 40})
 JUDGE = {"widths": (32, 64, 128), "steps": 1600, "batch": 128, "lr": 3e-3, "seed": 100}
 IMAGES, UPDATES, FEWER = 500, 8, 5      # synthetic images; updates of a timed round; the goal: times fewer minutes
@@ -32,7 +33,8 @@ IMAGES, UPDATES, FEWER = 500, 8, 5      # synthetic images; updates of a timed r
 def ours(train, steps, *, network=None, schedule="cosine", guidance=1.5, **changes):
     torch.manual_seed(0)
     net = UNet(image_channels=3, image_size=32, num_classes=len(train.classes), **(network or NETWORK))
-    net, table, options = net.to(memory_format=torch.channels_last), make_schedule(schedule, 1000), TRAINING | changes
+    net, table = net.to(memory_format=torch.channels_last), make_schedule(schedule, 1000)
+    options = TRAINING | {"warmup_steps": min(WARMUP, steps // 10)} | changes
     rounds = train_ddpm(net, table, train.images, train.labels, steps=steps, log_every=UPDATES, **options)
     return net, rounds, {"model": net, "schedule": table, "target": options["target"], "guidance": guidance}
 
