@@ -131,9 +131,9 @@ def meet(split):
 def rows(minutes, split, judge, real, found, threads):
     """Train, sample and judge each side that has no row in `found` yet; adds each row to it, and yields it.
 
-    Only the training is timed, on one thread; images are made on as many as `threads`. Ours has a row after
-    minutes / FEWER and one after `minutes`, the libraries one after `minutes`. met: whether ours, in FEWER times less,
-    has no larger Frechet distance.
+    Only the training is timed, on one thread; images are made on as many as `threads`. The first row is
+    ours after minutes / FEWER, then come the libraries after `minutes`, last ours after as many. met: whether ours, in
+    FEWER times less, has no larger Frechet distance.
     """
     for name, side, share in SIDES[len(found):]:
         row = {"side": name, "minutes": minutes * share}
@@ -150,4 +150,4 @@ def rows(minutes, split, judge, real, found, threads):
         yield row
 
 
-SIDES = (("ours", ours, 1 / FEWER), ("ours", ours, 1), ("diffusers", diffusers, 1), ("lucidrains", lucidrains, 1))
+SIDES = (("ours", ours, 1 / FEWER), ("diffusers", diffusers, 1), ("lucidrains", lucidrains, 1), ("ours", ours, 1))

@@ -124,7 +124,7 @@ def test_time_to_quality_has_a_row_for_each_side(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(quality, "NETWORK", quality.NETWORK | {"channels": 8, "patch": 4})
     record = bench.bench(only="quality", minutes=1e-3, file=tmp_path / "bench.json")
     assert json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))["rows"] == record["rows"]
-    less, ours, *peers_rows = record["rows"]
+    less, *peers_rows, ours = record["rows"]
     assert (less["minutes"], ours["minutes"]) == (1e-3 / 5, 1e-3) and less["updates"] <= ours["updates"]
     assert all(0 <= row["agreement"] <= 100 and row["frechet"] > 0 and 0 <= row["coverage"] <= 1 for row in (less, ours))
     assert [row["missing"] for row in peers_rows] == [True, True] and "not installed" in capsys.readouterr().out
@@ -133,7 +133,7 @@ def test_time_to_quality_has_a_row_for_each_side(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(quality, "train_for", lambda side, *rest: trained.append(side) or train_for(side, *rest))
     (tmp_path / "quality.json").write_text(json.dumps(record | {"rows": record["rows"][:1]}), encoding="utf-8")
     again = bench.bench(only="quality", minutes=1e-3, file=tmp_path / "bench.json")
-    assert trained[0] is quality.ours and len(trained) == 3 and again["rows"][0] == record["rows"][0]
+    assert trained[0] is quality.diffusers and len(trained) == 3 and again["rows"][0] == record["rows"][0]
     bench.bench(only="quality", minutes=1e-3, file=tmp_path / "bench.json")
     assert len(trained) == 3 + 4
     # rows of other code are no rows of this one
