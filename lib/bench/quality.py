@@ -30,13 +30,14 @@ IMAGES, UPDATES, FEWER = 500, 8, 5      # synthetic images; updates of a timed r
 # ---------------------------------------------------------------- the sides
 # Each is a function of (Images, number of updates) that gives the network that trains, an iterator that does UPDATES of
 # them at a time, and what `generate` needs of the result.
-def ours(train, steps, *, network=None, schedule="cosine", guidance=1.5, **changes):
+def ours(train, steps):
+    """Network and training of the plan cifar10-laptop."""
     torch.manual_seed(0)
-    net = UNet(image_channels=3, image_size=32, num_classes=len(train.classes), **(network or NETWORK))
-    net, table = net.to(memory_format=torch.channels_last), make_schedule(schedule, 1000)
-    options = TRAINING | {"warmup_steps": min(WARMUP, steps // 10)} | changes
-    rounds = train_ddpm(net, table, train.images, train.labels, steps=steps, log_every=UPDATES, **options)
-    return net, rounds, {"model": net, "schedule": table, "target": options["target"], "guidance": guidance}
+    net = UNet(image_channels=3, image_size=32, num_classes=len(train.classes), **NETWORK)
+    net, table = net.to(memory_format=torch.channels_last), make_schedule("cosine", 1000)
+    rounds = train_ddpm(net, table, train.images, train.labels, steps=steps, log_every=UPDATES,
+                        warmup_steps=min(WARMUP, steps // 10), **TRAINING)
+    return net, rounds, {"model": net, "schedule": table, "target": TRAINING["target"], "guidance": 1.5}
 
 
 def diffusers(train, steps):

@@ -1,5 +1,4 @@
 """What the article says."""
-import operator
 import re
 from statistics import fmean
 
@@ -380,22 +379,19 @@ def length(step):
 
 def provenance(gathered):
     """One sentence on where and with what the numbers were made; the table of runs is a file."""
-    own, made = gathered.made, [step for step in gathered.steps if step.run]
+    own = gathered.made
+    made = [(step.run.provenance, getattr(step.result, "seconds", 0)) for step in gathered.steps if step.run]
     versions = listed([f"{k} {v}" for k, v in own["versions"].items()])
-    of_run = [step.run.provenance["seconds"] for step in made]
-    of_training = [getattr(step.result, "seconds", 0) for step in made]      # in all its calls
-    minutes = sum(map(max, of_run, of_training)) / 60
-
-    def each(key):
-        return list(dict.fromkeys(step.run.provenance[key] for step in made)) or [own[key]]
-
-    commits = each("commit")
-    return (f"The {counted(len(gathered.steps), 'run')} took "
-            + "at least " * any(map(operator.lt, of_run, of_training))
-            + f"{minutes:,.0f} minutes on {listed(each('device'))} with {listed([str(n) for n in each('threads')])} "
-            f"thread{'s' * (each('threads') != [1])} a run, at "
+    # runs of earlier versions don't count calls that were interrupted; a training's own clock does
+    minutes = sum(max(run["seconds"], clock) for run, clock in made) / 60
+    least = "at least " if any(run["seconds"] < clock for run, clock in made) else ""
+    devices, threads, commits, changed = (
+        list(dict.fromkeys(run[key] for run, _ in made)) or [own[key]]
+        for key in ("device", "threads", "commit", "uncommitted_changes"))
+    return (f"The {counted(len(gathered.steps), 'run')} took {least}{minutes:,.0f} minutes on {listed(devices)} with "
+            f"{listed(list(map(str, threads)))} thread{'s' * (threads != [1])} a run, at "
             + (f"commit {commits[0]}" if len(commits) == 1 else f"{len(commits)} commits, the last {commits[-1]}")
-            + ", some with changes that were not committed" * any(each("uncommitted_changes"))
+            + (", some with changes that were not committed" if any(changed) else "")
             + f", Python {own['python']}, {versions}; the same versions, device and threads give the same numbers "
             "([every run](data/report-default-provenance.csv)).")
 
