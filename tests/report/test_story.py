@@ -11,7 +11,7 @@ from made_up import ARMS, SAMPLE, TRAIN, generation, study, training
 from matplotlib.text import Text
 
 from lib.report import tables
-from lib.report.article import captions, figures, sentences, story
+from lib.report.article import captions, figures, opening, sentences, story
 from lib.report.article.gathered import Step, in_turn
 from lib.report.results import Estimate, Training
 from lib.study.results import AtOptimum
@@ -100,7 +100,7 @@ def test_numbers_have_the_real_minus_and_no_exponent():
 
 # ---------------------------------------------------------------- the title
 def title(**studies):
-    return sentences.title(made_up.gathered(made_up.steps(studies)))
+    return opening.title(made_up.gathered(made_up.steps(studies)))
 
 
 def studied(gain, rival=20.0, classifier="MLP"):
@@ -131,7 +131,7 @@ def test_the_title_says_where_the_best_training_length_gives_another_answer(gain
     own = AtOptimum("real + synthetic", 5000, 0.003, True, made_up.percent(60.0), made_up.points(best))
     one = dataclasses.replace(studied(gain, rival=0.5), optimum=(own,))
     assert title(a=one, b=studied(0, classifier="CNN")).startswith(f"Synthetic digits {words}")
-    assert f"and by {made_up.points(best)} with each arm at its own best number" in sentences.abstract(
+    assert f"and by {made_up.points(best)} with each arm at its own best number" in opening.abstract(
         made_up.gathered(made_up.steps({"a": one})))
 
 
@@ -146,8 +146,8 @@ def test_the_title_of_three_verdicts_names_each():
 
 def test_a_plan_that_asks_for_the_limit_on_estimates_says_what_it_does():
     plan = PLANS["a failed cosine"]
-    assert sentences.title(plan).startswith("The cosine schedule fails without a limit")
-    assert sentences.numbers(plan).startswith("- **+35.0 points**")
+    assert opening.title(plan).startswith("The cosine schedule fails without a limit")
+    assert opening.numbers(plan).startswith("- **+35.0 points**")
     assert [picture.name for picture in pictures(story.front(plan))] == ["limited", "limit"]
 
 
@@ -159,13 +159,13 @@ def test_beside_a_study_the_limit_has_a_section_of_its_own():
 
 def test_a_plan_without_a_study_keeps_its_title_as_typed():
     plan = made_up.gathered(made_up.steps({}), title="Why <b>#1</b> costs $5")
-    assert "<b>" not in sentences.title(plan)
-    assert "Why" in sentences.title(plan)
+    assert "<b>" not in opening.title(plan)
+    assert "Why" in opening.title(plan)
 
 
 # ---------------------------------------------------------------- the front
 def test_the_three_numbers_answer_do_they_help_is_it_the_images_and_is_there_a_cheaper_way():
-    lines = sentences.numbers(made_up.gathered()).splitlines()
+    lines = opening.numbers(made_up.gathered()).splitlines()
     assert [re.match(r"- \*\*(\S+) points\*\* \*(.*?)\* ([\w ]+)", line).groups() for line in lines] == [
         ("+11.6", "Do they help?", "Yes"), ("+6.9", "Is it the images?", "Only in part"),
         ("+20.8", "Is there a cheaper way?", "Yes")]
@@ -176,15 +176,15 @@ def test_the_three_numbers_answer_do_they_help_is_it_the_images_and_is_there_a_c
     (5, 0, "Yes"), (0, 5, "No"), (5, 5, "Only in part"), (-5, 5, "The original paper's comparison shows no clear gain")])
 def test_whether_it_is_the_images_is_answered_by_both_intervals(images, updates, words):
     study = made_up.study(arms={"real": 60.0, "real + synthetic": 60.0 + images, "real, equal epochs": 60.0 - updates})
-    assert sentences.is_it_the_images(study).startswith(words)
+    assert opening.is_it_the_images(study).startswith(words)
 
 
 def test_a_study_of_two_arms_has_one_number():
-    assert len(sentences.numbers(PLANS["the two arms alone"]).splitlines()) == 1
+    assert len(opening.numbers(PLANS["the two arms alone"]).splitlines()) == 1
 
 
 def test_the_abstract_has_at_most_five_sentences():
-    abstract = sentences.abstract(made_up.full())
+    abstract = opening.abstract(made_up.full())
     assert 1 <= len(re.findall(r"\.(?= [A-Z]|$)", abstract)) <= 5
 
 
@@ -309,7 +309,7 @@ def replicated(count=3):
 def test_replicates_are_told_of_as_one():
     plan = replicated()
     assert "3 of 4 repetitions of the whole experiment" in captions.forest(plan)
-    assert "recognises 91.0 %" in sentences.abstract(plan) and "7 images of them are copies of training images with 1 of 3 generators" in sentences.abstract(plan)
+    assert "recognises 91.0 %" in opening.abstract(plan) and "7 images of them are copies of training images with 1 of 3 generators" in opening.abstract(plan)
     assert "seed" not in captions.forest(plan) + sentences.limits(plan)
     (row,) = tables.trainings(plan.families(Training)).to_dict("records")
     assert (row["network"], row["networks"], row["bits/dim"]) == ("cosine", 3, "4.00, each 3.00 to 5.00")

@@ -11,7 +11,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown, display
 
 from lib.report import tables
-from lib.report.article import captions, figures, sentences
+from lib.report.article import captions, figures, opening, sentences
 from lib.report.article.gathered import COLUMNS, ROWS, Step
 from lib.report.results import Generation, Report, Training
 from lib.report.text import escape
@@ -48,7 +48,7 @@ def own(table):
 
 def front(gathered):
     """Title, byline, three numbers, the hero, every study in one picture, the abstract."""
-    blocks = [f"# {sentences.title(gathered)}\n\n{sentences.byline(gathered)}", sentences.numbers(gathered)]
+    blocks = [f"# {opening.title(gathered)}\n\n{opening.byline(gathered)}", opening.numbers(gathered)]
     step = gathered.study or next(iter(gathered.generations), None)
     if step and (seen := gathered.pictures.get(step.generation.name)):
         blocks.append(Picture("front", lambda: figures.front(seen.strip, sheet(seen.real), sheet(seen.synthetic)),
@@ -62,7 +62,7 @@ def front(gathered):
                               captions.forest(gathered), own("gains")))
     elif gathered.limited:
         blocks = [*blocks[:2], *limited(gathered)]
-    return present(*blocks, sentences.quoted(sentences.abstract(gathered)), sentences.missing(gathered))
+    return present(*blocks, opening.quoted(opening.abstract(gathered)), opening.missing(gathered))
 
 
 def sheet(images):
