@@ -32,10 +32,17 @@ def text_of(page):
 def test_the_answer_holds_the_numbers_of_the_published_report():
     mlp, cnn = (study("cifar10-laptop", name) for name in ("mlp", "cnn"))
     text, said = answer("The answer, on CIFAR-10")
-    assert said == {str(e) for e in (mlp.gain, mlp.optimum_gain, cnn.gain, mlp.paper_gain, mlp.steps_gain,
-                                     mlp.arm(mlp.rival).gain)}
+    best = {arm.arm: arm for arm in mlp.optimum}
+    assert said == {str(e) for e in (mlp.gain, mlp.optimum_gain, cnn.gain, cnn.arm(cnn.rival).gain, mlp.paper_gain,
+                                     mlp.steps_gain, mlp.arm(mlp.rival).gain, best[mlp.rival].gain)}
+    assert all(arm.steps == 3000 and arm.edge for arm in best.values()) and "at 3,000 steps, the best and most that were tried" in text
+    assert (mlp.arm("real").steps, cnn.arm("real").steps, cnn.optimum) == (1500, 2500, ())
+    assert "training steps (1,500)" in text and "tried at 2,500 steps only" in text
     assert f"{mlp.synthetic_images:,} synthetic images beside {mlp.real_images:,} real ones" in text
     assert f"n = {mlp.replicates} repetitions of the whole experiment" in text
+    held = json.loads((PUBLISHED / "cifar10-laptop" / "result.json").read_text(encoding="utf-8"))
+    minutes = [held[f"train/cosine.{k}"]["seconds"] / 60 for k in range(mlp.replicates)]
+    assert f"learned for {min(minutes):.0f} to {max(minutes):.0f} minutes of one processor core" in text
 
 
 def test_the_answer_on_digits_holds_the_numbers_of_the_published_report():

@@ -3,9 +3,11 @@ import importlib.metadata
 import json
 
 import numpy as np
+import pypdf
 import pytest
 import torch
 import toy
+from bs4 import BeautifulSoup
 
 from lib import InputError
 from lib.diffusion.checkpoints import load_tensors, save_model
@@ -13,6 +15,12 @@ from lib.diffusion.schedules import make_schedule
 from lib.diffusion.unet import UNet
 from lib.engine import publish
 from lib.report import runs
+
+PAGE = """<title>One</title><main><h1>One</h1>
+<p class="byline"><em>plan one · <a href="report.pdf">PDF</a> · <a href="runs">notebooks</a> · <a href="data">data</a></em></p>
+<p class="links"><a href="runs/train-one.html">notebook</a> · <a href="data/train-one-history.csv">data (CSV)</a></p>
+<p class="links"><a href="runs/train-one.html">notebook</a></p>
+<p class="note">Links to notebooks and data lead into the folder that this page came with.</p></main>"""
 
 
 @pytest.fixture
@@ -35,7 +43,7 @@ def finished(project, network, monkeypatch):
         run = toy.run_here(project, job.values)
         if job.step == "train":
             (run.folder / "model.safetensors").write_bytes(network.read_bytes())
-    runs.write_atomic(plan.html, "page")
+    runs.write_atomic(plan.html, PAGE)
     runs.write_atomic(plan.pdf, "%PDF")
     runs.write_atomic(plan.html.parent / "data" / "train-one-history.csv", "images,loss\n")
     pages = {file.name: runs.sha256(file) for file in (plan.html, plan.pdf)}
@@ -52,6 +60,17 @@ def test_a_published_plan_has_its_report_numbers_network_and_packages(finished):
     tensors, _ = load_tensors(folder / "network.safetensors")
     assert {t.dtype for name, t in tensors.items() if name != "schedule.betas"} == {torch.bfloat16}
     assert list(publish.networks()) == ["one"]
+
+
+def test_a_published_page_and_its_pdf_lead_to_nothing_that_stays_behind(finished):
+    folder = publish.publish("one")
+    page = BeautifulSoup((folder / "report.html").read_text(encoding="utf-8"), "html.parser")
+    told = [p.get_text() for p in page.select("p")]
+    assert told == ["plan one · PDF · data", "data (CSV)", "Links to data lead into the folder that this page came with."]
+    assert all((folder / a["href"]).exists() for a in page.select("a"))
+    pages = pypdf.PdfReader(folder / "report.pdf").pages
+    assert {a.get_object()["/A"]["/URI"] for page in pages for a in page.get("/Annots", [])} == {
+        "report.pdf", "data", "data/train-one-history.csv"}
 
 
 @pytest.mark.parametrize("record, told", [

@@ -124,15 +124,19 @@ def test_the_title_says_where_images_hurt():
     assert title(a=studied(-5, rival=0.5)) == "Synthetic digits hurt an MLP"
 
 
-@pytest.mark.parametrize("gain, best, words", [(-5, 0.2, "hurt an MLP (not clearly at its best training length)"),
-                                               (0.5, 6, "make no clear difference to an MLP (help at its best training length)"),
+@pytest.mark.parametrize("gain, best, words", [(-5, 0.2, "hurt an MLP (not clearly when trained longest)"),
+                                               (0.5, 6, "make no clear difference to an MLP (help when trained longest)"),
                                                (10, 6, "help an MLP")])
 def test_the_title_says_where_the_best_training_length_gives_another_answer(gain, best, words):
     own = AtOptimum("real + synthetic", 5000, 0.003, True, made_up.percent(60.0), made_up.points(best))
     one = dataclasses.replace(studied(gain, rival=0.5), optimum=(own,))
     assert title(a=one, b=studied(0, classifier="CNN")).startswith(f"Synthetic digits {words}")
-    assert f"and by {made_up.points(best)} with each arm at its own best number" in opening.abstract(
-        made_up.gathered(made_up.steps({"a": one})))
+    abstract = opening.abstract(made_up.gathered(made_up.steps({"a": one})))
+    assert f"and {made_up.points(best)} where each is trained as long as is best for it (5,000 updates, the most tried)" in abstract
+    assert f"; when trained longest, {made_up.points(best)}." in opening.numbers(made_up.gathered(made_up.steps({"a": one})))
+    inside = dataclasses.replace(one, optimum=(dataclasses.replace(own, edge=False),))
+    assert "tried" not in opening.abstract(made_up.gathered(made_up.steps({"a": inside})))
+    assert "longest" not in title(a=inside)
 
 
 def test_the_title_calls_both_kinds_of_mlp_mlps():
@@ -269,6 +273,37 @@ def test_the_limits_tell_how_often_images_were_seen_and_what_was_mirrored():
     assert "mirrored images too" in sentences.limits(made_up.gathered([mirrored, made, dataclasses.replace(studied, source=made)]))
 
 
+@pytest.mark.parametrize("gains, words", [
+    ((5, 9), "clearly raise the accuracy in 2 of 2 studies"), ((5, -9), "clearly raise the accuracy in 1 and lower it in 1 of 2 studies"),
+    ((-5, 0), "clearly lower the accuracy in 1 of 2 studies"), ((0, 0.5), "clearly change the accuracy in none of 2 studies")])
+def test_the_forest_says_which_way_the_accuracy_goes(gains, words):
+    plan = made_up.gathered(made_up.steps({str(k): studied(gain) for k, gain in enumerate(gains)}))
+    assert f"**Synthetic images {words}.**" in captions.forest(plan)
+
+
+def test_the_limits_tell_who_was_trained_at_one_length_only():
+    own = (AtOptimum("real + synthetic", 5000, 0.003, True, made_up.percent(60.0), made_up.points(1)),)
+    both = {"mlp": made_up.study(optimum=own), "cnn": made_up.study("CNN")}
+    assert "CNN: trained at one length only, 1,000 updates; free augmentation, shifting real ones, makes +20.8" in sentences.limits(
+        made_up.gathered(made_up.steps(both)))
+    assert "one length" not in sentences.limits(made_up.gathered(made_up.steps({"mlp": both["mlp"]})))
+
+
+def test_each_study_says_whose_recall_changes_clearly():
+    none = made_up.study("CNN")
+    none = dataclasses.replace(none, by_class=none.by_class.assign(p=0.2))
+    told = sentences.mistakes(made_up.gathered(made_up.steps({"mlp": made_up.study(), "cnn": none})))
+    assert "MLP: 10 of 10 classes, 0 (+" in told and "CNN: no class." in told
+
+
+def test_each_arm_at_its_own_optimum_stands_in_the_appendix_with_the_data_of_all():
+    own = AtOptimum("real + synthetic", 5000, 0.003, True, made_up.percent(60.0), made_up.points(1))
+    blocks = story.appendices(made_up.gathered(made_up.steps({"mlp": made_up.study(optimum=(own,))})))
+    (table,) = [b for b in blocks if isinstance(b, pd.DataFrame) and "best steps" in b]
+    assert table["at the edge of those tried"].tolist() == ["yes"]
+    assert "[optimum](data/augment-mlp-optimum.csv)" in prose(blocks) and "choices" not in prose(blocks)
+
+
 def run(**made):
     return SimpleNamespace(provenance=made_up.PROVENANCE | made)
 
@@ -312,7 +347,7 @@ def test_replicates_are_told_of_as_one():
     assert "recognises 91.0 %" in opening.abstract(plan) and "7 images of them are copies of training images with 1 of 3 generators" in opening.abstract(plan)
     assert "seed" not in captions.forest(plan) + sentences.limits(plan)
     (row,) = tables.trainings(plan.families(Training)).to_dict("records")
-    assert (row["network"], row["networks"], row["bits/dim"]) == ("cosine", 3, "4.00, each 3.00 to 5.00")
+    assert (row["network"], row["networks"], row["bits/dim"]) == ("cosine", 3, "4.00 (1.52 to 6.48)")
     assert len([b for b in story.appendices(plan) if getattr(b, "name", "").startswith("gallery")]) == 1
     (quality,) = [b for b in story.quality(plan) if isinstance(b, story.Picture)]
     figure = quality.draw()

@@ -1,5 +1,19 @@
 """The article's opening in words: title, byline, three numbers, abstract."""
-from lib.report.article.sentences import FREE, a, copies, counted, explained, listed, mean, things
+from lib.report.article.sentences import (
+    FREE,
+    a,
+    at_optimum,
+    best_length,
+    clearly,
+    copies,
+    counted,
+    explained,
+    extremes,
+    listed,
+    longest,
+    mean,
+    things,
+)
 from lib.report.results import number
 from lib.report.text import escape
 
@@ -26,7 +40,11 @@ def at_its_best(study):
     best = study.optimum_gain
     if not best or effect(best) == effect(study.gain):
         return ""
-    return f" ({effect(best) if best.clear else 'not clearly'} at its best training length)"
+    return f" ({effect(best) if best.clear else 'not clearly'} when {long(study)})"
+
+
+def long(study):
+    return "trained longest" if longest(study) else "trained as long as is best"
 
 
 def shorter(classifiers):
@@ -73,19 +91,25 @@ def numbers(gathered):
     real, mixed = (study.arm(arm).accuracy for arm in ("real", "real + synthetic"))
     found = [(study.gain, f"*Do they help?* {YES_NO[effect(study.gain)]}: {explained(study.classifier)} gets "
                           f"{mixed.number(mixed.value)} % of the test images right instead of "
-                          f"{real.number(real.value)} %")]
+                          f"{real.number(real.value)} %", at_best(study, "real + synthetic"))]
     if study.paper_gain and study.steps_gain:
-        found.append((study.steps_gain, f"*Is it the images?* {is_it_the_images(study)}"))
+        found.append((study.steps_gain, f"*Is it the images?* {is_it_the_images(study)}", ""))
     if rival := study.arm(study.rival):
         found.append((rival.gain, f"*Is there a cheaper way?* {YES_NO[effect(rival.gain)]}: {FREE[study.rival]} at "
-                                  "random instead, which needs no generator"))
+                                  "random instead, which needs no generator", at_best(study, study.rival)))
     return big(found)
 
 
+def at_best(study, arm):
+    """'; when trained longest, 0.0 points (−0.7 to +0.8)'; '' where the arm's own optimum was not asked."""
+    best = at_optimum(study, arm)
+    return f"; when {long(study)}, {best.gain}" if best else ""
+
+
 def big(found):
-    """found: [(Estimate in points, words)]"""
-    return "\n".join(f"- **{e.number(e.value)} points** {words} ({'' if k else '95 % interval '}{e.interval})."
-                     for k, (e, words) in enumerate(found))
+    """found: [(Estimate in points, words before its interval, words behind)]"""
+    return "\n".join(f"- **{e.number(e.value)} points** {words} ({'' if k else '95 % interval '}{e.interval}){behind}."
+                     for k, (e, words, behind) in enumerate(found))
 
 
 YES_NO = {"help": "Yes", "hurt": "No, they hurt", UNCLEAR: "Not clearly"}
@@ -95,7 +119,8 @@ def is_it_the_images(study):
     """What longer training alone does to the original paper's comparison."""
     shown = f"the {study.paper_gain.number(study.paper_gain.value)} points that the original paper's comparison shows"
     if not study.paper_gain.above_zero:
-        return "The original paper's comparison shows no clear gain here; longer training on the real images adds this"
+        return ("The original paper's comparison shows no clear gain here; longer training on the real images adds "
+                f"this{', not clearly' * (not study.steps_gain.clear)}")
     if study.steps_gain.above_zero:
         answer = "Only in part" if study.gain.above_zero else "No"
         return f"{answer}: of {shown}, this much comes from longer training on the real images, not from new ones"
@@ -108,7 +133,7 @@ def limit_numbers(ablation):
     """What a limit on the estimated images adds to each schedule's label agreement, cosine first."""
     walks = sorted((w for w in ablation.walks if w.target == "eps"), key=lambda w: w.schedule != "cosine")
     return big([(w.lost, f"*{w.schedule.capitalize()} schedule.* With a limit {number(w.clipped.value)} % of the "
-                         f"images are recognised as what they should show, without it {number(w.free.value)} %")
+                         f"images are recognised as what they should show, without it {number(w.free.value)} %", "")
                 for w in walks[:3]])
 
 
@@ -121,23 +146,25 @@ def abstract(gathered):
     real, mixed = study.arm("real").accuracy, study.arm("real + synthetic").accuracy
     told = [f"A diffusion model learned from {study.real_images:,} real images ({escape(step.data)}); when "
             f"{study.synthetic_images:,} of its images are added, the test accuracy of {a(study.classifier)} "
-            f"{moved(study.gain)} from {real.number(real.value)} % to {mixed.number(mixed.value)} %, by {study.gain}, "
-            "at the same number of updates"
-            + (f", and by {study.optimum_gain} with each arm at its own best number." if study.optimum_gain else ".")]
+            f"{moved(study.gain)} from {real.number(real.value)} % to {mixed.number(mixed.value)} %: {study.gain} "
+            f"where each arm makes {study.arm('real').steps:,} updates"
+            + (f", and {study.optimum_gain} where each is trained {best_length(study)}."
+               if study.optimum_gain else ".")]
     if study.paper_gain and study.steps_gain:
         told.append("Compared as the original paper did, where the real images alone get fewer updates, the same "
-                    f"images seem to add {study.paper_gain}; the additional updates alone add {study.steps_gain}.")
+                    f"images make a difference of {clearly(study.paper_gain)}; the additional updates alone make one "
+                    f"of {clearly(study.steps_gain)}.")
     if rival := study.arm(study.rival):
         both = study.arm("real + shift + synthetic")
-        told.append(f"The best free augmentation, {FREE[study.rival]}, adds {rival.gain}"
-                    + (f"; both together add {both.gain}." if both and study.rival == "real + shift" else "."))
+        told.append(f"The best free augmentation, {FREE[study.rival]}, makes {clearly(rival.gain)}"
+                    + (f"; both together make {both.gain}." if both and study.rival == "real + shift" else "."))
     if others := gathered.studies[1:]:
-        told.append("In the other studies of this plan the images add, in points: "
+        told.append("In the other studies of this plan the images make, in points: "
                     + "; ".join(f"{escape(gathered.names[s])} {s.result.gain.bare}" for s in others) + ".")
     judged = [made.result for made in gathered.main[1]]
     told.append(f"A judge that is right on {mean(g.judge_accuracy.value for g in judged)} % of real images "
                 f"recognises {mean(g.label_agreement.value for g in judged)} % of the synthetic ones as what they "
-                f"should show, and {copies([g.memorisation for g in judged])}.")
+                f"should show, {extremes(judged)}, and {copies([g.memorisation for g in judged])}.")
     return " ".join(told)
 
 

@@ -71,6 +71,35 @@ def mean(values):
     return number(fmean(values))
 
 
+def clearly(gain):
+    """'+0.6 points (0.0 to +1.1), not clear'"""
+    return str(gain) + ", not clear" * (not gain.clear)
+
+
+def at_optimum(study, arm):
+    """The AtOptimum of an arm, or None."""
+    return next((a for a in study.optimum if a.arm == arm), None)
+
+
+def longest(study):
+    """The arms that are best on validation images at the most updates of all tried: their optimum may lie beyond."""
+    return [arm for arm in study.optimum if arm.edge and arm.steps > study.arm("real").steps]
+
+
+def best_length(study):
+    """'as long as is best for it (3,000 updates, the most tried)'"""
+    most = longest(study)
+    which = "" if len(most) == len(study.optimum) else f"{len(most)} of {counted(len(study.optimum), 'arm')} "
+    return "as long as is best for it" + (f" ({which}{most[0].steps:,} updates, the most tried)" if most else "")
+
+
+def extremes(generations):
+    """'from 32 % (bird) to 92 % (frog)': the classes that are recognised least and most often, of Generations."""
+    classes = sum(g.by_class["label_agreement"] for g in generations) / len(generations)
+    low, high = (f"{number(classes[k], 0)} % ({escape(str(k))})" for k in (classes.idxmin(), classes.idxmax()))
+    return f"from {low} to {high}"
+
+
 def copies(memorisations):
     """What the comparison with the nearest training images says, of a generator or of its replicates: the worst."""
     words = {"copies": "{} of them are copies of training images",
@@ -97,8 +126,9 @@ def bridge(study):
     """What the original paper compared, and what of it the images make."""
     few, real = (study.arm(arm) for arm in ("real, equal epochs", "real"))
     return (f"The original paper gives the real images alone as many passes as the larger set, so fewer updates: "
-            f"{few.steps:,} instead of {real.steps:,}. Those updates alone add {study.steps_gain}. What the synthetic "
-            f"images add when every arm makes the same number of updates is {study.gain} ([figure](#fig-bridge)).")
+            f"{few.steps:,} instead of {real.steps:,}. Those updates alone make {clearly(study.steps_gain)}. What the "
+            f"synthetic images make when every arm has the same number of updates is {study.gain} "
+            "([figure](#fig-bridge)).")
 
 
 def controls(study):
@@ -108,36 +138,45 @@ def controls(study):
         told.append("Controls that add no information of their own: "
                     + ", ".join(f"*{arm}* {study.arm(arm).gain.bare}" for arm in here) + ".")
     if rival := study.arm(study.rival):
-        told.append(f"The free augmentation that is best on validation images, {FREE[study.rival]}: {rival.gain}.")
-    if shuffled := study.arm("shuffled labels"):
-        told.append(f"The same synthetic images with labels of others: {shuffled.gain}, so what they teach lies in "
-                    "images and labels together." if shuffled.gain.below_zero else
-                    f"The same synthetic images with labels of others: {shuffled.gain}.")
+        best = at_optimum(study, study.rival)
+        told.append(f"The free augmentation that is best on validation images, {FREE[study.rival]}: {rival.gain}"
+                    + (f"; where each arm is trained {best_length(study)}, {best.gain}." if best else "."))
+    if (shuffled := study.arm("shuffled labels")) and (only := study.arm("synthetic only")):
+        told.append(f"Without any real image the synthetic ones give {only.accuracy}, with the labels of others "
+                    f"{shuffled.accuracy}, where chance gives {number(100 / len(study.by_class), 0)} %"
+                    + (": they teach by their labels." if only.accuracy.low > shuffled.accuracy.high else "."))
     told.append(f"A difference of {number(study.detectable)} points would be found four times in five.")
     return " ".join(told)
 
 
-def mistakes(study):
-    """Which classes change clearly."""
-    change = study.by_class["change of recall"]
-    clear = change[study.by_class["p"] < 0.05].sort_values(ascending=False)
-    named = listed([f"{escape(k)} ({number(v, signed=True)})" for k, v in clear.items()])
-    if not len(clear):
-        return "No class's recall changes clearly (p < 0.05 after Holm's correction)."
-    return (f"The recall of {len(clear)} of {len(change)} classes changes clearly, in points: {named} (p < 0.05 after "
-            "Holm's correction).")
+def mistakes(gathered):
+    """Which classes change clearly, in each study."""
+    told = [f"{escape(gathered.names[step])}: {changed_classes(step.result.by_class)}" for step in gathered.studies]
+    return ("Whose recall changes clearly (p < 0.05 after Holm's correction), in points? "
+            + ". ".join(told) + ". The figures show the first.")
+
+
+def changed_classes(by_class):
+    """'3 of 10 classes, cat (−4.1), ...', or 'no class'. by_class: of a Study"""
+    change = by_class["change of recall"]
+    clear = change[by_class["p"] < 0.05].sort_values(ascending=False)
+    named = listed([f"{escape(str(k))} ({number(v, signed=True)})" for k, v in clear.items()])
+    return f"{len(clear)} of {len(change)} classes, {named}" if len(clear) else "no class"
 
 
 def quality(gathered):
     """What the four measures of the images mean."""
-    made = [step.result for step in gathered.main[1]]
+    made, guidance = [step.result for step in gathered.main[1]], gathered.main[1][0].config["guidance"]
     judge = re.sub(", [0-9a-f]{8}$", "", made[0].judge)                                    # without its fingerprint
     judge = re.sub(r"\d{4,}", lambda n: f"{int(n[0]):,}", judge)
     several = ", one for each generator" if len(made) > 1 else ""
     return ("Four measures ([figure](#fig-quality)). *Recognised*: a judge, a classifier trained on real images"
             f"{several} ({judge}; right on {mean(g.judge_accuracy.value for g in made)} % of unseen real ones), "
-            "sees the class that was asked for. *Distance*: Fréchet's, in features of a network of this project; "
-            "between real images it is not 0 at this number of images. *Covered*: the share of real images that a "
+            f"sees the class that was asked for, {extremes(made)}"
+            + (f"; guidance of {guidance:g} makes classes clearer, and images less varied" if guidance > 1 else "")
+            + f". *Distance*: Fréchet's, in features of a network of this project; here "
+            f"{mean(g.frechet.value for g in made)}, between as many real images "
+            f"{number(fmean(g.reference.value for g in made), 2)}. *Covered*: the share of real images that a "
             "synthetic one comes near to. *Near a training image*: as near as 1 of 100 new real images is; many more "
             "would be copies.")
 
@@ -179,7 +218,7 @@ def limits(gathered):
                  + (", not of another generator." if study.generators == 1 else "."),
                  f"A gain below {study.detectable:.1f} points may well stay unseen.",
                  *edges(study),
-                 *length(step),
+                 *length(gathered),
                  f"What holds for {escape(step.data)} need not hold for larger images."]
     if gathered.doses:
         told.append("The generator has seen all real images, also those that a classifier goes without: the worth of a "
@@ -188,7 +227,8 @@ def limits(gathered):
         told.append("Distances and coverage come from our own network; no published ones compare.")
     if step:
         gain = step.result.gain
-        again = "an interval of the gain that includes 0 when all is repeated once more; "
+        again = (f"an interval of the gain at {step.result.arm('real').steps:,} updates that includes 0 when all is "
+                 "repeated once more; ")
         change = (f"{again}a control that gains as much as the images ({gain.number(gain.value)} points)"
                   if gain.above_zero else f"{again}images of a better generator that do not hurt" if gain.clear else
                   f"an interval of the gain that leaves out 0, with more repetitions (here {gain})")
@@ -198,17 +238,24 @@ def limits(gathered):
 
 def edges(study):
     """Where the arms' best number of updates lies beyond those that were tried."""
-    most = [arm for arm in study.optimum if arm.edge and arm.steps > study.arm("real").steps]
+    most = longest(study)
     return [f"The best number of updates is the largest tried ({most[0].steps:,}) for {len(most)} of "
             f"{counted(len(study.optimum), 'arm')}: it may lie beyond."] if most else []
 
 
-def length(step):
-    """How often each real image was seen, and what of it the generators saw mirrored."""
-    study, training = step.result, step.training
-    passes = study.arm("real").steps * step.config["batch"] / study.real_images
+def length(gathered):
+    """How often each real image was seen, who was trained at one length, what the generators saw mirrored."""
+    training = gathered.study.training
+    passes = [number(s.result.arm("real").steps * s.config["batch"] / s.result.real_images)
+              + f" ({gathered.names[s]})" * (len(gathered.studies) > 1) for s in gathered.studies]
     told = [f"Each real image was seen {number(training.result.epochs)} times by a generator (original paper: 200) and "
-            f"{number(passes)} times by a classifier of the arm *real*: longer training may change both."]
+            f"{listed(passes)} times by a classifier of the arm *real*: longer training may change both."]
+    for s in gathered.studies if gathered.study.result.optimum else ():
+        rival = s.result.arm(s.result.rival)
+        if not s.result.optimum:
+            told.append(f"{gathered.names[s]}: trained at one length only, {s.result.arm('real').steps:,} updates"
+                        + (f"; free augmentation, {FREE[s.result.rival]}, makes {clearly(rival.gain)} there." if rival
+                           else "."))
     if training.config["flip"]:
         told.append("The generators learned from mirrored images too, the arm *real* did not: what synthetic images "
                     "add holds some mirroring, which is free.")
@@ -218,7 +265,8 @@ def length(step):
 def provenance(gathered):
     """One sentence on where and with what the numbers were made; the table of runs is a file."""
     own = gathered.made
-    made = [(step.run.provenance, getattr(step.result, "seconds", 0)) for step in gathered.steps if step.run]
+    made = sorted(((step.run.provenance, getattr(step.result, "seconds", 0)) for step in gathered.steps if step.run),
+                  key=lambda run: run[0]["start"])
     versions = listed([f"{k} {v}" for k, v in own["versions"].items()])
     # runs of earlier versions don't count calls that were interrupted; a training's own clock does
     minutes = sum(max(run["seconds"], clock) for run, clock in made) / 60
