@@ -27,8 +27,8 @@ def called(folder):
 
 def copy_without_runs(html, folder):
     """Copy report.html and report.pdf to `folder`, without the links to the pages of runs, which stay behind."""
-    from lib.report.page import write_atomic
     from lib.report.pdf import write_pdf
+    from lib.report.runs import write_atomic
 
     page = BeautifulSoup(Path(html).read_text(encoding="utf-8"), "html.parser")
     for link in page.main.select("a[href^='runs']"):

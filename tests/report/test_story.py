@@ -137,6 +137,9 @@ def test_the_title_says_where_the_best_training_length_gives_another_answer(gain
     inside = dataclasses.replace(one, optimum=(dataclasses.replace(own, edge=False),))
     assert "tried" not in opening.abstract(made_up.gathered(made_up.steps({"a": inside})))
     assert "longest" not in title(a=inside)
+    both = dataclasses.replace(one, optimum=(*inside.optimum, dataclasses.replace(own, arm="real + shift")))
+    assert "longest" not in title(a=both)
+    assert "(1 of 2 arms 5,000 updates, the most tried)" in opening.abstract(made_up.gathered(made_up.steps({"a": both})))
 
 
 def test_the_title_calls_both_kinds_of_mlp_mlps():

@@ -44,7 +44,8 @@ def at_its_best(study):
 
 
 def long(study):
-    return "trained longest" if longest(study) else "trained as long as is best"
+    """'trained longest', where that is best for each arm."""
+    return "trained longest" if len(longest(study)) == len(study.optimum) else "each is trained as long as is best"
 
 
 def shorter(classifiers):

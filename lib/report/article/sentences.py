@@ -152,8 +152,8 @@ def controls(study):
 def mistakes(gathered):
     """Which classes change clearly, in each study."""
     told = [f"{escape(gathered.names[step])}: {changed_classes(step.result.by_class)}" for step in gathered.studies]
-    return ("Whose recall changes clearly (p < 0.05 after Holm's correction), in points? "
-            + ". ".join(told) + ". The figures show the first.")
+    return ("Whose recall changes clearly (p < 0.05 after Holm's correction), in points? " + ". ".join(told) + "."
+            + " The figures show the first." * (len(told) > 1))
 
 
 def changed_classes(by_class):
