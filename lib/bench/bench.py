@@ -353,11 +353,11 @@ def speed(rounds, cases, file, device):
 
 
 def time_to_quality(minutes, file, threads):
-    """The record of all sides. Each row is written as it comes, and a call that was interrupted goes on behind it."""
+    """The record of all sides. The judge and each row are written as they come; a call that was interrupted goes on."""
     record = origin() | {"minutes": minutes, "code": code()}
     print(f"{record['device']}, {record['instructions']}, one thread, {minutes:g} minutes, load average {load()}")
     split = data.load("cifar10")
-    judge, real, reference = quality.meet(split)
+    judge, real, reference = quality.meet(split, file.with_name("judge.safetensors"), record["code"])
     record |= reference | {"rows": earlier_rows(file, record | reference)}
     print("judge: {:.1%} of test images right; Frechet distance of {} real images {:.2f}".format(
         reference["judge_right"], quality.IMAGES, reference["frechet_reference"]))

@@ -12,11 +12,13 @@ import torch
 
 from lib.bench import peers
 from lib.data.images import to_uint8
+from lib.diffusion.checkpoints import load_tensors, save_tensors
 from lib.diffusion.samplers import class_labels, generate
 from lib.diffusion.schedules import from_betas, make_schedule
 from lib.diffusion.training import train_ddpm
 from lib.diffusion.unet import UNet
-from lib.study.quality import density_and_coverage, frechet_distance, train_judge
+from lib.study.classifiers import CNN
+from lib.study.quality import Judge, density_and_coverage, frechet_distance, train_judge
 
 NETWORK = {"patch": 2, "channels": 32, "channel_mult": (1, 2), "num_res_blocks": 2, "attn_resolutions": ()}
 TRAINING = {"batch": 64, "lr": 2e-3, "target": "v", "loss_weight": "min-snr", "flip": True,
@@ -118,10 +120,23 @@ def line(row):
                        {True: "yes", False: "NO"}.get(row.get("met"), "")).rstrip()
 
 
-def meet(split):
-    """The judge, its features of the test images, and {judge_right, frechet_reference}."""
-    tell("the judge: training")
-    judge = train_judge(split.train, **JUDGE)
+def judge_of(train, file, code):
+    """The judge that a call with the same `code` left in `file`, or else a new one, which is kept there."""
+    weights, about = load_tensors(file) if file.exists() else ({}, {})
+    if about.get("code") != code:
+        tell("the judge: training")
+        judge = train_judge(train, **JUDGE)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_tensors(file, judge.net.state_dict(), {"code": code, "name": judge.name})
+        return judge
+    net = CNN(tuple(train.images.shape[1:]), len(train.classes), widths=JUDGE["widths"]).nets[0]
+    net.load_state_dict(weights)
+    return Judge(about["name"], net.requires_grad_(False).eval())
+
+
+def meet(split, file, code):
+    """The judge, its features of the test images, and {judge_right, frechet_reference}. file, code: as in `judge_of`"""
+    judge = judge_of(split.train, file, code)
     right = float((judge.probabilities(split.test.images).argmax(1) == split.test.labels.numpy()).mean())
     real = judge.features(split.test.images)
     half = np.random.default_rng(0).permutation(len(real))

@@ -129,17 +129,22 @@ def test_time_to_quality_has_a_row_for_each_side(monkeypatch, capsys, tmp_path):
     assert all(0 <= row["agreement"] <= 100 and row["frechet"] > 0 and 0 <= row["coverage"] <= 1 for row in (less, ours))
     assert [row["missing"] for row in peers_rows] == [True, True] and "not installed" in capsys.readouterr().out
     # a call that was interrupted goes on behind its last row; one that ended is measured anew
-    trained, train_for = [], quality.train_for
+    trained, train_for, judges, train_judge = [], quality.train_for, [], quality.train_judge
+    monkeypatch.setattr(quality, "train_judge", lambda *given, **how: judges.append(how) or train_judge(*given, **how))
     monkeypatch.setattr(quality, "train_for", lambda side, *rest: trained.append(side) or train_for(side, *rest))
     (tmp_path / "quality.json").write_text(json.dumps(record | {"rows": record["rows"][:1]}), encoding="utf-8")
     again = bench.bench(only="quality", minutes=1e-3, file=tmp_path / "bench.json")
     assert trained[0] is quality.diffusers and len(trained) == 3 and again["rows"][0] == record["rows"][0]
     bench.bench(only="quality", minutes=1e-3, file=tmp_path / "bench.json")
-    assert len(trained) == 3 + 4
+    assert len(trained) == 3 + 4 and not judges
     # rows of other code are no rows of this one
     (tmp_path / "quality.json").write_text(json.dumps(again | {"rows": again["rows"][:1], "code": "other"}), encoding="utf-8")
     bench.bench(only="quality", minutes=1e-3, file=tmp_path / "bench.json")
     assert len(trained) == 3 + 4 + 4
+    # nor is a judge
+    monkeypatch.setattr(bench, "code", lambda: "other")
+    bench.bench(only="quality", minutes=1e-3, file=tmp_path / "bench.json")
+    assert len(judges) == 1
 
 
 @pytest.mark.parametrize("options, words", [({"minutes": 0}, "--minutes 0: expected more than 0"),
