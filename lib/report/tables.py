@@ -60,7 +60,7 @@ def contrasts(study):
     if study.paper_gain:
         rows += [("real + synthetic against real, equal epochs", study.paper_gain, None),
                  ("real against real, equal epochs", study.steps_gain, None)]
-    rows += [(f"{c.arm} against {c.against}", c.difference, c.p) for c in study.contrasts]
+    rows += [(f"{c.arm} against {c.against} (p after Holm)", c.difference, c.p) for c in study.contrasts]
     return pd.DataFrame([{"question": words, "difference, points": e.bare, "p": p_value(p)} for words, e, p in rows])
 
 

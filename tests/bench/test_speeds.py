@@ -43,7 +43,7 @@ def test_the_table_of_time_to_a_quality_holds_the_numbers_of_its_published_runs(
     words = README.replace("\n", " ")
     assert f"right on {100 * record['judge_right']:.1f} % of the test images" in words
     assert f"500 real images have {record['frechet_reference']:.2f}." in words
-    assert "**It is met at 40 minutes, and not at 13**" in words
+    assert "**In one training each it is met at 40 minutes, and not at 13**" in words
 
 
 def test_what_the_readme_says_of_diffusers_and_of_goals_is_what_the_published_bench_says():

@@ -109,7 +109,7 @@ def studied(gain, rival=20.0, classifier="MLP"):
 
 def test_the_title_says_whom_the_images_help_and_that_something_free_helps_more():
     assert title(a=studied(10), b=studied(0.5, classifier="CNN")) == (
-        "Synthetic digits help an MLP, but make no clear difference to a CNN; shifting real ones helps more")
+        "Synthetic digits help an MLP, but make no clear difference to a CNN; shifting real ones helps the MLP more")
 
 
 def test_the_title_says_too_where_the_intervals_overlap():
@@ -124,7 +124,7 @@ def test_the_title_says_where_images_hurt():
     assert title(a=studied(-5, rival=0.5)) == "Synthetic digits hurt an MLP"
 
 
-@pytest.mark.parametrize("gain, best, words", [(-5, 0.2, "hurt an MLP (not clearly when trained longest)"),
+@pytest.mark.parametrize("gain, best, words", [(-5, 0.2, "hurt an MLP (no clear difference when trained longest)"),
                                                (0.5, 6, "make no clear difference to an MLP (help when trained longest)"),
                                                (10, 6, "help an MLP")])
 def test_the_title_says_where_the_best_training_length_gives_another_answer(gain, best, words):
@@ -281,7 +281,7 @@ def test_the_limits_tell_how_often_images_were_seen_and_what_was_mirrored():
     ((-5, 0), "clearly lower the accuracy in 1 of 2 studies"), ((0, 0.5), "clearly change the accuracy in none of 2 studies")])
 def test_the_forest_says_which_way_the_accuracy_goes(gains, words):
     plan = made_up.gathered(made_up.steps({str(k): studied(gain) for k, gain in enumerate(gains)}))
-    assert f"**Synthetic images {words}.**" in captions.forest(plan)
+    assert f"**At equal updates synthetic images {words}.**" in captions.forest(plan)
 
 
 def test_the_limits_tell_who_was_trained_at_one_length_only():
@@ -297,6 +297,20 @@ def test_each_study_says_whose_recall_changes_clearly():
     none = dataclasses.replace(none, by_class=none.by_class.assign(p=0.2))
     told = sentences.mistakes(made_up.gathered(made_up.steps({"mlp": made_up.study(), "cnn": none})))
     assert "MLP: 10 of 10 classes, 0 (+" in told and "CNN: no class." in told
+
+
+def test_where_no_class_changes_clearly_no_caption_says_one_does():
+    one = made_up.study()
+    none = dataclasses.replace(one, by_class=one.by_class.assign(p=0.2))
+    assert captions.confusion(none).startswith("**No mistake becomes clearly rarer.**")
+    assert captions.slopes(none).startswith("**No class changes clearly.** 10 of 10 classes are found more often, 0 most (+")
+    assert captions.slopes(one).startswith("**10 of 10 classes are found more often")
+
+
+def test_the_limits_tell_what_repetitions_share():
+    plan = replicated()
+    assert "share images, and a test image of one may be a training image of another" in sentences.limits(plan)
+    assert "All repetitions" not in sentences.limits(made_up.gathered())
 
 
 def test_each_arm_at_its_own_optimum_stands_in_the_appendix_with_the_data_of_all():

@@ -71,8 +71,8 @@ def test_only_the_main_and_the_secondary_questions_have_a_p_value():
     rows = tables.contrasts(study()).set_index("question")
     assert rows["p"].to_dict() == {
         "real + synthetic against real": "0.032", "real + synthetic against real, equal epochs": "",
-        "real against real, equal epochs": "", "real + shift against real + synthetic": "< 0.001"}
-    assert rows.loc["real + shift against real + synthetic", "difference, points"] == "−2.0 (−3.0 to −1.0)"
+        "real against real, equal epochs": "", "real + shift against real + synthetic (p after Holm)": "< 0.001"}
+    assert rows.loc["real + shift against real + synthetic (p after Holm)", "difference, points"] == "−2.0 (−3.0 to −1.0)"
 
 
 def test_without_the_papers_comparison_its_rows_are_missing():
