@@ -11,7 +11,7 @@ from lib.engine.environment import become
 
 ABOUT = "Does a diffusion model's synthetic data help a classifier? Call it from the repository's root."
 END = """\
-The first call makes the environment .venv: some 3 minutes, and about 6 GB on Linux. In an active virtual or conda
+The first call makes the environment .venv: some 4 minutes, and about 6 GB on Linux. In an active virtual or conda
 environment that has the packages, that one is used.
 
 exit codes: 0 done, 1 a run or test failed (or several in several ways), 2 a value to mend and nothing started, 3 killed
@@ -95,10 +95,11 @@ def dream(arguments):
     """
     from lib.engine import publish
     from lib.engine.plan import in_root
-    for value, option, low in ((arguments.per_class, "--per-class", 1), (arguments.steps, "--steps", 1),
-                               (arguments.guidance, "--guidance", 0), (arguments.seed, "--seed", 0)):
-        if not low <= value < 2**31:
-            raise InputError(f"{option} {value}: expected at least {low}, and less than 2^31")
+    for value, option, low, high in (
+            (arguments.per_class, "--per-class", 1, 1000), (arguments.guidance, "--guidance", 0, 100),
+            (arguments.seed, "--seed", 0, 2**31 - 1)):
+        if not low <= value <= high:
+            raise InputError(f"{option} {value}: expected {low} to {high:,}")
 
     def track(records):
         for record in records:
@@ -176,7 +177,7 @@ def parser():
         words = call.__doc__.partition("\n")[0]
         one = commands.add_parser(call.__name__, help=words[0].lower() + words[1:].rstrip("."), allow_abbrev=False,
                                   description=" ".join(call.__doc__.split()))
-        one.set_defaults(call=call, passes_on=call in (test, lab))
+        one.set_defaults(call=call, passes_on=call in (test, lab), refuse=one.error)
         return one.add_argument
 
     plans = ", ".join(sorted(p.stem for p in (ROOT / "reports" / "plans").glob("*.yml")))
@@ -228,5 +229,5 @@ def read(words):
     arguments, rest = whole.parse_known_args(words)
     arguments.rest = rest
     if arguments.rest and not arguments.passes_on:
-        whole.error("unknown words: " + " ".join(arguments.rest))
+        arguments.refuse("unknown words: " + " ".join(arguments.rest))
     return arguments

@@ -16,6 +16,7 @@ from lib.diffusion.samplers import class_labels, generate
 from lib.engine.plan import read_plan
 from lib.engine.stale import stale
 from lib.report import figures, results, runs
+from lib.report.site import copy_without_runs
 
 FOLDER = ROOT / "reports" / "published"
 PICTURES = ("front", "forest")     # of the article, for a README
@@ -25,7 +26,7 @@ LARGEST = 50e6      # bytes of a published network
 def publish(plan, network=""):
     """Copy a finished plan's report to reports/published/PLAN/, with data/*.csv, result.json (the numbers of all runs),
     requirements.txt, the pictures that a README shows, and the trained network named `network` in bfloat16. The runs'
-    own pages stay behind: they are large, and the report says so at its links. Returns the folder.
+    own pages, which are large, stay behind, and so do the links to them. Returns the folder.
 
     InputError where a run is not finished or was made by code that no commit holds, an unknown network, or one that is
     too large.
@@ -45,8 +46,7 @@ def publish(plan, network=""):
         raise InputError(f"network {network!r}: expected one of {', '.join(known)}")
     folder = FOLDER / plan.name
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (plan.html, plan.pdf):
-        shutil.copyfile(file, folder / file.name)
+    copy_without_runs(plan.html, folder)
     numbers = {job.label: results.encode(runs.load(job.config.run_dir).result) for job in plan.jobs}
     runs.write_atomic(folder / "result.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
     runs.write_atomic(folder / "requirements.txt", requirements())
@@ -87,7 +87,8 @@ def dream(name="", *, per_class=8, steps=25, guidance=1.5, seed=0, out="reports/
 
     name: a plan with a published network (the largest images unless told), or a file. `track` passes on the records
     {done, images_per_second} of each batch. Writes OUT/<name>.png, a row for each class, and OUT/<name>.npz (images
-    (N, C, H, W) uint8, labels); returns both paths. InputError for an unknown name or a damaged file.
+    (N, C, H, W) uint8, labels); returns both paths. InputError for an unknown name, a damaged file, or more `steps`
+    than the noise of its training had.
     """
     known = networks()
     name = name or next(iter(known), "")
@@ -97,12 +98,14 @@ def dream(name="", *, per_class=8, steps=25, guidance=1.5, seed=0, out="reports/
         raise InputError(f"network {name!r}: expected one of {names}, or a .safetensors file")
     model, schedule, target = load_model(file, pick_device())
     limit_threads(model)
+    if not 1 <= steps <= schedule.T:
+        raise InputError(f"--steps {steps}: expected 1 to {schedule.T:,}, the steps of the network's training")
     options, K = model.options, model.num_classes
     labels = class_labels(K, per_class)
     shape = (options["image_channels"], *[options["image_size"]] * 2)
     parts = [part["images"] for part in track(generate(
         Forward(model), schedule, labels, shape, seed=seed, batch=100, device=next(model.parameters()).device,
-        target=target, steps=min(steps, schedule.T), guidance=guidance))]
+        target=target, steps=steps, guidance=guidance))]
     images = to_uint8(torch.cat(parts))
     folder = ROOT / out
     stem = file.parent.name if file.stem in ("network", "model") else file.stem

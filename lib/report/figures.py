@@ -102,8 +102,8 @@ def show_sheet(ax, rows, row_names=(), column_names=(), title=None):
 
 
 def image_grid(rows, row_names=(), column_names=(), title=None):
-    """A sheet of images: rows (R, N, C, H, W) uint8, such as one row for each class. No wider than a phone can show with
-    its names still readable."""
+    """A sheet of images: rows (R, N, C, H, W) uint8, such as one row for each class. No wider than a phone can show so
+    that its names are readable."""
     R, N, _, H, W = np.asarray(rows).shape
     width = min(5.8, 0.75 * N + 0.5)
     fig, ax = plt.subplots(figsize=(width, width * R * H / (N * W) + 0.45))

@@ -41,8 +41,8 @@ def write_pdf(html, pdf):
 
 def prepare(page):
     """Turn what pandoc would lose into what it keeps, and let the abstract fill the first page."""
-    if second := page.select("main > figure ~ figure:has(~ blockquote.abstract)")[:1]:
-        second[0].insert_before(page.select_one("blockquote.abstract").extract())
+    if second := page.select_one("main > figure ~ figure:has(~ blockquote.abstract)"):
+        second.insert_before(page.select_one("blockquote.abstract").extract())
     for element in page.main.select("details, .up"):
         element.decompose()
     for element in page.main.select(".picture, .caption"):

@@ -92,6 +92,12 @@ class Run:
         return results.loads(file.read_text(encoding="utf-8"), f"run {self.name!r}: result.json")
 
     @property
+    def began(self):
+        """Time of the start (seconds of the epoch), earlier by the work of the calls that were interrupted."""
+        made = self.provenance
+        return datetime.datetime.fromisoformat(made["start"]).timestamp() - made["earlier_seconds"]
+
+    @property
     def finished(self):
         return (self.folder / "result.json").exists()
 
@@ -133,11 +139,11 @@ class Run:
 
         about: how the line begins. Several loops of one notebook cell share its line.
         """
-        line = line_of_cell()
+        line, began = line_of_cell(), self.began
 
         def tell(state):
-            words = about + progress_line(state)
-            write_json(self.folder / "progress.json", state | {"line": words, "seconds": self.worked()})
+            words, seconds = about + progress_line(state), round(time.time() - began, 1)
+            write_json(self.folder / "progress.json", state | {"line": words, "seconds": seconds})
             line.show(words)
 
         yield from progress(records, total, unit, tell)
@@ -148,7 +154,7 @@ class Run:
         text = results.dumps(result)
         for name, table in results.tables(result).items():
             write_atomic(self.path(f"tables/{name}.csv"), table.to_csv())
-        seconds = self.worked()
+        seconds = round(time.time() - self.began, 1)
         write_json(self.folder / "provenance.json", self.provenance | {
             "seconds": seconds, "files": {name: sha256(self.path(name)) for name in self.written()}})
         (self.folder / "progress.json").unlink(missing_ok=True)
@@ -159,12 +165,6 @@ class Run:
             self.path(".owner").unlink(missing_ok=True)
             lock.release()                                  # its empty file stays: who waits for it may hold it open
         print(f"finished in {seconds:.0f} s: {self.name}")
-
-    def worked(self):
-        """Seconds since the start, and those of the calls before it that were interrupted."""
-        made = self.provenance
-        since = time.time() - datetime.datetime.fromisoformat(made["start"]).timestamp()
-        return round(made.get("seconds", 0) + since, 1)
 
     def written(self):
         """Names of the files that the run itself wrote: history, products, figures and tables; no training states."""
@@ -249,7 +249,7 @@ def start(step, config, upstream=(), code=""):
     for old in ("result.json", "progress.json", *run.written()):
         run.path(old).unlink(missing_ok=True)
     # first: where the disk is full now, the folder must be known as a run's by the next call
-    write_json(run.path("provenance.json"), provenance(upstream) | {"code": code, "seconds": before})
+    write_json(run.path("provenance.json"), provenance(upstream) | {"code": code, "earlier_seconds": before})
     write_json(run.path("config.json"), dataclasses.asdict(config))
     return run
 

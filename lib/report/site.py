@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from urllib.parse import quote
 
+from bs4 import BeautifulSoup
+
 
 def links(run, table=None):
     """The addresses, as seen from report.html, of a run's page and of one of its tables: what run.figure takes.
@@ -21,6 +23,26 @@ def links(run, table=None):
 def called(folder):
     """<step>-<name>: what the files of the run in `folder` are called."""
     return f"{folder.parent.name}-{folder.name}"
+
+
+def copy_without_runs(html, folder):
+    """Copy report.html and report.pdf to `folder`, without the links to the pages of runs, which stay behind."""
+    from lib.report.page import write_atomic
+    from lib.report.pdf import write_pdf
+
+    page = BeautifulSoup(Path(html).read_text(encoding="utf-8"), "html.parser")
+    for link in page.main.select("a[href^='runs']"):
+        for dot in (link.next_sibling, link.previous_sibling):
+            if isinstance(dot, str) and dot.strip() == "·":
+                dot.extract()
+                break
+        holder = link.parent
+        link.decompose()
+        if not holder.get_text(strip=True):
+            holder.decompose()
+    for way in page.main.select("p.note"):
+        way.string = way.get_text().replace("Links to notebooks and data lead", "Links to data lead")
+    write_pdf(write_atomic(folder / "report.html", str(page)), folder / "report.pdf")
 
 
 def write_site(article, runs, folder, title=None, appendices=()):

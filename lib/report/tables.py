@@ -1,5 +1,5 @@
 """A result's numbers as the tables that one reads: pure functions, result -> DataFrame of text."""
-from statistics import fmean
+from statistics import fmean, stdev
 
 import pandas as pd
 
@@ -161,21 +161,24 @@ def walks(ablation):
 # ---------------------------------------------------------------- report
 def trainings(families):
     """The trainings of a report: bits per dimension first, then what made it. families: {name: its replicates
-    (story.Step), or one}; of replicates the mean and the range."""
+    (story.Step), or one}; of replicates the mean."""
     return pd.DataFrame([{
-        "network": escape(name), "bits/dim": bits([step.result.bits for step in steps]),
+        "network": escape(name), "bits/dim": bits([step.result.bits for step in steps]).bare,
         "schedule": steps[0].config["schedule"], "learns": steps[0].config["target"],
         "weights, million": number(steps[0].result.parameters / 1e6, 2), "networks": len(steps),
-        "images seen": f"{steps[0].result.images:,}", "passes": number(steps[0].result.epochs, 0)}
+        "images seen": f"{steps[0].result.images:,}", "passes": number(steps[0].result.epochs)}
         for name, steps in families.items()])
 
 
 def bits(estimates):
-    """'3.31 (3.10 to 3.52)': one network's with its interval; '3.31, each 3.10 to 3.52': mean and range of several."""
+    """The Estimate of one network, or of the mean of replicates, each with test images of its own."""
     if len(estimates) == 1:
-        return estimates[0].bare
+        return estimates[0]
+    from lib.study.statistics import t_estimate
+
     values = [e.value for e in estimates]
-    return f"{number(fmean(values), 2)}, each {number(min(values), 2)} to {number(max(values), 2)}"
+    n, error = len(values), stdev(values) / len(values)**0.5
+    return t_estimate(fmean(values), [error**2], [n - 1], n, "networks", "bits/dim")
 
 
 def worth(dose):
@@ -222,7 +225,9 @@ def quality(generations):
 
 
 def provenance(steps):
-    """For each run: commit, start, seconds, device, threads."""
+    """For each run: commit, start, seconds (of a training at least its own clock's), device, threads."""
     kept = ("commit", "uncommitted_changes", "start", "seconds", "device", "threads")
-    return pd.DataFrame([{"run": step.name} | {k: step.run.provenance[k] for k in kept} for step in steps if step.run],
-                        columns=["run", *kept])
+    rows = [{"run": step.name} | {k: step.run.provenance[k] for k in kept}
+            | {"seconds": max(step.run.provenance["seconds"], getattr(step.result, "seconds", 0))}
+            for step in steps if step.run]
+    return pd.DataFrame(rows, columns=["run", *kept])

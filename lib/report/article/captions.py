@@ -2,11 +2,10 @@
 
 Each is called as its figure; gathered: a `Gathered`; made, studied, dosed: its steps.
 """
-from statistics import fmean
-
 from lib.report.article.sentences import GROUPS, copies, counted, listed, mean, repeated, things
 from lib.report.results import Training, number
 from lib.report.sentences import of_planned
+from lib.report.tables import bits
 from lib.report.text import escape
 
 
@@ -18,9 +17,11 @@ def front(step):
 
 
 def forest(gathered):
-    clear = sum(s.result.gain.clear for s in gathered.studies)
+    raised, lowered = (sum(getattr(s.result.gain, side) for s in gathered.studies)
+                       for side in ("above_zero", "below_zero"))
     n = len(gathered.studies)
-    finding = (f"Synthetic images change the accuracy clearly in {clear} of {n} studies" if n > 1 else
+    finding = (f"Synthetic images clearly raise the accuracy in {raised} and lower it in {lowered} of {n} studies"
+               if n > 1 else
                f"Synthetic images: {gathered.study.result.gain}")
     return (f"**{finding}.** Lines are 95 % intervals; a marker is filled where the interval leaves out 0. At the "
             "right, the test accuracy without and with synthetic images at the same number of updates. What an "
@@ -31,7 +32,9 @@ def forest(gathered):
 def diagram(study):
     return (f"**{counted(len(study.arms), 'arm')}, one test.** A bar shows what a batch is made of: real images "
             "(grey), synthetic ones (green). Choices are made on "
-            f"{study.validation_images:,} validation images; the test is opened once for each arm.")
+            f"{study.validation_images:,} validation images; the test is opened once for each arm"
+            + (f", and once more for each of {len(study.optimum)} that are trained as long as is best."
+               if study.optimum else "."))
 
 
 def bridge(study):
@@ -69,10 +72,12 @@ def confusion(study):
 
 def slopes(study):
     change = study.by_class["change of recall"]
-    rising, best = int((change > 0).sum()), change.idxmax()
-    words = (f"{rising} of {len(change)} classes are found more often, {escape(best)} most (by {change.max():.0f} "
-             "points)"
-             if change.max() > 0 else "No class is found more often")
+    rising, falling = int((change > 0).sum()), int((change < 0).sum())
+    most, count, how = change.idxmax(), rising, "more"
+    if falling > rising:
+        most, count, how = change.idxmin(), falling, "less"
+    words = (f"{count} of {len(change)} classes are found {how} often, {escape(str(most))} most "
+             f"({number(change[most], signed=True)} points)" if count else "No class is found more or less often")
     return f"**{words}.** Recall: the share of a class's test images that are called so. Dashed lines fall."
 
 
@@ -80,9 +85,11 @@ def quality(gathered):
     name, made = gathered.main
     made = [step.result for step in made]
     each = "; a small dot is one of its replicates, the large one their mean" if len(made) > 1 else ""
-    return (f"**{escape(name)}: {mean(g.label_agreement.value for g in made)} % of its images are "
-            f"recognised, and they cover {mean(g.coverage for g in made)} % of the real ones.** A row for each "
-            f"generator{each}; the grey line is what real images reach.")
+    return (f"**{escape(name)}: {mean(g.label_agreement.value for g in made)} % of its images are recognised (of new "
+            f"real ones {mean(g.judge_accuracy.value for g in made)} %), and they cover "
+            f"{mean(g.coverage for g in made)} % of the real ones (other real images "
+            f"{mean(g.coverage_perfect for g in made)} %).** A row for each generator{each}; the grey line is what "
+            "real images reach.")
 
 
 def neighbours(made):
@@ -104,11 +111,10 @@ def exchange(dosed):
 
 
 def training(gathered):
-    bits = {name: fmean(step.result.bits.value for step in steps)
-            for name, steps in gathered.families(Training).items()}
-    lowest = min(bits, key=bits.get)
-    finding = (f"{escape(lowest)} needs the fewest bits for a new image: {number(bits[lowest], 2)} bits/dim"
-               if len(bits) > 1 else f"A new image takes {number(bits[lowest], 2)} bits/dim")
+    found = {name: bits([step.result.bits for step in steps]) for name, steps in gathered.families(Training).items()}
+    lowest = min(found, key=lambda name: found[name].value)
+    finding = (f"{escape(lowest)} needs the fewest bits for a new image: {found[lowest]}"
+               if len(found) > 1 else f"A new image takes {found[lowest]}")
     return (f"**{finding}.** Left, the training loss (1 is a network that always answers 0; losses of different "
             "schedules and targets don't compare); right, where along the way from the image to noise the error is.")
 

@@ -1,5 +1,4 @@
-"""What the article says."""
-import operator
+"""What the article's sections say, and words that all of it shares."""
 import re
 from statistics import fmean
 
@@ -67,161 +66,38 @@ def things(step):
     return "digits" if step.training.config["dataset"] == "digits" else "images"
 
 
-def figure(name):
-    """A link to a figure; the page writes its number."""
-    return f"[figure](#fig-{name})"
-
-
-# ---- the front
-def title(gathered):
-    """The finding in one line: do they help, whom, and does something free help more? Without a study what the limit on
-    estimated images does, else the plan's title."""
-    if not gathered.study:
-        limited = gathered.limited
-        return LIMIT_TITLES[limited.result.limit] if limited else escape(gathered.title or "Report")
-    main, alike = gathered.study.result, {}
-    for step in gathered.studies:
-        if step.data == gathered.study.data:
-            alike.setdefault(a(step.result.classifier), step.result)
-    whom = {}
-    for classifier, study in alike.items():
-        whom.setdefault(effect(study.gain), []).append(classifier + at_its_best(study))
-    *first, last = [f"{does} {listed(shorter(who), 'or' if does == UNCLEAR else 'and')}" for does, who in whom.items()]
-    return f"Synthetic {things(gathered.study)} {', '.join(first)}{', but ' * bool(first)}{last}{rival_clause(main)}"
-
-
-def at_its_best(study):
-    """' (...)': what the images do where each arm is trained as long as is best for it, if that is another answer."""
-    best = study.optimum_gain
-    if not best or effect(best) == effect(study.gain):
-        return ""
-    return f" ({effect(best) if best.clear else 'not clearly'} at its best training length)"
-
-
-def shorter(classifiers):
-    """'MLPs' in place of 'an MLP' and 'a strong MLP'."""
-    both = {"an MLP", "a strong MLP"}
-    return ["MLPs", *(c for c in classifiers if c not in both)] if both <= set(classifiers) else classifiers
-
-
-UNCLEAR = "make no clear difference to"
-
-
-def effect(gain):
-    return "help" if gain.above_zero else "hurt" if gain.below_zero else UNCLEAR
-
-
-def rival_clause(study):
-    """'; shifting real ones helps more', '; ... helps', or nothing."""
-    arm = study.arm(study.rival)
-    if not arm or not arm.gain.above_zero:
-        return ""
-    more = study.gain.above_zero and arm.gain.low > study.gain.high
-    return f"; {FREE[study.rival]} helps{' more' if more else ' too' if study.gain.above_zero else ''}"
-
-
-LIMIT_TITLES = {
-    "survives": "The cosine schedule fails without a limit on each estimated image, and works with one",
-    "does not survive": "A missing limit on the estimated image does not explain why cosine images are poor",
-    "undecided": "Whether a missing limit on the estimated image makes cosine images poor stays open"}
-
-
-def byline(gathered):
-    """Plan, commit, date, the ways to all else."""
-    parts = ["After the course project P4 “Dreaming Data” (authors unknown)", f"plan {escape(gathered.plan)}",
-             f"commit {gathered.made['commit']}", gathered.made["start"][:10],
-             "[PDF](report.pdf)", "[notebooks](runs)", "[data](data)"]
-    return f"*{' · '.join(parts)}*"
-
-
-def numbers(gathered):
-    """Up to three numbers that answer: do they help, is it the images, is there a cheaper way?"""
-    if not gathered.study:
-        return limit_numbers(gathered.limited.result) if gathered.limited else ""
-    study = gathered.study.result
-    real, mixed = (study.arm(arm).accuracy for arm in ("real", "real + synthetic"))
-    found = [(study.gain, f"*Do they help?* {YES_NO[effect(study.gain)]}: {explained(study.classifier)} gets "
-                          f"{mixed.number(mixed.value)} % of the test images right instead of "
-                          f"{real.number(real.value)} %")]
-    if study.paper_gain and study.steps_gain:
-        found.append((study.steps_gain, f"*Is it the images?* {is_it_the_images(study)}"))
-    if rival := study.arm(study.rival):
-        found.append((rival.gain, f"*Is there a cheaper way?* {YES_NO[effect(rival.gain)]}: {FREE[study.rival]} at "
-                                  "random instead, which needs no generator"))
-    return big(found)
-
-
-def big(found):
-    """found: [(Estimate in points, words)]"""
-    return "\n".join(f"- **{e.number(e.value)} points** {words} ({'' if k else '95 % interval '}{e.interval})."
-                     for k, (e, words) in enumerate(found))
-
-
-YES_NO = {"help": "Yes", "hurt": "No, they hurt", UNCLEAR: "Not clearly"}
-
-
-def is_it_the_images(study):
-    """What longer training alone does to the original paper's comparison."""
-    shown = f"the {study.paper_gain.number(study.paper_gain.value)} points that the original paper's comparison shows"
-    if not study.paper_gain.above_zero:
-        return "The original paper's comparison shows no clear gain here; longer training on the real images adds this"
-    if study.steps_gain.above_zero:
-        answer = "Only in part" if study.gain.above_zero else "No"
-        return f"{answer}: of {shown}, this much comes from longer training on the real images, not from new ones"
-    if study.gain.above_zero:
-        return f"Yes: to {shown}, longer training on the real images does not clearly add"
-    return f"Not clearly: {shown} come neither from images nor from longer training"
-
-
-def limit_numbers(ablation):
-    """What a limit on the estimated images adds to each schedule's label agreement, cosine first."""
-    walks = sorted((w for w in ablation.walks if w.target == "eps"), key=lambda w: w.schedule != "cosine")
-    return big([(w.lost, f"*{w.schedule.capitalize()} schedule.* With a limit {number(w.clipped.value)} % of the "
-                         f"images are recognised as what they should show, without it {number(w.free.value)} %")
-                for w in walks[:3]])
-
-
-def abstract(gathered):
-    """At most five sentences."""
-    if not gathered.study:
-        return " ".join(escape(about) for about in [gathered.about] if about)
-    step = gathered.study
-    study = step.result
-    real, mixed = study.arm("real").accuracy, study.arm("real + synthetic").accuracy
-    told = [f"A diffusion model learned from {study.real_images:,} real images ({escape(step.data)}); when "
-            f"{study.synthetic_images:,} of its images are added, the test accuracy of {a(study.classifier)} "
-            f"{moved(study.gain)} from {real.number(real.value)} % to {mixed.number(mixed.value)} %, by {study.gain}, "
-            "at the same number of updates"
-            + (f", and by {study.optimum_gain} with each arm at its own best number." if study.optimum_gain else ".")]
-    if study.paper_gain and study.steps_gain:
-        told.append("Compared as the original paper did, where the real images alone get fewer updates, the same "
-                    f"images seem to add {study.paper_gain}; the additional updates alone add {study.steps_gain}.")
-    if rival := study.arm(study.rival):
-        both = study.arm("real + shift + synthetic")
-        told.append(f"The best free augmentation, {FREE[study.rival]}, adds {rival.gain}"
-                    + (f"; both together add {both.gain}." if both and study.rival == "real + shift" else "."))
-    if others := gathered.studies[1:]:
-        told.append("In the other studies of this plan the images add, in points: "
-                    + "; ".join(f"{escape(gathered.names[s])} {s.result.gain.bare}" for s in others) + ".")
-    judged = [made.result for made in gathered.main[1]]
-    told.append(f"A judge that is right on {mean(g.judge_accuracy.value for g in judged)} % of real images "
-                f"recognises {mean(g.label_agreement.value for g in judged)} % of the synthetic ones as what they "
-                f"should show, and {copies([g.memorisation for g in judged])}.")
-    return " ".join(told)
-
-
-def quoted(paragraph):
-    """As a Markdown quotation: so the page knows the abstract."""
-    return f"> {paragraph}" if paragraph else ""
-
-
-def moved(gain):
-    return "rises" if gain.above_zero else "falls" if gain.below_zero else "goes, not clearly,"
-
-
 def mean(values):
     """'95.8'"""
     return number(fmean(values))
+
+
+def clearly(gain):
+    """'+0.6 points (0.0 to +1.1), not clear'"""
+    return str(gain) + ", not clear" * (not gain.clear)
+
+
+def at_optimum(study, arm):
+    """The AtOptimum of an arm, or None."""
+    return next((a for a in study.optimum if a.arm == arm), None)
+
+
+def longest(study):
+    """The arms that are best on validation images at the most updates of all tried: their optimum may lie beyond."""
+    return [arm for arm in study.optimum if arm.edge and arm.steps > study.arm("real").steps]
+
+
+def best_length(study):
+    """'as long as is best for it (3,000 updates, the most tried)'"""
+    most = longest(study)
+    which = "" if len(most) == len(study.optimum) else f"{len(most)} of {counted(len(study.optimum), 'arm')} "
+    return "as long as is best for it" + (f" ({which}{most[0].steps:,} updates, the most tried)" if most else "")
+
+
+def extremes(generations):
+    """'from 32 % (bird) to 92 % (frog)': the classes that are recognised least and most often, of Generations."""
+    classes = sum(g.by_class["label_agreement"] for g in generations) / len(generations)
+    low, high = (f"{number(classes[k], 0)} % ({escape(str(k))})" for k in (classes.idxmin(), classes.idxmax()))
+    return f"from {low} to {high}"
 
 
 def copies(memorisations):
@@ -245,23 +121,14 @@ def repeated(study):
             f"{study.test_images:,} test images")
 
 
-def missing(gathered):
-    """Which runs the report had to do without, or nothing."""
-    if not gathered.missing:
-        return ""
-    names = [f"`{'/'.join(folder.split('/')[-2:])}`" for folder in gathered.missing]
-    is_it, they = ("is", "it") if len(names) == 1 else ("are", "they")
-    return (f"**{counted(len(names), 'run')} of this plan {is_it} missing**, and so is what {they} would tell: "
-            f"{listed(names)}.")
-
-
 # ---- the sections' text
 def bridge(study):
     """What the original paper compared, and what of it the images make."""
     few, real = (study.arm(arm) for arm in ("real, equal epochs", "real"))
     return (f"The original paper gives the real images alone as many passes as the larger set, so fewer updates: "
-            f"{few.steps:,} instead of {real.steps:,}. Those updates alone add {study.steps_gain}. What the synthetic "
-            f"images add when every arm makes the same number of updates is {study.gain} ([figure](#fig-bridge)).")
+            f"{few.steps:,} instead of {real.steps:,}. Those updates alone make {clearly(study.steps_gain)}. What the "
+            f"synthetic images make when every arm has the same number of updates is {study.gain} "
+            "([figure](#fig-bridge)).")
 
 
 def controls(study):
@@ -271,36 +138,45 @@ def controls(study):
         told.append("Controls that add no information of their own: "
                     + ", ".join(f"*{arm}* {study.arm(arm).gain.bare}" for arm in here) + ".")
     if rival := study.arm(study.rival):
-        told.append(f"The free augmentation that is best on validation images, {FREE[study.rival]}: {rival.gain}.")
-    if shuffled := study.arm("shuffled labels"):
-        told.append(f"The same synthetic images with labels of others: {shuffled.gain}, so what they teach lies in "
-                    "images and labels together." if shuffled.gain.below_zero else
-                    f"The same synthetic images with labels of others: {shuffled.gain}.")
+        best = at_optimum(study, study.rival)
+        told.append(f"The free augmentation that is best on validation images, {FREE[study.rival]}: {rival.gain}"
+                    + (f"; where each arm is trained {best_length(study)}, {best.gain}." if best else "."))
+    if (shuffled := study.arm("shuffled labels")) and (only := study.arm("synthetic only")):
+        told.append(f"Without any real image the synthetic ones give {only.accuracy}, with the labels of others "
+                    f"{shuffled.accuracy} (chance: {number(100 / len(study.by_class), 0)} %)"
+                    + (": they teach by their labels." if only.accuracy.low > shuffled.accuracy.high else "."))
     told.append(f"A difference of {number(study.detectable)} points would be found four times in five.")
     return " ".join(told)
 
 
-def mistakes(study):
-    """Which classes change clearly."""
-    change = study.by_class["change of recall"]
-    clear = change[study.by_class["p"] < 0.05].sort_values(ascending=False)
-    named = listed([f"{escape(k)} ({number(v, signed=True)})" for k, v in clear.items()])
-    if not len(clear):
-        return "No class's recall changes clearly (p < 0.05 after Holm's correction)."
-    return (f"The recall of {len(clear)} of {len(change)} classes changes clearly, in points: {named} (p < 0.05 after "
-            "Holm's correction).")
+def mistakes(gathered):
+    """Which classes change clearly, in each study."""
+    told = [f"{escape(gathered.names[step])}: {changed_classes(step.result.by_class)}" for step in gathered.studies]
+    return ("Whose recall changes clearly (p < 0.05 after Holm's correction), in points? "
+            + ". ".join(told) + ". The figures show the first.")
+
+
+def changed_classes(by_class):
+    """'3 of 10 classes, cat (−4.1), ...', or 'no class'. by_class: of a Study"""
+    change = by_class["change of recall"]
+    clear = change[by_class["p"] < 0.05].sort_values(ascending=False)
+    named = listed([f"{escape(str(k))} ({number(v, signed=True)})" for k, v in clear.items()])
+    return f"{len(clear)} of {len(change)} classes, {named}" if len(clear) else "no class"
 
 
 def quality(gathered):
     """What the four measures of the images mean."""
-    made = [step.result for step in gathered.main[1]]
+    made, guidance = [step.result for step in gathered.main[1]], gathered.main[1][0].config["guidance"]
     judge = re.sub(", [0-9a-f]{8}$", "", made[0].judge)                                    # without its fingerprint
     judge = re.sub(r"\d{4,}", lambda n: f"{int(n[0]):,}", judge)
     several = ", one for each generator" if len(made) > 1 else ""
     return ("Four measures ([figure](#fig-quality)). *Recognised*: a judge, a classifier trained on real images"
             f"{several} ({judge}; right on {mean(g.judge_accuracy.value for g in made)} % of unseen real ones), "
-            "sees the class that was asked for. *Distance*: Fréchet's, in features of a network of this project; "
-            "between real images it is not 0 at this number of images. *Covered*: the share of real images that a "
+            f"sees the class that was asked for ({extremes(made)}"
+            + (f"; guidance of {guidance:g} makes classes clearer, and images less varied" if guidance > 1 else "")
+            + f"). *Distance*: Fréchet's, in features of a network of this project; here "
+            f"{mean(g.frechet.value for g in made)}, between as many real images "
+            f"{number(fmean(g.reference.value for g in made), 2)}. *Covered*: the share of real images that a "
             "synthetic one comes near to. *Near a training image*: as near as 1 of 100 new real images is; many more "
             "would be copies.")
 
@@ -342,7 +218,7 @@ def limits(gathered):
                  + (", not of another generator." if study.generators == 1 else "."),
                  f"A gain below {study.detectable:.1f} points may well stay unseen.",
                  *edges(study),
-                 *length(step),
+                 *length(gathered),
                  f"What holds for {escape(step.data)} need not hold for larger images."]
     if gathered.doses:
         told.append("The generator has seen all real images, also those that a classifier goes without: the worth of a "
@@ -351,7 +227,8 @@ def limits(gathered):
         told.append("Distances and coverage come from our own network; no published ones compare.")
     if step:
         gain = step.result.gain
-        again = "an interval of the gain that includes 0 when all is repeated once more; "
+        again = (f"an interval of the gain at {step.result.arm('real').steps:,} updates that includes 0 when all is "
+                 "repeated once more; ")
         change = (f"{again}a control that gains as much as the images ({gain.number(gain.value)} points)"
                   if gain.above_zero else f"{again}images of a better generator that do not hurt" if gain.clear else
                   f"an interval of the gain that leaves out 0, with more repetitions (here {gain})")
@@ -361,17 +238,24 @@ def limits(gathered):
 
 def edges(study):
     """Where the arms' best number of updates lies beyond those that were tried."""
-    most = [arm for arm in study.optimum if arm.edge and arm.steps > study.arm("real").steps]
+    most = longest(study)
     return [f"The best number of updates is the largest tried ({most[0].steps:,}) for {len(most)} of "
             f"{counted(len(study.optimum), 'arm')}: it may lie beyond."] if most else []
 
 
-def length(step):
-    """How often each real image was seen, and what of it the generators saw mirrored."""
-    study, training = step.result, step.training
-    passes = study.arm("real").steps * step.config["batch"] / study.real_images
+def length(gathered):
+    """How often each real image was seen, who was trained at one length, what the generators saw mirrored."""
+    training = gathered.study.training
+    passes = [number(s.result.arm("real").steps * s.config["batch"] / s.result.real_images)
+              + f" ({gathered.names[s]})" * (len(gathered.studies) > 1) for s in gathered.studies]
     told = [f"Each real image was seen {number(training.result.epochs)} times by a generator (original paper: 200) and "
-            f"{number(passes)} times by a classifier of the arm *real*: longer training may change both."]
+            f"{listed(passes)} times by a classifier of the arm *real*: longer training may change both."]
+    for s in gathered.studies if gathered.study.result.optimum else ():
+        rival = s.result.arm(s.result.rival)
+        if not s.result.optimum:
+            told.append(f"{gathered.names[s]}: trained at one length only, {s.result.arm('real').steps:,} updates"
+                        + (f"; free augmentation, {FREE[s.result.rival]}, makes {clearly(rival.gain)} there." if rival
+                           else "."))
     if training.config["flip"]:
         told.append("The generators learned from mirrored images too, the arm *real* did not: what synthetic images "
                     "add holds some mirroring, which is free.")
@@ -380,22 +264,20 @@ def length(step):
 
 def provenance(gathered):
     """One sentence on where and with what the numbers were made; the table of runs is a file."""
-    own, made = gathered.made, [step for step in gathered.steps if step.run]
+    own = gathered.made
+    made = sorted(((step.run.provenance, getattr(step.result, "seconds", 0)) for step in gathered.steps if step.run),
+                  key=lambda run: run[0]["start"])
     versions = listed([f"{k} {v}" for k, v in own["versions"].items()])
-    of_run = [step.run.provenance["seconds"] for step in made]
-    of_training = [getattr(step.result, "seconds", 0) for step in made]      # in all its calls
-    minutes = sum(map(max, of_run, of_training)) / 60
-
-    def each(key):
-        return list(dict.fromkeys(step.run.provenance[key] for step in made)) or [own[key]]
-
-    commits = each("commit")
-    return (f"The {counted(len(gathered.steps), 'run')} took "
-            + "at least " * any(map(operator.lt, of_run, of_training))
-            + f"{minutes:,.0f} minutes on {listed(each('device'))} with {listed([str(n) for n in each('threads')])} "
-            f"thread{'s' * (each('threads') != [1])} a run, at "
+    # runs of earlier versions don't count calls that were interrupted; a training's own clock does
+    minutes = sum(max(run["seconds"], clock) for run, clock in made) / 60
+    least = "at least " if any(run["seconds"] < clock for run, clock in made) else ""
+    devices, threads, commits, changed = (
+        list(dict.fromkeys(run[key] for run, _ in made)) or [own[key]]
+        for key in ("device", "threads", "commit", "uncommitted_changes"))
+    return (f"The {counted(len(gathered.steps), 'run')} took {least}{minutes:,.0f} minutes on {listed(devices)} with "
+            f"{listed(list(map(str, threads)))} thread{'s' * (threads != [1])} a run, at "
             + (f"commit {commits[0]}" if len(commits) == 1 else f"{len(commits)} commits, the last {commits[-1]}")
-            + ", some with changes that were not committed" * any(each("uncommitted_changes"))
+            + (", some with changes that were not committed" if any(changed) else "")
             + f", Python {own['python']}, {versions}; the same versions, device and threads give the same numbers "
             "([every run](data/report-default-provenance.csv)).")
 

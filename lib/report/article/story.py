@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from lib.report import tables
-from lib.report.article import captions, figures, sentences
+from lib.report import results, tables
+from lib.report.article import captions, figures, opening, sentences
 from lib.report.article.gathered import COLUMNS, ROWS, Step
 from lib.report.results import Generation, Report, Training
 from lib.report.text import escape
@@ -48,7 +48,7 @@ def own(table):
 
 def front(gathered):
     """Title, byline, three numbers, the hero, every study in one picture, the abstract."""
-    blocks = [f"# {sentences.title(gathered)}\n\n{sentences.byline(gathered)}", sentences.numbers(gathered)]
+    blocks = [f"# {opening.title(gathered)}\n\n{opening.byline(gathered)}", opening.numbers(gathered)]
     step = gathered.study or next(iter(gathered.generations), None)
     if step and (seen := gathered.pictures.get(step.generation.name)):
         blocks.append(Picture("front", lambda: figures.front(seen.strip, sheet(seen.real), sheet(seen.synthetic)),
@@ -62,7 +62,7 @@ def front(gathered):
                               captions.forest(gathered), own("gains")))
     elif gathered.limited:
         blocks = [*blocks[:2], *limited(gathered)]
-    return present(*blocks, sentences.quoted(sentences.abstract(gathered)), sentences.missing(gathered))
+    return present(*blocks, opening.quoted(opening.abstract(gathered)), opening.missing(gathered))
 
 
 def sheet(images):
@@ -133,7 +133,7 @@ def mistakes(gathered):
     matrices = {arm: study.confusion.loc[arm] for arm in ("real", "real + synthetic")}
     classes = [str(c) for c in matrices["real"].columns]
     values = [matrix.to_numpy(float) for matrix in matrices.values()]
-    return ["## Which mistakes vanished?", sentences.mistakes(study), Picture(
+    return ["## Which mistakes vanished?", sentences.mistakes(gathered), Picture(
         "confusion", lambda: figures.confusion_pair(dict(zip(matrices, values, strict=True)), classes),
         "Two confusion matrices side by side: trained on real images, and on real and synthetic ones.",
         captions.confusion(study), links(gathered.study, "confusion")), Picture(
@@ -206,8 +206,10 @@ def claims(gathered, answers):
     """The original paper's claims. answers: lib.study.claims.answers(gathered)."""
     shown = {b.name for section in (front(gathered), cause(gathered), quality(gathered)) for b in section
              if isinstance(b, Picture)}
-    text = ("*Reproduced* and *not reproduced* are said only where an interval of this report decides it, and for its "
-            "data: a claim about CIFAR-10 is not settled by other images.")
+    text = ("*Reproduced* and *not reproduced*: what the paper measured, where an interval of this report decides it. "
+            "*Holds here*: what it expected or concluded without a measurement, by an interval or a computation. All "
+            "of it is said of this report's data and numbers of images: a claim about CIFAR-10 is not settled by "
+            "others.")
     return ["## The original paper's claims", text, tables.claims(answers, shown)] if answers else []
 
 
@@ -222,6 +224,11 @@ def appendices(gathered):
     blocks += ["## Appendix: every arm"] if gathered.studies else []
     for step in gathered.studies:
         blocks += [f"### {escape(gathered.names[step])}", tables.arms(step.result), tables.contrasts(step.result)]
+        if step.result.optimum:
+            blocks += ["Each arm with the steps and the learning rate that are best for it on validation images:",
+                       tables.optimum(step.result)]
+        data = {name: links(step, name)["data"] for name, table in results.tables(step.result).items() if len(table)}
+        blocks.append("As data (CSV): " + ", ".join(f"[{name}]({file})" for name, file in data.items()))
     networks = gathered.families(Training)
     histories = {name: [step.run.history for step in trained if step.run] for name, trained in networks.items()}
     if any(histories.values()):
