@@ -8,8 +8,6 @@ import shutil
 from pathlib import Path
 from urllib.parse import quote
 
-from bs4 import BeautifulSoup
-
 
 def links(run, table=None):
     """The addresses, as seen from report.html, of a run's page and of one of its tables: what run.figure takes.
@@ -27,6 +25,8 @@ def called(folder):
 
 def copy_without_runs(html, folder):
     """Copy report.html and report.pdf to `folder`, without the links to the pages of runs, which stay behind."""
+    from bs4 import BeautifulSoup
+
     from lib.report.pdf import write_pdf
     from lib.report.runs import write_atomic
 
