@@ -40,8 +40,6 @@ def copy_without_runs(html, folder):
         link.decompose()
         if not holder.get_text(strip=True):
             holder.decompose()
-    for way in page.main.select("p.note"):
-        way.string = way.get_text().replace("Links to notebooks and data lead", "Links to data lead")
     write_pdf(write_atomic(folder / "report.html", str(page)), folder / "report.pdf")
 
 

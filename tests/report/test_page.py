@@ -134,7 +134,7 @@ def test_a_figure_links_to_its_notebook_and_its_data(tmp_path):
     page = make(tmp_path, code(picture(links={"data": "data/train-a-loss.csv", "notebook": "runs/train-a.html"})))
     assert page.select_one("figure .links").get_text() == "notebook · data (CSV)"
     assert [a["href"] for a in page.select("figure a")] == ["runs/train-a.html", "data/train-a-loss.csv"]
-    assert "Links to notebooks and data" in page.select_one(".note").get_text()
+    assert "Links to other files" in page.select_one(".note").get_text()
 
 
 def test_a_figures_links_lead_nowhere_else(tmp_path):

@@ -30,13 +30,13 @@ def title(gathered):
             alike.setdefault(a(step.result.classifier), step.result)
     whom = {}
     for classifier, study in alike.items():
-        whom.setdefault(effect(study.gain), []).append(classifier + at_its_best(study))
+        whom.setdefault(effect(study.gain), []).append(classifier + another_answer(study))
     *first, last = [f"{does} {listed(shorter(who), 'or' if does == UNCLEAR else 'and')}" for does, who in whom.items()]
     rival = rival_clause(main, len(alike) > 1)
     return f"Synthetic {things(gathered.study)} {', '.join(first)}{', but ' * bool(first)}{last}{rival}"
 
 
-def at_its_best(study):
+def another_answer(study):
     """' (...)': what the images do where each arm is trained as long as is best for it, if that is another answer."""
     best = study.optimum_gain
     if not best or effect(best) == effect(study.gain):
@@ -92,7 +92,7 @@ def numbers(gathered):
         return limit_numbers(gathered.limited.result) if gathered.limited else ""
     study = gathered.study.result
     real, mixed = (study.arm(arm).accuracy for arm in ("real", "real + synthetic"))
-    at = f" at {study.arm('real').steps:,} updates" * bool(at_its_best(study))
+    at = f" at {study.arm('real').steps:,} updates" * bool(another_answer(study))
     found = [(study.gain, f"*Do they help?* {YES_NO[effect(study.gain)]}{at}: {explained(study.classifier)} gets "
                           f"{mixed.number(mixed.value)} % of the test images right instead of "
                           f"{real.number(real.value)} %", at_best(study, "real + synthetic"))]

@@ -6,7 +6,7 @@ from lib.report.results import number
 from lib.report.sentences import limit, of_planned
 from lib.report.text import escape
 
-# gathered: a story.Gathered; made, studied, dosed: its steps (story.Step)
+# gathered: a gathered.Gathered; made, studied, dosed: its steps (gathered.Step)
 FREE = {"real + flip": "mirroring real ones", "real + shift": "shifting real ones",
         "real + flip and shift": "mirroring and shifting real ones"}
 ARM_LINES = {
@@ -273,14 +273,13 @@ def length(gathered):
 def provenance(gathered):
     """One sentence on where and with what the numbers were made; the table of runs is a file."""
     own = gathered.made
-    made = sorted(((step.run.provenance, getattr(step.result, "seconds", 0)) for step in gathered.steps if step.run),
-                  key=lambda run: run[0]["start"])
+    steps = [step for step in gathered.steps if step.run]
+    made = sorted((step.run.provenance for step in steps), key=lambda run: run["start"])
     versions = listed([f"{k} {v}" for k, v in own["versions"].items()])
-    # runs of earlier versions don't count calls that were interrupted; a training's own clock does
-    minutes = sum(max(run["seconds"], clock) for run, clock in made) / 60
-    least = "at least " if any(run["seconds"] < clock for run, clock in made) else ""
+    minutes = sum(step.seconds for step in steps) / 60
+    least = "at least " if any(step.run.provenance["seconds"] < step.seconds for step in steps) else ""
     devices, threads, commits, changed = (
-        list(dict.fromkeys(run[key] for run, _ in made)) or [own[key]]
+        list(dict.fromkeys(run[key] for run in made)) or [own[key]]
         for key in ("device", "threads", "commit", "uncommitted_changes"))
     return (f"The {counted(len(gathered.steps), 'run')} took {least}{minutes:,.0f} minutes on {listed(devices)} with "
             f"{listed(list(map(str, threads)))} thread{'s' * (threads != [1])} a run, at "
