@@ -106,7 +106,7 @@ def pictures(shape=(1, 12, 12), seed=0):
 
 TRAIN = {"dataset": "digits", "schedule": "cosine", "target": "eps", "flip": False}
 SAMPLE = {"sampler": "ancestral", "sample_steps": 15, "guidance": 2.0}
-STUDY = {"synthetic_fraction": 0.5, "batch": 64}
+STUDY = {"synthetic_fraction": 0.5, "batch": 64, "lrs": [0.001, 0.003]}
 
 
 def steps(studies=None, *, dataset="digits", data="digits on a 12x12 canvas", classes=DIGITS):

@@ -276,6 +276,13 @@ def test_the_limits_tell_how_often_images_were_seen_and_what_was_mirrored():
     assert "mirrored images too" in sentences.limits(made_up.gathered([mirrored, made, dataclasses.replace(studied, source=made)]))
 
 
+def test_the_limits_name_who_was_trained_at_one_learning_rate():
+    trained, made, studied = made_up.steps()
+    one = dataclasses.replace(studied, config=studied.config | {"lrs": [0.005]})
+    assert "one learning rate" not in sentences.limits(made_up.gathered([trained, made, studied]))
+    assert "- Trained at one learning rate only: MLP (0.005)." in sentences.limits(made_up.gathered([trained, made, one]))
+
+
 @pytest.mark.parametrize("gains, words", [
     ((5, 9), "clearly raise the accuracy in 2 of 2 studies"), ((5, -9), "clearly raise the accuracy in 1 and lower it in 1 of 2 studies"),
     ((-5, 0), "clearly lower the accuracy in 1 of 2 studies"), ((0, 0.5), "clearly change the accuracy in none of 2 studies")])
