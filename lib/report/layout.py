@@ -220,6 +220,6 @@ def add_way(page, up):
         page.main.insert(0, way)
     elif page.main.select_one("a[href]:not([href^='#'], [href*=':'])"):
         way = page.new_tag("p", attrs={"class": "note"})
-        way.string = ("Links to notebooks and data lead into the folder that this page came with; without that folder "
+        way.string = ("Links to other files lead into the folder that this page came with; without that folder "
                       "the page is complete, but these links are dead.")
         page.main.append(way)

@@ -8,8 +8,6 @@ import shutil
 from pathlib import Path
 from urllib.parse import quote
 
-from bs4 import BeautifulSoup
-
 
 def links(run, table=None):
     """The addresses, as seen from report.html, of a run's page and of one of its tables: what run.figure takes.
@@ -27,8 +25,10 @@ def called(folder):
 
 def copy_without_runs(html, folder):
     """Copy report.html and report.pdf to `folder`, without the links to the pages of runs, which stay behind."""
-    from lib.report.page import write_atomic
+    from bs4 import BeautifulSoup
+
     from lib.report.pdf import write_pdf
+    from lib.report.runs import write_atomic
 
     page = BeautifulSoup(Path(html).read_text(encoding="utf-8"), "html.parser")
     for link in page.main.select("a[href^='runs']"):
@@ -40,8 +40,6 @@ def copy_without_runs(html, folder):
         link.decompose()
         if not holder.get_text(strip=True):
             holder.decompose()
-    for way in page.main.select("p.note"):
-        way.string = way.get_text().replace("Links to notebooks and data lead", "Links to data lead")
     write_pdf(write_atomic(folder / "report.html", str(page)), folder / "report.pdf")
 
 

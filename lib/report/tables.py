@@ -60,7 +60,7 @@ def contrasts(study):
     if study.paper_gain:
         rows += [("real + synthetic against real, equal epochs", study.paper_gain, None),
                  ("real against real, equal epochs", study.steps_gain, None)]
-    rows += [(f"{c.arm} against {c.against}", c.difference, c.p) for c in study.contrasts]
+    rows += [(f"{c.arm} against {c.against} (p after Holm)", c.difference, c.p) for c in study.contrasts]
     return pd.DataFrame([{"question": words, "difference, points": e.bare, "p": p_value(p)} for words, e, p in rows])
 
 
@@ -161,7 +161,7 @@ def walks(ablation):
 # ---------------------------------------------------------------- report
 def trainings(families):
     """The trainings of a report: bits per dimension first, then what made it. families: {name: its replicates
-    (story.Step), or one}; of replicates the mean."""
+    (gathered.Step), or one}; of replicates the mean."""
     return pd.DataFrame([{
         "network": escape(name), "bits/dim": bits([step.result.bits for step in steps]).bare,
         "schedule": steps[0].config["schedule"], "learns": steps[0].config["target"],
@@ -197,7 +197,7 @@ def claims(answers, figures=()):
 
 # ---- as data: the CSV files below the article's figures
 def all_gains(studies):
-    """For each study (story.Step) and arm that is compared: gain, low, high, p."""
+    """For each study (gathered.Step) and arm that is compared: gain, low, high, p."""
     found = [(s, arm.arm, arm.gain) for s in studies for arm in s.result.arms if arm.gain]
     found += [(s, "the original paper's comparison", s.result.paper_gain) for s in studies if s.result.paper_gain]
     return pd.DataFrame([{"study": s.label, "arm": arm, "gain": e.value, "low": e.low, "high": e.high, "p": e.p}
@@ -208,7 +208,7 @@ MEASURES = ("recognised, %", "distance to real", "covered, %", "near a training 
 
 
 def measures(steps):
-    """{measure: (Estimates, what real images reach)} of a generation and its replicates (story.Step)."""
+    """{measure: (Estimates, what real images reach)} of a generation and its replicates (gathered.Step)."""
     rows = [((g.label_agreement, g.judge_accuracy.value), (g.frechet, g.reference.value),
              (Estimate(g.coverage), g.coverage_perfect), (Estimate(g.memorisation.share), g.memorisation.expected))
             for g in (step.result for step in steps)]
@@ -217,7 +217,7 @@ def measures(steps):
 
 
 def quality(generations):
-    """For each generator (story.Step) and measure: value, low, high, and what real images reach."""
+    """For each generator (gathered.Step) and measure: value, low, high, and what real images reach."""
     return pd.DataFrame([{"generator": step.label, "measure": measure, "value": e.value, "low": e.low, "high": e.high,
                           "reference": reference}
                          for step in generations for measure, ((e,), reference) in measures([step]).items()],
@@ -225,9 +225,8 @@ def quality(generations):
 
 
 def provenance(steps):
-    """For each run: commit, start, seconds (of a training at least its own clock's), device, threads."""
+    """For each run (gathered.Step): commit, start, seconds, device, threads."""
     kept = ("commit", "uncommitted_changes", "start", "seconds", "device", "threads")
-    rows = [{"run": step.name} | {k: step.run.provenance[k] for k in kept}
-            | {"seconds": max(step.run.provenance["seconds"], getattr(step.result, "seconds", 0))}
+    rows = [{"run": step.name} | {k: step.run.provenance[k] for k in kept} | {"seconds": step.seconds}
             for step in steps if step.run]
     return pd.DataFrame(rows, columns=["run", *kept])

@@ -20,7 +20,8 @@ def forest(gathered):
     gains = [step.result.gain for step in gathered.studies]
     counts = {"raise": sum(g.above_zero for g in gains), "lower": sum(g.below_zero for g in gains)}
     clear = [f"{verb} it in {count}" for verb, count in counts.items() if count] or ["change it in none"]
-    finding = (f"Synthetic images clearly {listed(clear).replace('it', 'the accuracy', 1)} of {len(gains)} studies"
+    finding = (f"At equal updates synthetic images clearly {listed(clear).replace('it', 'the accuracy', 1)} of "
+               f"{len(gains)} studies"
                if len(gains) > 1 else f"Synthetic images: {gains[0]}")
     return (f"**{finding}.** Lines are 95 % intervals; a marker is filled where the interval leaves out 0. At the "
             "right, the test accuracy without and with synthetic images at the same number of updates. What an "
@@ -63,10 +64,15 @@ def confusion(study):
     i, j = divmod(int(wrong.argmin()), len(wrong))
     rows, columns = [escape(c) for c in before.index], [escape(c) for c in before.columns]
     finding = (f"{rows[i]} taken for {columns[j]} falls most: from {before.iloc[i, j]:.0f} % to "
-               f"{after.iloc[i, j]:.0f} % of class {rows[i]}" if wrong[i, j] < -0.5 else
+               f"{after.iloc[i, j]:.0f} % of class {rows[i]}" if wrong[i, j] < -0.5 and any_clear(study) else
                "No mistake becomes clearly rarer")
     return (f"**{finding}.** Each row is a true class, each column what the {study.classifier} says, in percent of "
             "the row; numbers below 10 are left out.")
+
+
+def any_clear(study):
+    """Whether the recall of any class changes clearly."""
+    return (study.by_class["p"] < 0.05).any()
 
 
 def slopes(study):
@@ -77,6 +83,9 @@ def slopes(study):
         most, count, how = change.idxmin(), falling, "less"
     words = (f"{count} of {len(change)} classes are found {how} often, {escape(str(most))} most "
              f"({number(change[most], signed=True)} points)" if count else "No class is found more or less often")
+    if not any_clear(study):
+        words = f"No class changes clearly.** {words[0].upper()}{words[1:]}"
+        return f"**{words}. Recall: the share of a class's test images that are called so. Dashed lines fall."
     return f"**{words}.** Recall: the share of a class's test images that are called so. Dashed lines fall."
 
 
@@ -100,7 +109,7 @@ def neighbours(made):
 def exchange(dosed):
     dose = dosed.result
     read = [e for e in dose.exchange if e.real]
-    finding = (f"{read[-1].synthetic:,} synthetic images alone are worth {read[-1].real.value:,.0f} real ones"
+    finding = (f"{read[-1].synthetic:,} synthetic images alone are as good as {read[-1].real.bare} real ones"
                if read else
                "No number of synthetic images alone is as good as a tried number of real ones" if not dose.exchange else
                f"{dose.exchange[0].synthetic:,} synthetic images alone beat all real ones that were tried")
@@ -110,12 +119,14 @@ def exchange(dosed):
 
 
 def training(gathered):
-    found = {name: bits([step.result.bits for step in steps]) for name, steps in gathered.families(Training).items()}
-    lowest = min(found, key=lambda name: found[name].value)
-    finding = (f"{escape(lowest)} needs the fewest bits for a new image: {found[lowest]}"
-               if len(found) > 1 else f"A new image takes {found[lowest]}")
-    return (f"**{finding}.** Left, the training loss (1 is a network that always answers 0; losses of different "
-            "schedules and targets don't compare); right, where along the way from the image to noise the error is.")
+    families = gathered.families(Training)
+    main = gathered.study.training if gathered.study else gathered.trainings[0]
+    name, steps = next((name, steps) for name, steps in families.items() if main in steps)
+    of = f" by {escape(name)}" * (len(families) > 1)
+    return (f"**A new image takes at most {bits([step.result.bits for step in steps])}{of}.** That is bits for each "
+            "value of a pixel, by the variational bound. Left, the training loss (1 is a network that always answers "
+            "0; losses of different schedules and targets don't compare); right, where along the way from the image "
+            "to noise the error is.")
 
 
 def limit(ablation):

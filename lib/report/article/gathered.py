@@ -39,6 +39,11 @@ class Step:
         """'digits on a 12x12 canvas'"""
         return self.training.result.dataset
 
+    @property
+    def seconds(self):
+        """At least what its training's own clock says: runs of earlier versions leave interrupted calls out."""
+        return max(self.run.provenance["seconds"], getattr(self.result, "seconds", 0))
+
 
 class Pictures(NamedTuple):
     """Images of a generator. strip: (N, C, H, W) uint8 from noise to image, or None; real, synthetic: (M, C, H, W), one

@@ -30,21 +30,23 @@ def title(gathered):
             alike.setdefault(a(step.result.classifier), step.result)
     whom = {}
     for classifier, study in alike.items():
-        whom.setdefault(effect(study.gain), []).append(classifier + at_its_best(study))
+        whom.setdefault(effect(study.gain), []).append(classifier + another_answer(study))
     *first, last = [f"{does} {listed(shorter(who), 'or' if does == UNCLEAR else 'and')}" for does, who in whom.items()]
-    return f"Synthetic {things(gathered.study)} {', '.join(first)}{', but ' * bool(first)}{last}{rival_clause(main)}"
+    rival = rival_clause(main, len(alike) > 1)
+    return f"Synthetic {things(gathered.study)} {', '.join(first)}{', but ' * bool(first)}{last}{rival}"
 
 
-def at_its_best(study):
+def another_answer(study):
     """' (...)': what the images do where each arm is trained as long as is best for it, if that is another answer."""
     best = study.optimum_gain
     if not best or effect(best) == effect(study.gain):
         return ""
-    return f" ({effect(best) if best.clear else 'not clearly'} when {long(study)})"
+    return f" ({effect(best) if best.clear else 'no clear difference'} when {long(study)})"
 
 
 def long(study):
-    return "trained longest" if longest(study) else "trained as long as is best"
+    """'trained longest', where that is best for each arm."""
+    return "trained longest" if len(longest(study)) == len(study.optimum) else "each is trained as long as is best"
 
 
 def shorter(classifiers):
@@ -60,13 +62,14 @@ def effect(gain):
     return "help" if gain.above_zero else "hurt" if gain.below_zero else UNCLEAR
 
 
-def rival_clause(study):
-    """'; shifting real ones helps more', '; ... helps', or nothing."""
+def rival_clause(study, several):
+    """'; shifting real ones helps more', '; ... helps', or nothing; of several classifiers it names the study's."""
     arm = study.arm(study.rival)
     if not arm or not arm.gain.above_zero:
         return ""
     more = study.gain.above_zero and arm.gain.low > study.gain.high
-    return f"; {FREE[study.rival]} helps{' more' if more else ' too' if study.gain.above_zero else ''}"
+    whom = f" the {study.classifier}" * several
+    return f"; {FREE[study.rival]} helps{whom}{' more' if more else ' too' if study.gain.above_zero else ''}"
 
 
 LIMIT_TITLES = {
@@ -89,7 +92,8 @@ def numbers(gathered):
         return limit_numbers(gathered.limited.result) if gathered.limited else ""
     study = gathered.study.result
     real, mixed = (study.arm(arm).accuracy for arm in ("real", "real + synthetic"))
-    found = [(study.gain, f"*Do they help?* {YES_NO[effect(study.gain)]}: {explained(study.classifier)} gets "
+    at = f" at {study.arm('real').steps:,} updates" * bool(another_answer(study))
+    found = [(study.gain, f"*Do they help?* {YES_NO[effect(study.gain)]}{at}: {explained(study.classifier)} gets "
                           f"{mixed.number(mixed.value)} % of the test images right instead of "
                           f"{real.number(real.value)} %", at_best(study, "real + synthetic"))]
     if study.paper_gain and study.steps_gain:

@@ -6,7 +6,7 @@ from lib.report.results import number
 from lib.report.sentences import limit, of_planned
 from lib.report.text import escape
 
-# gathered: a story.Gathered; made, studied, dosed: its steps (story.Step)
+# gathered: a gathered.Gathered; made, studied, dosed: its steps (gathered.Step)
 FREE = {"real + flip": "mirroring real ones", "real + shift": "shifting real ones",
         "real + flip and shift": "mirroring and shifting real ones"}
 ARM_LINES = {
@@ -115,8 +115,8 @@ def copies(memorisations):
 
 def repeated(study):
     if study.replicates:
-        return (f"{of_planned(study)} repetitions of the whole experiment (images to learn from, generator, noise, "
-                f"classifier) and {study.test_images:,} test images")
+        return (f"{of_planned(study)} repetitions of the whole experiment (split of the data, generator, noise, "
+                f"classifier) and {study.test_images:,} test images in all")
     return (f"{counted(study.seeds, 'seed')} of the classifier, {counted(study.generators, 'generator')} and "
             f"{study.test_images:,} test images")
 
@@ -142,9 +142,8 @@ def controls(study):
         told.append(f"The free augmentation that is best on validation images, {FREE[study.rival]}: {rival.gain}"
                     + (f"; where each arm is trained {best_length(study)}, {best.gain}." if best else "."))
     if (shuffled := study.arm("shuffled labels")) and (only := study.arm("synthetic only")):
-        told.append(f"Without any real image the synthetic ones give {only.accuracy}, with the labels of others "
-                    f"{shuffled.accuracy}, where chance gives {number(100 / len(study.by_class), 0)} %"
-                    + (": they teach by their labels." if only.accuracy.low > shuffled.accuracy.high else "."))
+        told.append(f"Synthetic images alone give {only.accuracy}; with their labels shuffled {shuffled.accuracy}, "
+                    f"where chance gives {number(100 / len(study.by_class), 0)} %.")
     told.append(f"A difference of {number(study.detectable)} points would be found four times in five.")
     return " ".join(told)
 
@@ -152,8 +151,8 @@ def controls(study):
 def mistakes(gathered):
     """Which classes change clearly, in each study."""
     told = [f"{escape(gathered.names[step])}: {changed_classes(step.result.by_class)}" for step in gathered.studies]
-    return ("Whose recall changes clearly (p < 0.05 after Holm's correction), in points? "
-            + ". ".join(told) + ". The figures show the first.")
+    return ("Whose recall changes clearly (p < 0.05 after Holm's correction), in points? " + ". ".join(told) + "."
+            + " The figures show the first." * (len(told) > 1))
 
 
 def changed_classes(by_class):
@@ -177,8 +176,8 @@ def quality(gathered):
             + f". *Distance*: Fréchet's, in features of a network of this project; here "
             f"{mean(g.frechet.value for g in made)}, between as many real images "
             f"{number(fmean(g.reference.value for g in made), 2)}. *Covered*: the share of real images that a "
-            "synthetic one comes near to. *Near a training image*: as near as 1 of 100 new real images is; many more "
-            "would be copies.")
+            "synthetic one comes near to. *Near a training image*: the share of synthetic images that lie closer to "
+            "one than 99 of 100 new real images do; much more than 1 % would point to copies.")
 
 
 def worth(dose):
@@ -217,6 +216,7 @@ def limits(gathered):
         told += [f"Intervals speak of {repeated(study)}"
                  + (", not of another generator." if study.generators == 1 else "."),
                  f"A gain below {study.detectable:.1f} points may well stay unseen.",
+                 *shared(step),
                  *edges(study),
                  *length(gathered),
                  f"What holds for {escape(step.data)} need not hold for larger images."]
@@ -234,6 +234,14 @@ def limits(gathered):
                   f"an interval of the gain that leaves out 0, with more repetitions (here {gain})")
         told.append(f"What would change our mind: {change}; copies of training images among the synthetic ones.")
     return "\n".join(f"- {sentence}" for sentence in told)
+
+
+def shared(step):
+    """What repetitions that draw from one data set have in common."""
+    own_test = step.training.config["dataset"] in ("cifar10", "fashion_mnist")
+    return ["All repetitions draw from one data set and share images"
+            + ("" if own_test else ", and a test image of one may be a training image of another")
+            + ": intervals say little about images that are collected anew."] if step.result.replicates else []
 
 
 def edges(study):
@@ -265,14 +273,13 @@ def length(gathered):
 def provenance(gathered):
     """One sentence on where and with what the numbers were made; the table of runs is a file."""
     own = gathered.made
-    made = sorted(((step.run.provenance, getattr(step.result, "seconds", 0)) for step in gathered.steps if step.run),
-                  key=lambda run: run[0]["start"])
+    steps = [step for step in gathered.steps if step.run]
+    made = sorted((step.run.provenance for step in steps), key=lambda run: run["start"])
     versions = listed([f"{k} {v}" for k, v in own["versions"].items()])
-    # runs of earlier versions don't count calls that were interrupted; a training's own clock does
-    minutes = sum(max(run["seconds"], clock) for run, clock in made) / 60
-    least = "at least " if any(run["seconds"] < clock for run, clock in made) else ""
+    minutes = sum(step.seconds for step in steps) / 60
+    least = "at least " if any(step.run.provenance["seconds"] < step.seconds for step in steps) else ""
     devices, threads, commits, changed = (
-        list(dict.fromkeys(run[key] for run, _ in made)) or [own[key]]
+        list(dict.fromkeys(run[key] for run in made)) or [own[key]]
         for key in ("device", "threads", "commit", "uncommitted_changes"))
     return (f"The {counted(len(gathered.steps), 'run')} took {least}{minutes:,.0f} minutes on {listed(devices)} with "
             f"{listed(list(map(str, threads)))} thread{'s' * (threads != [1])} a run, at "
