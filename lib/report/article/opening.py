@@ -41,12 +41,12 @@ def another_answer(study):
     best = study.optimum_gain
     if not best or effect(best) == effect(study.gain):
         return ""
-    return f" ({effect(best) if best.clear else 'no clear difference'} when {long(study)})"
+    return f" ({effect(best) if best.clear else 'no clear difference'} {at_length(study)})"
 
 
-def long(study):
-    """'trained longest', where that is best for each arm."""
-    return "trained longest" if len(longest(study)) == len(study.optimum) else "each is trained as long as is best"
+def at_length(study):
+    """'when trained longest', where that is best for each arm."""
+    return "when trained longest" if len(longest(study)) == len(study.optimum) else "at the best length of training"
 
 
 def shorter(classifiers):
@@ -107,7 +107,7 @@ def numbers(gathered):
 def at_best(study, arm):
     """'; when trained longest, 0.0 points (−0.7 to +0.8)'; '' where the arm's own optimum was not asked."""
     best = at_optimum(study, arm)
-    return f"; when {long(study)}, {best.gain}" if best else ""
+    return f"; {at_length(study)}, {best.gain}" if best else ""
 
 
 def big(found):

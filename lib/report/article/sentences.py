@@ -264,6 +264,9 @@ def length(gathered):
             told.append(f"{gathered.names[s]}: trained at one length only, {s.result.arm('real').steps:,} updates"
                         + (f"; free augmentation, {FREE[s.result.rival]}, makes {clearly(rival.gain)} there." if rival
                            else "."))
+    rates = [f"{gathered.names[s]} ({s.config['lrs'][0]:g})" for s in gathered.studies if len(s.config["lrs"]) == 1]
+    if rates:
+        told.append(f"Trained at one learning rate only: {listed(rates)}.")
     if training.config["flip"]:
         told.append("The generators learned from mirrored images too, the arm *real* did not: what synthetic images "
                     "add holds some mirroring, which is free.")
