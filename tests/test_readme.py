@@ -35,7 +35,11 @@ def test_the_answer_holds_the_numbers_of_the_published_report():
     best = {arm.arm: arm for arm in mlp.optimum}
     assert said == {str(e) for e in (mlp.gain, mlp.optimum_gain, cnn.gain, cnn.arm(cnn.rival).gain, mlp.paper_gain,
                                      mlp.steps_gain, mlp.arm(mlp.rival).gain, best[mlp.rival].gain)}
-    assert all(arm.steps == 3000 and arm.edge for arm in best.values()) and "at 3,000 steps, the best and most that were tried" in text
+    assert not any(arm.edge for arm in best.values()) and best["real"].steps == best["real + synthetic"].steps
+    assert f"each at its best of 1,500 to 12,000 steps ({best['real'].steps:,})" in text
+    assert f"at its best ({best[mlp.rival].steps:,} steps)" in text
+    tried = [re.findall(r"([\d,]+) steps at", row) for row in mlp.choices["candidates"] if " steps at" in row]
+    assert tried == [["1,500", "3,000", "6,000", "12,000"]] * len(best)
     assert (mlp.arm("real").steps, cnn.arm("real").steps, cnn.optimum) == (1500, 2500, ())
     assert "training steps (1,500)" in text and "tried at 2,500 steps only" in text
     assert f"{mlp.synthetic_images:,} synthetic images beside {mlp.real_images:,} real ones" in text
