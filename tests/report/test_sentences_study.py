@@ -45,8 +45,8 @@ def test_no_effect_is_said_only_within_the_margin_that_was_set_beforehand():
 
 
 def test_the_gain_at_each_arms_own_optimum_is_told_where_it_was_asked():
-    assert "own best steps and learning rate, the gain is +4.0 points (+3.0 to +5.0)" in sentences.study(study(optimum=OPTIMUM))
-    assert "own best" not in sentences.study(study())
+    assert "own optimum, the gain is +4.0 points (+3.0 to +5.0)" in sentences.study(study(optimum=OPTIMUM))
+    assert "own optimum" not in sentences.study(study())
 
 
 def test_a_change_of_the_gain_is_told_with_both_rates():

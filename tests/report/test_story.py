@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import made_up
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 from made_up import ARMS, SAMPLE, TRAIN, generation, study, training
@@ -14,6 +15,7 @@ from lib.report import tables
 from lib.report.article import captions, figures, opening, sentences, story
 from lib.report.article.gathered import Step, in_turn
 from lib.report.results import Estimate, Training
+from lib.study import fitting
 from lib.study.results import AtOptimum
 
 
@@ -131,7 +133,10 @@ def test_the_title_says_where_the_best_training_length_gives_another_answer(gain
     own = AtOptimum("real + synthetic", 5000, 0.003, True, made_up.percent(60.0), made_up.points(best))
     one = dataclasses.replace(studied(gain, rival=0.5), optimum=(own,))
     assert title(a=one, b=studied(0, classifier="CNN")).startswith(f"Synthetic digits {words}")
-    abstract = opening.abstract(made_up.gathered(made_up.steps({"a": one})))
+    cnn = "a CNN (tried at one length)"
+    assert (cnn in title(a=one, b=studied(8, classifier="CNN"))) == (gain != 10)
+    abstract = opening.abstract(made_up.gathered(made_up.steps({"a": one, "b": studied(8, classifier="CNN")})))
+    assert (f"CNN {made_up.points(8).bare} (tried at one length)." in abstract) == (gain != 10)
     assert f"and {made_up.points(best)} where each is trained as long as is best for it (5,000 updates, the most tried)" in abstract
     assert f"; when trained longest, {made_up.points(best)}." in opening.numbers(made_up.gathered(made_up.steps({"a": one})))
     inside = dataclasses.replace(one, optimum=(dataclasses.replace(own, edge=False),))
@@ -180,7 +185,7 @@ def test_the_three_numbers_answer_do_they_help_is_it_the_images_and_is_there_a_c
 
 
 @pytest.mark.parametrize("images, updates, words", [
-    (5, 0, "Yes"), (0, 5, "No"), (5, 5, "Only in part"), (-5, 5, "The original paper's comparison shows no clear gain")])
+    (5, 0, "Yes"), (0, 5, "No"), (5, 5, "Only in part"), (-5, 5, "This is what longer training on the real images adds")])
 def test_whether_it_is_the_images_is_answered_by_both_intervals(images, updates, words):
     study = made_up.study(arms={"real": 60.0, "real + synthetic": 60.0 + images, "real, equal epochs": 60.0 - updates})
     assert opening.is_it_the_images(study).startswith(words)
@@ -299,6 +304,14 @@ def test_the_limits_tell_who_was_trained_at_one_length_only():
     assert "one length" not in sentences.limits(made_up.gathered(made_up.steps({"mlp": both["mlp"]})))
 
 
+def test_the_limits_tell_for_each_study_which_gain_stays_unseen_and_how_often_images_were_seen():
+    own = (AtOptimum("real", 2000, 0.003, False, made_up.percent(60.0)),)
+    told = sentences.limits(made_up.gathered(made_up.steps({
+        "mlp": made_up.study(optimum=own), "cnn": made_up.study("CNN", detectable=5.0)})))
+    assert "- A gain at equal updates below 4.0 (MLP) and 5.0 (CNN) points may well stay unseen." in told
+    assert "and 128.0 (MLP; 256.0 at its optimum) and 128.0 (CNN) times by a classifier" in told
+
+
 def test_each_study_says_whose_recall_changes_clearly():
     none = made_up.study("CNN")
     none = dataclasses.replace(none, by_class=none.by_class.assign(p=0.2))
@@ -309,7 +322,7 @@ def test_each_study_says_whose_recall_changes_clearly():
 def test_where_no_class_changes_clearly_no_caption_says_one_does():
     one = made_up.study()
     none = dataclasses.replace(one, by_class=one.by_class.assign(p=0.2))
-    assert captions.confusion(none).startswith("**No mistake becomes clearly rarer.**")
+    assert captions.confusion(none).startswith("**No class's recall changes clearly.**")
     assert captions.slopes(none).startswith("**No class changes clearly.** 10 of 10 classes are found more often, 0 most (+")
     assert captions.slopes(one).startswith("**10 of 10 classes are found more often")
 
@@ -324,8 +337,29 @@ def test_each_arm_at_its_own_optimum_stands_in_the_appendix_with_the_data_of_all
     own = AtOptimum("real + synthetic", 5000, 0.003, True, made_up.percent(60.0), made_up.points(1))
     blocks = story.appendices(made_up.gathered(made_up.steps({"mlp": made_up.study(optimum=(own,))})))
     (table,) = [b for b in blocks if isinstance(b, pd.DataFrame) and "best steps" in b]
-    assert table["at the edge of those tried"].tolist() == ["yes"]
+    assert table["at the edge of the steps tried"].tolist() == ["yes"]
     assert "[optimum](data/augment-mlp-optimum.csv)" in prose(blocks) and "choices" not in prose(blocks)
+
+
+def test_what_images_add_to_the_best_augmentation_at_its_optimum_is_told_with_its_interval(tmp_path):
+    arms = ("real", "real + shift", "real + shift + synthetic")
+    own = tuple(AtOptimum(arm, 2000, 0.003, False, made_up.percent(80.0), made_up.points(20)) for arm in arms)
+    *_, step = made_up.steps({"mlp": made_up.study(optimum=own)})
+    assert step.optimum_added is None and "beside them" not in sentences.controls(step)
+    labels = np.arange(1000) % 10
+    predicted = {f"{arm}, at its optimum": np.where(np.arange(1000) % 20 < share, labels, 10)[None].repeat(5, 0)
+                 for arm, share in zip(arms, (10, 12, 14), strict=True)}
+    np.savez(tmp_path / "predictions.npz", labels=labels, arms=list(predicted),
+             **{f"arm_{k}": p for k, p in enumerate(predicted.values())})
+    step = dataclasses.replace(step, run=SimpleNamespace(path=tmp_path.joinpath))
+    assert step.optimum_added.value == pytest.approx(10.0)
+    assert f"There, synthetic images beside them add {step.optimum_added}." in sentences.controls(step)
+
+
+def test_the_diagram_says_on_which_repetitions_lengths_are_chosen():
+    assert fitting.PILOT == 2
+    assert "179 validation images of each of the first two repetitions;" in captions.diagram(made_up.study(replicates=5))
+    assert "179 validation images;" in captions.diagram(made_up.study())
 
 
 def run(**made):

@@ -87,7 +87,7 @@ def test_the_gain_stands_in_three_ways_with_nothing_where_one_was_not_asked():
 
 
 def test_an_optimum_at_the_edge_of_what_was_tried_says_so():
-    assert tables.optimum(study(optimum=OPTIMUM))["at the edge of those tried"].tolist() == ["yes", "no"]
+    assert tables.optimum(study(optimum=OPTIMUM))["at the edge of the steps tried"].tolist() == ["yes", "no"]
     assert len(tables.optimum(study())) == 0
 
 

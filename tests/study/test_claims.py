@@ -59,7 +59,8 @@ def test_without_any_run_all_is_open():
 def test_images_help_if_the_interval_lies_above_0(gain, dataset, verdict):
     a = claims.images_help([study("cnn"), study(gain=gain, dataset=dataset)])
     assert "1,000 synthetic beside 500 real images" in a.evidence
-    assert a.verdict == verdict and str(gain) in a.evidence
+    assert a.verdict == verdict and f"at equal steps: {gain}; at equal epochs, as the paper compared: {PAPER_GAIN} (" in a.evidence
+    assert "at equal epochs" not in claims.images_help([study(paper_gain=None)]).evidence
 
 
 def test_the_margin_of_no_effect_is_the_plans():
