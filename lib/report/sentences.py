@@ -227,7 +227,7 @@ def study(result):
     if 0 < result.replicates < GENERAL:
         said += f" With fewer than {GENERAL} replicates this speaks of these networks and is no general verdict."
     if result.optimum_gain:
-        said += f" With each arm at its own best steps and learning rate, the gain is {result.optimum_gain}."
+        said += f" With each arm at its own optimum, the gain is {result.optimum_gain}."
     if result.none:
         said += (f" That is none: it lies within the margin of {result.margin:g} points that was set beforehand "
                  f"({p_words(result.equivalence)}).")

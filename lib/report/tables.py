@@ -75,8 +75,8 @@ def gains(study):
 def optimum(study):
     """The main arms of a Study, each at its own optimum."""
     return pd.DataFrame([{
-        "arm": a.arm, "best steps": f"{a.steps:,}", "best learning rate": f"{a.lr:g}",
-        "at the edge of those tried": "yes" if a.edge else "no", "test accuracy, %": a.accuracy.bare,
+        "arm": a.arm, "best steps": f"{a.steps:,}", "learning rate": f"{a.lr:g}",
+        "at the edge of the steps tried": "yes" if a.edge else "no", "test accuracy, %": a.accuracy.bare,
         "against real at its own, points": a.gain.bare if a.gain else ""} for a in study.optimum])
 
 

@@ -30,9 +30,10 @@ def forest(gathered):
 
 
 def diagram(study):
+    first = " of each of the first two repetitions" * (study.replicates > 1)
     return (f"**{counted(len(study.arms), 'arm')}, one test.** A bar shows what a batch is made of: real images "
-            "(grey), synthetic ones (green). Choices are made on "
-            f"{study.validation_images:,} validation images; the test is opened once for each arm"
+            "(grey), synthetic ones (green). Lengths and learning rates are chosen on "
+            f"{study.validation_images:,} validation images{first}; the test is opened once for each arm"
             + (f", and once more for each of {len(study.optimum)} that are trained as long as is best."
                if study.optimum else "."))
 
@@ -65,7 +66,7 @@ def confusion(study):
     rows, columns = [escape(c) for c in before.index], [escape(c) for c in before.columns]
     finding = (f"{rows[i]} taken for {columns[j]} falls most: from {before.iloc[i, j]:.0f} % to "
                f"{after.iloc[i, j]:.0f} % of class {rows[i]}" if wrong[i, j] < -0.5 and any_clear(study) else
-               "No mistake becomes clearly rarer")
+               "No class's recall changes clearly")
     return (f"**{finding}.** Each row is a true class, each column what the {study.classifier} says, in percent of "
             "the row; numbers below 10 are left out.")
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from lib.report import runs
 from lib.report.results import Ablation, Dose, Generation, Schedules, Study, Training
+from lib.study import outcomes
 
 ROWS, COLUMNS = 4, 5        # of the front's sheets of images
 
@@ -43,6 +44,16 @@ class Step:
     def seconds(self):
         """At least what its training's own clock says: runs of earlier versions leave interrupted calls out."""
         return max(self.run.provenance["seconds"], getattr(self.result, "seconds", 0))
+
+    @functools.cached_property
+    def optimum_added(self):
+        """What a study's images add to the best free augmentation, both at their optimum: an Estimate, or None."""
+        arms = [f"{self.result.rival} + synthetic", self.result.rival]
+        if not self.run or not set(arms) <= {arm.arm for arm in self.result.optimum}:
+            return None
+        kept = np.load(self.run.path("predictions.npz"))
+        predictions = {str(arm): kept[f"arm_{k}"] for k, arm in enumerate(kept["arms"])}
+        return outcomes.difference(predictions, kept["labels"], *map(outcomes.at_its_optimum, arms))
 
 
 class Pictures(NamedTuple):

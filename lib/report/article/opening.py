@@ -30,7 +30,7 @@ def title(gathered):
             alike.setdefault(a(step.result.classifier), step.result)
     whom = {}
     for classifier, study in alike.items():
-        whom.setdefault(effect(study.gain), []).append(classifier + another_answer(study))
+        whom.setdefault(effect(study.gain), []).append(classifier + (another_answer(study) or untried(study, main)))
     *first, last = [f"{does} {listed(shorter(who), 'or' if does == UNCLEAR else 'and')}" for does, who in whom.items()]
     rival = rival_clause(main, len(alike) > 1)
     return f"Synthetic {things(gathered.study)} {', '.join(first)}{', but ' * bool(first)}{last}{rival}"
@@ -42,6 +42,11 @@ def another_answer(study):
     if not best or effect(best) == effect(study.gain):
         return ""
     return f" ({effect(best) if best.clear else 'no clear difference'} {at_length(study)})"
+
+
+def untried(study, main):
+    """' (...)' where the main study has another answer at its best length, and this one has but one length."""
+    return " (tried at one length)" if another_answer(main) and not study.optimum else ""
 
 
 def at_length(study):
@@ -123,8 +128,8 @@ def is_it_the_images(study):
     """What longer training alone does to the original paper's comparison."""
     shown = f"the {study.paper_gain.number(study.paper_gain.value)} points that the original paper's comparison shows"
     if not study.paper_gain.above_zero:
-        return ("The original paper's comparison shows no clear gain here; longer training on the real images adds "
-                f"this{', not clearly' * (not study.steps_gain.clear)}")
+        return (f"This is what longer training on the real images adds{', not clearly' * (not study.steps_gain.clear)};"
+                " the original paper's comparison shows no clear gain here")
     if study.steps_gain.above_zero:
         answer = "Only in part" if study.gain.above_zero else "No"
         return f"{answer}: of {shown}, this much comes from longer training on the real images, not from new ones"
@@ -164,7 +169,8 @@ def abstract(gathered):
                     + (f"; both together make {both.gain}." if both and study.rival == "real + shift" else "."))
     if others := gathered.studies[1:]:
         told.append("In the other studies of this plan the images make, in points: "
-                    + "; ".join(f"{escape(gathered.names[s])} {s.result.gain.bare}" for s in others) + ".")
+                    + "; ".join(f"{escape(gathered.names[s])} {s.result.gain.bare}{untried(s.result, study)}"
+                                for s in others) + ".")
     judged = [made.result for made in gathered.main[1]]
     told.append(f"A judge that is right on {mean(g.judge_accuracy.value for g in judged)} % of real images "
                 f"recognises {mean(g.label_agreement.value for g in judged)} % of the synthetic ones as what they "

@@ -117,7 +117,7 @@ def cause(gathered):
     groups = {key: {arm: study.arm(arm).gain for arm in arms if study.arm(arm)}
               for key, arms in sentences.GROUPS.items()}
     apart = [(arm, study.arm(arm).gain) for arm in sentences.APART if study.arm(arm)]
-    blocks.append(sentences.controls(study))
+    blocks.append(sentences.controls(gathered.study))
     shown = {key: arms for key, arms in groups.items() if arms}
     blocks.append(Picture("gains", lambda: figures.gains(shown, apart, study.each_gain),
                           "Dots with intervals: the gain of each arm against real images, in groups.",
@@ -225,7 +225,7 @@ def appendices(gathered):
     for step in gathered.studies:
         blocks += [f"### {escape(gathered.names[step])}", tables.arms(step.result), tables.contrasts(step.result)]
         if step.result.optimum:
-            blocks += ["Each arm with the steps and the learning rate that are best for it on validation images:",
+            blocks += ["Each arm at its own optimum, the best on validation images of all that was tried:",
                        tables.optimum(step.result)]
         data = {name: links(step, name)["data"] for name, table in results.tables(step.result).items() if len(table)}
         blocks.append("As data (CSV): " + ", ".join(f"[{name}]({file})" for name, file in data.items()))
