@@ -181,5 +181,5 @@ def late_steps_are_redundant(schedules):
     linear, cosine = result.facts.loc[["linear", "cosine"], "redundant_steps"]
     return Answer(claim, where, HOLDS if linear > 2 * cosine else FAILS,
                   f"In {number(linear, 0)} of {result.T:,} steps less than 1 % of the image's variance is left under "
-                  f"linear, in {number(cosine, 0)} under cosine (computed; that "
-                  "images are as good without these steps was not tried).")
+                  f"linear, in {number(cosine, 0)} under cosine (computed; that images are as good without "
+                  "these steps was not tried).")

@@ -19,7 +19,8 @@ from lib.report import runs
 PAGE = """<title>One</title><main><h1>One</h1>
 <p class="byline"><em>plan one · <a href="report.pdf">PDF</a> · <a href="runs">notebooks</a> · <a href="data">data</a></em></p>
 <p class="links"><a href="runs/train-one.html">notebook</a> · <a href="data/train-one-history.csv">data (CSV)</a></p>
-<p class="links"><a href="runs/train-one.html">notebook</a></p></main>"""
+<p class="links"><a href="runs/train-one.html">notebook</a></p>
+<p class="note">Links to other files lead into the folder that this page came with.</p></main>"""
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_a_published_page_and_its_pdf_lead_to_nothing_that_stays_behind(finished
     folder = publish.publish("one")
     page = BeautifulSoup((folder / "report.html").read_text(encoding="utf-8"), "html.parser")
     told = [p.get_text() for p in page.select("p")]
-    assert told == ["plan one · PDF · data", "data (CSV)"]
+    assert told == ["plan one · PDF · data", "data (CSV)", "Links to other files lead into the folder that this page came with."]
     assert all((folder / a["href"]).exists() for a in page.select("a"))
     pages = pypdf.PdfReader(folder / "report.pdf").pages
     assert {a.get_object()["/A"]["/URI"] for page in pages for a in page.get("/Annots", [])} == {

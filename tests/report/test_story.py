@@ -327,6 +327,13 @@ def test_where_no_class_changes_clearly_no_caption_says_one_does():
     assert captions.slopes(one).startswith("**10 of 10 classes are found more often")
 
 
+def test_where_classes_change_but_no_mistake_becomes_rarer_the_caption_says_so():
+    one = made_up.study()
+    same = one.confusion.copy()
+    same.loc["real + synthetic"] = same.loc["real"].to_numpy()
+    assert captions.confusion(dataclasses.replace(one, confusion=same)).startswith("**No mistake becomes clearly rarer.**")
+
+
 def test_the_limits_tell_what_repetitions_share():
     plan = replicated()
     assert "share images, and a test image of one may be a training image of another" in sentences.limits(plan)

@@ -2,7 +2,7 @@
 
 Each is called as its figure; gathered: a `Gathered`; made, studied, dosed: its steps.
 """
-from lib.report.article.sentences import GROUPS, copies, counted, listed, mean, repeated, things
+from lib.report.article.sentences import GROUPS, clear_changes, copies, counted, listed, mean, repeated, things
 from lib.report.results import Training, number
 from lib.report.sentences import of_planned
 from lib.report.tables import bits
@@ -64,16 +64,12 @@ def confusion(study):
         wrong[k, k] = 0
     i, j = divmod(int(wrong.argmin()), len(wrong))
     rows, columns = [escape(c) for c in before.index], [escape(c) for c in before.columns]
-    finding = (f"{rows[i]} taken for {columns[j]} falls most: from {before.iloc[i, j]:.0f} % to "
-               f"{after.iloc[i, j]:.0f} % of class {rows[i]}" if wrong[i, j] < -0.5 and any_clear(study) else
-               "No class's recall changes clearly")
+    finding = ("No class's recall changes clearly" if not len(clear_changes(study.by_class)) else
+               "No mistake becomes clearly rarer" if wrong[i, j] >= -0.5 else
+               f"{rows[i]} taken for {columns[j]} falls most: from {before.iloc[i, j]:.0f} % to "
+               f"{after.iloc[i, j]:.0f} % of class {rows[i]}")
     return (f"**{finding}.** Each row is a true class, each column what the {study.classifier} says, in percent of "
             "the row; numbers below 10 are left out.")
-
-
-def any_clear(study):
-    """Whether the recall of any class changes clearly."""
-    return (study.by_class["p"] < 0.05).any()
 
 
 def slopes(study):
@@ -84,10 +80,8 @@ def slopes(study):
         most, count, how = change.idxmin(), falling, "less"
     words = (f"{count} of {len(change)} classes are found {how} often, {escape(str(most))} most "
              f"({number(change[most], signed=True)} points)" if count else "No class is found more or less often")
-    if not any_clear(study):
-        words = f"No class changes clearly.** {words[0].upper()}{words[1:]}"
-        return f"**{words}. Recall: the share of a class's test images that are called so. Dashed lines fall."
-    return f"**{words}.** Recall: the share of a class's test images that are called so. Dashed lines fall."
+    finding = f"**{words}.**" if len(clear_changes(study.by_class)) else f"**No class changes clearly.** {words}."
+    return f"{finding} Recall: the share of a class's test images that are called so. Dashed lines fall."
 
 
 def quality(gathered):

@@ -2,6 +2,7 @@
 import re
 from statistics import fmean
 
+from lib.data import DATASETS
 from lib.report.results import number
 from lib.report.sentences import limit, of_planned
 from lib.report.text import escape
@@ -161,10 +162,14 @@ def mistakes(gathered):
 
 def changed_classes(by_class):
     """'3 of 10 classes, cat (−4.1), ...', or 'no class'. by_class: of a Study"""
-    change = by_class["change of recall"]
-    clear = change[by_class["p"] < 0.05].sort_values(ascending=False)
+    clear = clear_changes(by_class)
     named = listed([f"{escape(str(k))} ({number(v, signed=True)})" for k, v in clear.items()])
-    return f"{len(clear)} of {len(change)} classes, {named}" if len(clear) else "no class"
+    return f"{len(clear)} of {len(by_class)} classes, {named}" if len(clear) else "no class"
+
+
+def clear_changes(by_class):
+    """The changes of recall that are clear, in points, the largest first. by_class: of a Study"""
+    return by_class["change of recall"][by_class["p"] < 0.05].sort_values(ascending=False)
 
 
 def quality(gathered):
@@ -248,7 +253,7 @@ def unseen(gathered):
 
 def shared(step):
     """What repetitions that draw from one data set have in common."""
-    own_test = step.training.config["dataset"] in ("cifar10", "fashion_mnist")
+    own_test = DATASETS[step.training.config["dataset"]] == "official"
     return ["All repetitions draw from one data set and share images"
             + ("" if own_test else ", and a test image of one may be a training image of another")
             + ": intervals say little about images that are collected anew."] if step.result.replicates else []
@@ -261,7 +266,7 @@ def edges(study):
             f"{counted(len(study.optimum), 'arm')}: it may lie beyond."] if most else []
 
 
-def passed(step, arm):
+def times_seen(step, arm):
     """How often a study's classifier saw each real image in an arm without synthetic ones."""
     return number(arm.steps * step.config["batch"] / step.result.real_images)
 
@@ -273,8 +278,8 @@ def length(gathered):
     for s in gathered.studies:
         best = at_optimum(s.result, "real")
         about = [gathered.names[s]] * (len(gathered.studies) > 1)
-        about += [f"{passed(s, best)} at its optimum"] if best else []
-        passes.append(passed(s, s.result.arm("real")) + (f" ({'; '.join(about)})" if about else ""))
+        about += [f"{times_seen(s, best)} at its optimum"] if best else []
+        passes.append(times_seen(s, s.result.arm("real")) + (f" ({'; '.join(about)})" if about else ""))
     told = [f"Each real image was seen {number(training.result.epochs)} times by a generator (original paper: 200) and "
             f"{listed(passes)} times by a classifier of the arm *real*: longer training may change both."]
     for s in gathered.studies if gathered.study.result.optimum else ():
