@@ -25,7 +25,13 @@ def report(arguments):
     What is up to date is not made again. Writes reports/build/PLAN/report.html and .pdf, and reports/runs/PLAN/.
     """
     from lib.engine import make
-    from lib.engine.plan import read_plan
+    from lib.engine.plan import in_root, read_plan
+    if arguments.tell:
+        from lib.engine import publish
+        code, page = publish.tell(arguments.plan)
+        if not code:
+            print(f"  {in_root(page)}\n  {in_root(page.with_suffix('.pdf'))}")
+        return code
     if arguments.data_dir:
         os.environ["DREAMING_DATA_DIR"] = str(Path(arguments.data_dir).expanduser().absolute())
     plan, profile = read_plan(arguments.plan), make.find_profile(arguments.profile)
@@ -189,6 +195,8 @@ def parser():
     option("--profile", default="", metavar="NAME",
            help="where it runs: cpu, gpu (that of this machine), slurm, or a folder with a config.yaml")
     option("-n", "--dry-run", action="store_true", help="only tell which runs would be made, and why (seconds)")
+    option("--tell", action="store_true",
+           help="only make the page again, from finished runs or from what is published; runs nothing")
     add(test)("--all", action="store_true", help="the slow ones too")
     add(lab)
     option = add(run)

@@ -216,12 +216,16 @@ def run_job(values, threads=1):
 
 
 def build_report(plan, run, values):
-    """The folder reports/build/<plan>: report.html and .pdf from the executed article and schedule notebooks, the pages
-    and the data of the runs; the report's run keeps what all of them hold, so that another page is noticed."""
+    """The site reports/build/<plan>: the page and its PDF from the executed article, and the runs that it tells of. The
+    report's run keeps what all files hold, so that another page is noticed."""
+    from lib.report import article
+    from lib.report.collected import collect
     from lib.report.site import write_site
-    schedules = [ROOT / folder / "notebook.ipynb" for folder in values["runs"] if Path(folder).parts[-2] == "schedules"]
     folder = ROOT / "reports" / "build" / plan
-    write_site(run.path("notebook.ipynb"), [ROOT / folder for folder in values["runs"]], folder, appendices=schedules)
-    made = [file for pattern in ("report.*", "runs/*.html", "data/*.csv") for file in folder.glob(pattern)]
-    pages = {file.relative_to(folder).as_posix(): runs.sha256(file) for file in sorted(made)}
-    runs.write_json(run.path("provenance.json"), run.provenance | {"pages": pages})
+    collected = collect([runs.load(folder) for folder in values["runs"]], values["missing"], plan=plan,
+                        title=values["title"], about=values["about"])
+    write_site(run.path("notebook.ipynb"), collected, folder)
+    pages = {file.relative_to(folder).as_posix(): runs.sha256(file)
+             for file in sorted(folder.rglob("*")) if file.is_file()}
+    runs.write_json(run.path("provenance.json"), run.provenance | {
+        "pages": pages, "article": article.digest(plan)})

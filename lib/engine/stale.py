@@ -71,7 +71,11 @@ def images_differ(job, result):
 
 def pages_differ(plan, job):
     """In words, whether a page, the PDF or a table is not what the report's run made; None if all are."""
-    made = runs.run_at(job.config.run_dir).provenance.get("pages", {})
+    from lib.report import article
+    provenance = runs.run_at(job.config.run_dir).provenance
+    if provenance.get("article", "") != article.digest(plan.name):
+        return "its article has changed"
+    made = provenance.get("pages", {})
     now = {name: file for name in made if (file := plan.html.parent / name).is_file()}
     same = {"report.html", "report.pdf"} <= set(now) and made == {name: runs.sha256(file) for name, file in now.items()}
     return None if same else "its page or PDF is missing or another one"
@@ -94,7 +98,7 @@ def code_hash(step):
              for number, cell in kept if cell.cell_type == "code"]
     code = {"cells": [ast.unparse(without_docstrings(tree)) for tree in trees]}
     todo = {name for tree in trees for name in imported(tree)}
-    todo |= {"lib.report.site", "lib.report.page", "lib.report.pdf"} if step == "report" else set()
+    todo |= {f"lib.report.{name}" for name in ("assemble", "site", "page", "pdf")} if step == "report" else set()
     while todo:
         name = todo.pop()
         if name in code or f"{name}.".startswith(skipped) or not module_file(name).exists():

@@ -55,14 +55,16 @@ def to_png(fig):
     return file.getvalue()
 
 
-def show_png(png, alt, caption="", name="", links=None):
+def show_png(png, alt, caption="", name="", links=None, svg="", switch=None):
     """Display PNG bytes with an alt text and a Markdown caption; name: for links to the figure; links: {"notebook",
-    "data"}, files that its numbers stand in. The page sets all this from the picture's metadata; in JupyterLab, which
-    does not, the caption follows as an output of its own, which the page leaves out."""
+    "data"}, files that have its numbers; svg: the same figure as SVG; switch: see drawings.Drawn. The page sets all
+    this from the picture's metadata; in JupyterLab, which does not, the caption follows as an output of its own, which the
+    page leaves out."""
     width, height = struct.unpack(">II", png[16:24])
-    words = {"alt": alt, "caption": caption, "width": width // 2, "height": height // 2}
-    words |= {key: value for key, value in (("name", name), ("links", links)) if value}
-    display({"image/png": base64.b64encode(png).decode(), "text/plain": alt}, raw=True, metadata={"image/png": words})
+    about = {"alt": alt, "caption": caption, "width": width // 2, "height": height // 2}
+    more = {"name": name, "links": links, "switch": switch, "svg": svg}
+    about |= {key: value for key, value in more.items() if value}
+    display({"image/png": base64.b64encode(png).decode(), "text/plain": alt}, raw=True, metadata={"image/png": about})
     if caption:
         display({"text/markdown": caption, "text/plain": caption}, raw=True, metadata={"caption": True})
 

@@ -22,6 +22,7 @@ def finish(page, title, up):
     mend_tables(page)
     hold_together(page)
     let_scroll(page)
+    fold_appendices(page)
     add_contents(page)
     add_way(page, up)
     page.title.string = title or words(page.h1)
@@ -55,6 +56,18 @@ def letter_appendices(page):
         first = heading.find(string=True)
         first.replace_with(first.replace(APPENDIX.strip(), f"Appendix {letter}:", 1))
         heading["class"] = heading.get("class", "lettered")
+
+
+def fold_appendices(page):
+    """Each lettered appendix folds below its heading."""
+    for heading in page.main.find_all("h2", class_=("lettered", "appendix")):
+        followers = []
+        for element in heading.find_next_siblings():
+            if element.name == "h2" or "note" in element.get("class", []):
+                break
+            followers.append(element)
+        fold = heading.wrap(page.new_tag("summary")).wrap(page.new_tag("details", attrs={"class": "appendix"}))
+        fold.extend([element.extract() for element in followers])
 
 
 def mark_opening(page, title):
@@ -181,7 +194,7 @@ MEASURED = re.compile(r"((?<![\d.,])[+\-−]?\d[\d.,]*+(?: ± [\d.,]*\d(?: %)?| 
 def hold_together(page):
     """No line break inside '5 %', '1.2 ± 0.3' and 'p < 0.001'."""
     for text in page.main.find_all(string=re.compile(" [%±<=] ?")):
-        if not text.find_parent(["pre", "code", "math"]):
+        if not text.find_parent(["pre", "code", "math", "svg"]):
             parts = MEASURED.split(text)
             for number in range(1, len(parts), 2):
                 held = page.new_tag("span", attrs={"class": "held"})
@@ -206,7 +219,7 @@ def add_contents(page):
             slug, number = f"{base}-{number}", number + 1
         used.add(slug)
         element["id"] = slug
-        if element.name in ("h2", "h3"):
+        if element.name == "h2":
             line = BeautifulSoup(f'<li class="{element.name}"><a></a></li>', "html.parser").li
             line.a.string, line.a["href"] = words(element), f"#{slug}"
             contents.append(line)

@@ -165,14 +165,15 @@ def encode(value):
 
 
 def decode(value, kind):
-    """Undo `encode` for the annotated type `kind`."""
+    """Undo `encode` for the annotated type `kind`. A missing field takes its default, so older results still read; an
+    unknown field, or a missing one without a default, is an error."""
     if isinstance(kind, types.UnionType):
         kinds = [k for k in typing.get_args(kind) if k is not types.NoneType]
         return None if value is None else decode(value, kinds[0])
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        if set(value) != set(hints):
-            raise KeyError(f"{kind.__name__} has {', '.join(hints)}, and not {', '.join(value)}")
+        if unknown := sorted(set(value) - set(hints)):
+            raise KeyError(f"{kind.__name__} has no field {', '.join(unknown)}; it has {', '.join(hints)}")
         return kind(**{name: decode(v, hints[name]) for name, v in value.items()})
     if kind is pd.DataFrame:
         names, labels = value["names"], value["index"]

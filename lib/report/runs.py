@@ -118,21 +118,27 @@ class Run:
         np.savez_compressed(temporary, **{k: np.asarray(v) for k, v in arrays.items()})
         os.replace(temporary, self.folder / file)
 
-    def figure(self, fig, name, alt, caption, links=None):
-        """Show `fig` here and keep it as figures/<name>.png with its alt text and Markdown caption. links: {"notebook",
-        "data"}: files of the report's folder that its numbers stand in."""
+    def figure(self, fig, name, alt, caption, links=None, vector=False, switch=None):
+        """Show `fig` here and keep it as figures/<name>.png with its alt text and Markdown caption.
+
+        links: {"notebook", "data"}, files of the report's folder that have its numbers. vector: the page gets it as SVG
+        too. switch: what a page lets its reader choose (see drawings.Drawn).
+        """
         from lib.report.figures import to_png
+        from lib.report.svg import draw
+        if vector:
+            write_atomic(self.path(f"figures/{name}.svg"), draw(fig, name))
         write_atomic(self.path(f"figures/{name}.png"), to_png(fig))
         index = self.path("figures/figures.json")
         write_json(index, (read_json(index) if index.exists() else {}) | {name: {"alt": alt, "caption": caption}})
-        self.show_figure(name, links=links)
+        self.show_figure(name, links=links, switch=switch)
 
-    def show_figure(self, name, caption="", links=None):
+    def show_figure(self, name, caption="", links=None, switch=None):
         """Display figures/<name>.png with its alt text and `caption`, by default its own."""
         from lib.report.figures import show_png
-        words = read_json(self.path("figures/figures.json"))[name]
-        show_png(self.path(f"figures/{name}.png").read_bytes(), words["alt"], caption or words["caption"],
-                 name=name, links=links or {})
+        kept, svg = read_json(self.path("figures/figures.json"))[name], self.path(f"figures/{name}.svg")
+        show_png(self.path(f"figures/{name}.png").read_bytes(), kept["alt"], caption or kept["caption"], name=name,
+                 links=links, svg=svg.read_text(encoding="utf-8") if svg.exists() else "", switch=switch)
 
     def track(self, records, total, unit="steps", about=""):
         """Pass `records` (mappings with a key `done`) on; show one progress line and keep it in progress.json.
@@ -329,6 +335,7 @@ def provenance(upstream=()):
     return {
         "start": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **commit(),
+        "words": last_commit("reports/articles", "reports/template", "notebooks/90_report.ipynb", "lib/report"),
         "python": platform.python_version(),
         "versions": {p: importlib.metadata.version(p) for p in PACKAGES if found(p)},
         "system": f"{platform.system()} {platform.machine()}",
@@ -356,6 +363,16 @@ def commit():
     return {"commit": git("rev-parse", "--short=12", "HEAD") or "unknown", "uncommitted_changes": bool(changes)}
 
 
+def last_commit(*paths):
+    """The short name of the last commit that changed `paths`, with + where they hold changes that no commit has;
+    "unknown" where git can't vouch for it."""
+    if commit()["commit"] == "unknown":
+        return "unknown"
+    name = git("log", "-1", "--format=%h", "--abbrev=12", "--", *paths)
+    changes = git("status", "--porcelain", "--", *paths)
+    return (name or "unknown") + "+" * bool(changes)
+
+
 def git(*words):
     """What git prints, None where it can't answer."""
     try:
@@ -373,15 +390,17 @@ def found(package):
 
 
 def run_at(run_dir):
-    """The run in the folder `run_dir` (reports/runs/<plan>/<step>/<name>, from the repository), finished or not.
+    """The run in the folder `run_dir` (reports/runs/<plan>/<step>/<name>, from the repository), finished or not; or a
+    published one, in reports/published.
 
     InputError for a folder elsewhere, wherever links on its way lead.
     """
-    runs = ROOT / "reports" / "runs"
     folder = Path(os.path.normpath(ROOT / run_dir))
-    if not (folder.resolve().is_relative_to(runs.resolve()) and len(folder.parts) == len(runs.parts) + 3):
-        raise InputError(f"run_dir={str(run_dir)[:200]!r}: expected reports/runs/<plan>/<step>/<name>")
-    return Run(folder)
+    for parent in ("runs", "published"):
+        top = ROOT / "reports" / parent
+        if folder.resolve().is_relative_to(top.resolve()) and len(folder.parts) == len(top.parts) + 3:
+            return Run(folder)
+    raise InputError(f"run_dir={str(run_dir)[:200]!r}: expected reports/runs/<plan>/<step>/<name>")
 
 
 def load(run_dir):

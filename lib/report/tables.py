@@ -1,5 +1,5 @@
 """A result's numbers as the tables that one reads: pure functions, result -> DataFrame of text."""
-from statistics import fmean, stdev
+from statistics import fmean
 
 import pandas as pd
 
@@ -161,7 +161,7 @@ def walks(ablation):
 # ---------------------------------------------------------------- report
 def trainings(families):
     """The trainings of a report: bits per dimension first, then what made it. families: {name: its replicates
-    (gathered.Step), or one}; of replicates the mean."""
+    (collected.Step), or one}; of replicates the mean."""
     return pd.DataFrame([{
         "network": escape(name), "bits/dim": bits([step.result.bits for step in steps]).bare,
         "schedule": steps[0].config["schedule"], "learns": steps[0].config["target"],
@@ -174,11 +174,8 @@ def bits(estimates):
     """The Estimate of one network, or of the mean of replicates, each with test images of its own."""
     if len(estimates) == 1:
         return estimates[0]
-    from lib.study.statistics import t_estimate
-
-    values = [e.value for e in estimates]
-    n, error = len(values), stdev(values) / len(values)**0.5
-    return t_estimate(fmean(values), [error**2], [n - 1], n, "networks", "bits/dim")
+    from lib.report.collected import mean_estimate
+    return mean_estimate([e.value for e in estimates], "networks", "bits/dim")
 
 
 def worth(dose):
@@ -187,17 +184,38 @@ def worth(dose):
     return exchange(dose).iloc[sorted({known[k] for k in (0, len(known) // 2, -1)})] if known else pd.DataFrame()
 
 
-def claims(answers, figures=()):
-    """The original paper's claims: claim, verdict, evidence, with links to the `figures` (names) that the page has."""
-    return pd.DataFrame([{
-        "the original paper says": f"{escape(x.claim)} ({escape(x.where)})", "verdict": x.verdict,
-        "evidence": escape(x.evidence) + (f' <a href="#fig-{x.figure}">figure</a>' if x.figure in figures else "")}
-        for x in answers])
+def claims(answers):
+    """The original paper's claims: claim, verdict, and the number that decides."""
+    return pd.DataFrame([{"the original paper says": f"{escape(a.claim)} ({escape(a.where)})", "here": a.verdict,
+                          "number": escape(a.number)} for a in answers])
+
+
+def images(families):
+    """How good each generator's images are, beside real ones: {name: its replicates (collected.Step), or one}."""
+    rows = []
+    for name, steps in families.items():
+        values = measures(steps)
+        rows.append({"generator": escape(name), "networks": f"{len(steps)}"} | {
+            f"{measure} (real images)": f"{number(fmean(e.value for e in estimates), decimals)} "
+                                        f"({number(reference, decimals)})"
+            for (measure, (estimates, reference)), decimals in zip(values.items(), (1, 2, 1, 1), strict=True)})
+    return pd.DataFrame(rows)
+
+
+def runs_made(steps):
+    """The runs by what made them: commit, device, threads, how many, how long."""
+    table = provenance(steps)
+    if table.empty:
+        return table
+    table["step"] = table["run"].str.partition("/")[0]
+    grouped = table.groupby(["step", "commit", "device", "threads"], sort=False)
+    rows = grouped.agg(runs=("run", "size"), minutes=("seconds", lambda s: number(s.sum() / 60, 1))).reset_index()
+    return rows.astype(str)
 
 
 # ---- as data: the CSV files below the article's figures
 def all_gains(studies):
-    """For each study (gathered.Step) and arm that is compared: gain, low, high, p."""
+    """For each study (collected.Step) and arm that is compared: gain, low, high, p."""
     found = [(s, arm.arm, arm.gain) for s in studies for arm in s.result.arms if arm.gain]
     found += [(s, "the original paper's comparison", s.result.paper_gain) for s in studies if s.result.paper_gain]
     return pd.DataFrame([{"study": s.label, "arm": arm, "gain": e.value, "low": e.low, "high": e.high, "p": e.p}
@@ -208,7 +226,7 @@ MEASURES = ("recognised, %", "distance to real", "covered, %", "near a training 
 
 
 def measures(steps):
-    """{measure: (Estimates, what real images reach)} of a generation and its replicates (gathered.Step)."""
+    """{measure: (Estimates, what real images reach)} of a generation and its replicates (collected.Step)."""
     rows = [((g.label_agreement, g.judge_accuracy.value), (g.frechet, g.reference.value),
              (Estimate(g.coverage), g.coverage_perfect), (Estimate(g.memorisation.share), g.memorisation.expected))
             for g in (step.result for step in steps)]
@@ -217,7 +235,7 @@ def measures(steps):
 
 
 def quality(generations):
-    """For each generator (gathered.Step) and measure: value, low, high, and what real images reach."""
+    """For each generator (collected.Step) and measure: value, low, high, and what real images reach."""
     return pd.DataFrame([{"generator": step.label, "measure": measure, "value": e.value, "low": e.low, "high": e.high,
                           "reference": reference}
                          for step in generations for measure, ((e,), reference) in measures([step]).items()],
@@ -225,7 +243,7 @@ def quality(generations):
 
 
 def provenance(steps):
-    """For each run (gathered.Step): commit, start, seconds, device, threads."""
+    """For each run (collected.Step): commit, start, seconds, device, threads."""
     kept = ("commit", "uncommitted_changes", "start", "seconds", "device", "threads")
     rows = [{"run": step.name} | {k: step.run.provenance[k] for k in kept} | {"seconds": step.seconds}
             for step in steps if step.run]

@@ -15,6 +15,8 @@ effects (tests/study/test_statistics.py). df are Satterthwaite's (1946); they ar
 degree of freedom outweighs all others: of two generators that differ by 5 points only 87 % are covered, so repeat more.
 What was not repeated has no part: with a single generator an interval speaks of that generator and of no other.
 """
+import math
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -85,6 +87,17 @@ def standard_error(estimate):
 def detectable(estimate, power=0.8):
     """Smallest true effect that a test with this estimate's variance finds at 5 % with `power`; in its unit."""
     return standard_error(estimate) * float(stats.t.ppf(0.975, estimate.df) + stats.t.ppf(power, estimate.df))
+
+
+def repetitions_for_half(variance):
+    """How many repetitions would find half of the smallest gain that a study finds now; None where test images alone
+    are too few. variance: of `variance_parts`, with a row for each thing that was repeated."""
+    own, n = (variance.loc["replicates", name] if "replicates" in variance.index else None
+              for name in ("variance", "n"))
+    if own is None:
+        return None
+    target = variance["variance"].sum() / 4 - (variance["variance"].sum() - own)
+    return math.ceil(own * n / target) if target > 0 else None
 
 
 def equivalence(estimate, margin):
