@@ -3,85 +3,8 @@
 from lib.report.results import number, p_words
 from lib.report.text import powers
 
-
-# ---------------------------------------------------------------- schedules
-def forward_process(schedules):
-    """Alt text and caption of a digit that turns into noise: what signal each of the Schedules has left half way."""
-    left = ", ".join(f"{s.name} {100 * s.alphas_cumprod[s.T // 2]:.2g} %" for s in schedules)
-    return ("A digit turns into noise from left to right, in one row for each schedule.",
-            f"The same digit and the same noise at growing shares of the steps. Signal left in the middle: {left}.")
-
-
-SCHEDULE_FIGURES = {    # name: (alt text, caption)
-    "closed_form": (
-        "Line chart: the noise's standard deviation rises with the step; simulated dots beside lines.",
-        "Noise after $t$ steps. Lines: $\\sqrt{1-\\bar\\alpha_t}$. Dots: pixels noised step by step."),
-    "log_snr": (
-        "Two charts of the best denoiser's squared error: a curve for each schedule against t/T, a single curve "
-        "against log-SNR.",
-        "The same error, left against $t/T$, right against $\\lambda_t$ (noise grows to the right in both), where the "
-        "formula is one curve: do the simulated dots of both schedules lie on it?"),
-    "schedule_curves": (
-        "Three line charts over t/T: signal left, log-SNR, noise gain of a reverse step.",
-        "Signal left, signal-to-noise ratio (dotted: as much noise as signal) and what a plain reverse step multiplies "
-        "the predicted noise by, which the next section derives."),
-    "way_back": (
-        "A line chart for each schedule: standard deviation of x over the reverse steps, for two kinds of network, "
-        "with and without clipping.",
-        "The way back with an error of size $\\delta$ in each predicted noise; the right spread is 1."),
-}
-
-
-def clip(alphas_cumprod, schedule):
-    """Nichol & Dhariwal's eq. 17 without a clip beside the cosine schedule's table with it. alphas_cumprod: (T,)"""
-    off = (alphas_cumprod - schedule.alphas_cumprod)[:-1].abs().max()
-    return powers(f"Eq. 17 against `lib` before the clip bites: largest difference {off:.1e}. At the last step eq. 17 "
-                  f"gives {alphas_cumprod[-1]:.1e}, the clip leaves {schedule.alphas_cumprod[-1]:.2e}; clipped steps: "
-                  f"{int((schedule.betas == 0.999).sum())}.")
-
-
-def cosine_offset(offsets):
-    """What study.theory.cosine_offsets says about s = 0.008."""
-    exact = offsets["s that gives 1"]
-    return (f"So $s=0.008$ is what the sentence asks for at $T=1000$ (the exact value would be {exact[1000]:.4f}). At "
-            f"$T=4000$, the number of steps in most of that paper, the first step is "
-            f"{offsets.loc[4000, 's = 0.008']:.2f} of a bin, and $s={exact[4000]:.3f}$ would be needed.")
-
-
-def schedules(result):
-    """What a Schedules result shows; where linear and cosine are among its schedules, what tells them apart."""
-    outside = (result.checks["inside"] == "NO").sum()
-    said = [f"Of the {len(result.checks)} simulated numbers on this page, {outside} lie outside the tolerance of four "
-            "standard errors."]
-    end, lost = result.ends["at the end"], result.ends["% of pixels lost"]
-    if not {"linear", "cosine"} <= set(end.index.get_level_values(0)):
-        return said[0]
-    linear, cosine = result.facts.loc["linear"], result.facts.loc["cosine"]
-
-    def ends(kind):
-        return f"{number(end['cosine', kind], 2)} under cosine and {number(end['linear', kind], 2)} under linear"
-
-    said += [
-        f"Noise outweighs the image from step {linear['equal_noise_step']:.0f} of {result.T:,} under linear and from "
-        f"step {cosine['equal_noise_step']:.0f} under cosine. Linear spends **{linear['redundant_steps']:.0f}** steps "
-        f"where less than 1 % of the image's variance is left, cosine **{cosine['redundant_steps']:.0f}**: the "
-        "original paper's argument for cosine.",
-        f"But the first plain reverse step multiplies the predicted noise by **{cosine['first_noise_gain']:.3g}** "
-        f"under cosine and by **{linear['first_noise_gain']:.2g}** under linear. With errors of {result.delta} in each "
-        f"predicted noise, a network that saturates ends with a spread of {ends('saturates, plain')}, where 1 is "
-        f"right; under cosine {lost['cosine', 'saturates, plain']:.2g} % of the pixels make it, which ran away. With "
-        f"$\\hat x_0$ clipped it is {ends('saturates, x0 clipped')}; with a network that stays right for any input, "
-        f"and no clip, {ends('stays right, plain')}.",
-        "The gain is harmless while the network stays right for the inputs that the gain makes, and clipping bounds "
-        "it in any case. This is one pixel with random errors, not a trained network; the plan `why-cosine` tests it "
-        "with trained ones. Whether it is what happened in the original paper cannot be decided: it does not say "
-        "whether its sampler clips."]
-    return "\n\n".join(said)
-
-
 # ---------------------------------------------------------------- training
 DATASETS = {"cifar10": "CIFAR-10", "fashion_mnist": "Fashion-MNIST", "folder": "images of a folder"}
-
 
 def dataset(config):
     """A training's data in words: 'digits on a 12x12 canvas'. config: mapping with dataset, canvas and size."""

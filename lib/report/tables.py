@@ -37,6 +37,21 @@ def schedules(result):
         "at t": f["largest_gain_at"].map("{:,}".format)})
 
 
+def noise_and_errors(result):
+    """A row for each schedule that a Schedules result compares: its noise, and what a small error does under it."""
+    compared = result.ends.index.unique(0)
+    at_end, lost = (result.ends[column].unstack().loc[compared] for column in ("at the end", "% of pixels lost"))
+    facts = result.facts.loc[compared]
+    return pd.DataFrame({
+        "noise outweighs signal from step": facts["equal_noise_step"].map("{:,.0f}".format),
+        "redundant steps": facts["redundant_steps"].map("{:,.0f}".format),
+        "first gain": facts["first_noise_gain"].map("{:.3g}".format),
+        "spread, stays right": at_end["stays right, plain"].map(lambda v: number(v, 2)),
+        "spread, saturates": at_end["saturates, plain"].map(lambda v: number(v, 2)),
+        "pixels lost": lost["saturates, plain"].map(lambda v: f"{number(v, 2)} %"),
+        "spread, saturates, clipped": at_end["saturates, x0 clipped"].map(lambda v: number(v, 2))})
+
+
 # ---------------------------------------------------------------- training
 
 # ---------------------------------------------------------------- generation
