@@ -230,12 +230,17 @@ def loss_curves(histories, x="images"):
     return fig
 
 
+def late_errors(history):
+    """Mean error over the last fifth of a training, in each part of 0..T-1. history: as for `error_by_t`. (parts,)"""
+    return history.tail(max(1, len(history) // 5)).filter(regex=r"^error_\d+$").mean().to_numpy()
+
+
 def error_by_t(histories, ylabel="squared error of the target"):
     """The error of late training in each part of 0..T-1. histories: {name: DataFrame with error_0, error_1, ...}."""
     fig, ax = plt.subplots(figsize=(6.5, 3.0))
     colour = colours(list(histories))
     for name, h in histories.items():
-        late = h.tail(max(1, len(h) // 5)).filter(regex=r"^error_\d+$").mean()
+        late = late_errors(h)
         ax.plot((np.arange(len(late)) + 0.5) / len(late), late, "o-", color=colour[name], lw=2, label=short(name))
     ax.set(xlabel="$t/T$", ylabel=ylabel, yscale="log", xlim=(0, 1))
     ax.legend()

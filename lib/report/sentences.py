@@ -3,50 +3,6 @@
 from lib.report.results import number, p_words
 from lib.report.text import powers
 
-# ---------------------------------------------------------------- training
-DATASETS = {"cifar10": "CIFAR-10", "fashion_mnist": "Fashion-MNIST", "folder": "images of a folder"}
-
-def dataset(config):
-    """A training's data in words: 'digits on a 12x12 canvas'. config: mapping with dataset, canvas and size."""
-    plain = "plain 8x8 digits" if config["canvas"] <= 8 else f"digits on a {config['canvas']}x{config['canvas']} canvas"
-    words = DATASETS.get(config["dataset"], plain)
-    return words + (f" at {config['size']}x{config['size']} pixels" if config["size"] else "")
-
-
-def split(images):
-    """How many images of a Split are learned from, and what they are."""
-    channels, height, width = images.image_shape
-    kind = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
-    said = (f"{len(images.train):,} training images of {len(images.classes)} classes, {kind}, {width} x {height} "
-            "pixels. Of the test images only the last section makes use.")
-    return " ".join([said, *images.notes])
-
-
-def network(parameters, device):
-    return f"A U-Net with {parameters / 1e6:.2f} million parameters, on {device}."
-
-
-def loss(target, weight):
-    """Caption of the training loss."""
-    if (target, weight) == ("eps", "simple"):
-        return "Training loss: 1 is a network that always answers 0."
-    return f"Training loss, target {target}, weight {weight}."
-
-
-def bound(result):
-    """Caption of the bound's parts of a Training."""
-    return (f"Where the bits are spent: {result.bits} in all, {result.bits_decoder:.2f} of them in $L_0$ and "
-            f"{result.bits_prior:.4f} in $L_T$.")
-
-
-def bits(result, published):
-    """The bound of a Training beside published ones. published: {name: bits per dimension on CIFAR-10}."""
-    others = ", ".join(f"{name} {value}" for name, value in published.items())
-    return (f"{result.bits}, {result.bits.sample}. For comparison, published on CIFAR-10 at 32x32 pixels: {others}. "
-            "Smaller images have less to predict a pixel from, and digits have 17 grey levels, so only runs on the "
-            "same images compare.")
-
-
 # ---------------------------------------------------------------- generation
 MEMORISATION = {
     "copies": "Copies: {m.copies:,} of {m.images:,} images are training images",

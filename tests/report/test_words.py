@@ -49,20 +49,6 @@ def test_noise_and_errors_has_a_row_for_each_compared_schedule(compared):
 
 
 # ---------------------------------------------------------------- sentences
-@pytest.mark.parametrize("given, words", [
-    ({"dataset": "digits", "canvas": 12, "size": 0}, "digits on a 12x12 canvas"),
-    ({"dataset": "digits", "canvas": 0, "size": 0}, "plain 8x8 digits"),
-    ({"dataset": "cifar10", "canvas": 0, "size": 16}, "CIFAR-10 at 16x16 pixels"),
-])
-def test_a_data_set_in_words(given, words):
-    assert sentences.dataset(given) == words
-
-
-def test_only_the_plain_loss_of_the_noise_is_1_for_a_network_that_answers_0():
-    assert "1 is a network" in sentences.loss("eps", "simple")
-    assert "1 is" not in sentences.loss("v", "simple") and "1 is" not in sentences.loss("eps", "vlb")
-
-
 @pytest.mark.parametrize("verdict", ["copies", "too close", "undecided", "none found"])
 def test_every_verdict_on_copies_has_words_with_its_numbers(verdict):
     said = sentences.memorisation(results.Memorisation(verdict, 3, 2.5, 1.0, 18.2, 0.0004, 2.1, 1500))
