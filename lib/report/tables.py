@@ -52,9 +52,15 @@ def noise_and_errors(result):
         "spread, saturates, clipped": at_end["saturates, x0 clipped"].map(lambda v: number(v, 2))})
 
 
-# ---------------------------------------------------------------- training
-
 # ---------------------------------------------------------------- generation
+def memorisation(m):
+    """The verdict of a Memorisation with its numbers, in one row."""
+    return pd.DataFrame([{
+        "verdict": m.verdict, "close to a training image, %": number(m.share),
+        "expected of new images, %": number(m.expected), "p": p_value(m.p),
+        "threshold, grey levels": number(m.threshold), "equal to a training image": f"{m.copies:,}",
+        "copies found from, %": number(m.detectable), "n": f"{m.images:,}"}])
+
 
 # ---------------------------------------------------------------- study
 def choices(table):

@@ -1,9 +1,8 @@
-"""Tables and sentences of the notebooks 10, 20 and 30."""
+"""Tables of the notebooks 10 and 30."""
 import pandas as pd
 import pytest
 
-from lib.report import results, sentences, tables
-from lib.report.results import Estimate
+from lib.report import results, tables
 
 
 def made_schedules(names=("linear", "cosine"), outside=0):
@@ -48,15 +47,9 @@ def test_noise_and_errors_has_a_row_for_each_compared_schedule(compared):
     assert table.loc[compared[-1], "spread, saturates"] == {1: "1.01", 2: "10.90"}[len(compared)]
 
 
-# ---------------------------------------------------------------- sentences
 @pytest.mark.parametrize("verdict", ["copies", "too close", "undecided", "none found"])
-def test_every_verdict_on_copies_has_words_with_its_numbers(verdict):
-    said = sentences.memorisation(results.Memorisation(verdict, 3, 2.5, 1.0, 18.2, 0.0004, 2.1, 1500))
-    assert "2.5 % of the synthetic images" in said and "p < 0.001" in said and "from 2.1 %" in said
-    assert said.startswith("Copies: 3 of 1,500") == (verdict == "copies")
-
-
-def test_label_agreement_is_told_with_its_interval_and_its_judges_accuracy():
-    _, said = sentences.label_agreement(results.share(80, 100, "synthetic images"), "nearest real digit",
-                                        Estimate(97.4, 96.2, 98.3, 898, "test images", "%"))
-    assert "80.0\u00a0% (71.1 to 86.7), n = 100 synthetic images" in said and "97.4\u00a0% (96.2 to 98.3)" in said
+def test_a_verdict_on_copies_has_its_numbers(verdict):
+    (row,) = tables.memorisation(results.Memorisation(verdict, 3, 2.5, 1.0, 18.2, 0.0004, 2.1, 1500)).to_dict("records")
+    assert row == {
+        "verdict": verdict, "close to a training image, %": "2.5", "expected of new images, %": "1.0", "p": "< 0.001",
+        "threshold, grey levels": "18.2", "equal to a training image": "3", "copies found from, %": "2.1", "n": "1,500"}
