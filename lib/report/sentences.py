@@ -134,19 +134,6 @@ def dose(result):
 
 
 # ---------------------------------------------------------------- ablation
-ABLATION_FIGURES = {    # name: (alt text, caption)
-    "losses": (
-        "Two line charts, lines for each trained network: training loss, and squared error along the schedule.",
-        "Training loss of every network, and where along the way its error is. Losses of different schedules do not "
-        "compare: they weigh easy and hard steps differently."),
-    "samples": (
-        "Synthetic images, one row for each run; the columns go through the classes twice.",
-        "Two images of each class from every run: same classes, same noise, not chosen by hand."),
-    "limit": (
-        "Dots with intervals: label agreement of each schedule and target, without and with clipped estimates.",
-        "The same walk without and with a limit on the estimated image; Wilson's 95 % intervals, one trained network a "
-        "row."),
-}
 LIMIT = {"survives": "The hypothesis survives", "does not survive": "The hypothesis does not survive",
          "undecided": "Label agreement does not decide it at this number of images"}
 
