@@ -12,6 +12,7 @@ from lib import InputError
 # name: the module of lib.data with a function of that name; imported when asked for (torchvision takes seconds)
 DATASETS = {"digits": "digits", "cifar10": "official", "fashion_mnist": "official", "folder": "folders"}
 SIDE = {"digits": 8, "cifar10": 32, "fashion_mnist": 28}     # of the images as they come, pixels; a folder has its own
+TITLES = {"cifar10": "CIFAR-10", "fashion_mnist": "Fashion-MNIST", "folder": "images of a folder"}    # for a reader
 
 
 def loader(dataset):
@@ -48,6 +49,18 @@ def load_for(settings):
     if options["dataset"] == "folder":          # as for the other sets: "" is the environment's folder
         options["data_dir"] = options["data_dir"] or os.environ.get("DREAMING_DATA_DIR", "")
     return load(**options, seed=settings["data_seed"])
+
+
+def describe(settings):
+    """The name of a data set for a reader: 'digits on a 12x12 canvas', 'CIFAR-10 at 16x16 pixels'.
+
+    settings: a mapping with dataset, canvas and size, such as a run's config.
+    """
+    name = TITLES.get(settings["dataset"], settings["dataset"])
+    if settings["dataset"] == "digits":
+        canvas = settings["canvas"]
+        name = f"digits on a {canvas}x{canvas} canvas" if canvas > SIDE["digits"] else "plain 8x8 digits"
+    return name + (f" at {settings['size']}x{settings['size']} pixels" if settings["size"] else "")
 
 
 def same_split(split, expected, what="the network"):

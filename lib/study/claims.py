@@ -1,8 +1,8 @@
 """The original paper's claims ("Dreaming Data", a student project on CIFAR-10), and what a plan's runs say to each.
 
 `REPRODUCED` and `NOT` are for what the paper measured, where an interval decides it; `HOLDS`, in `PART`, and `FAILS`
-for what it supposed, where we measured or computed it. Otherwise a claim is `OPEN`. A claim that a plan does not touch has
-no answer. On other data than the paper's, and at other numbers of images or updates, its claim is not settled.
+for what it supposed, where we measured or computed it. Otherwise a claim is `OPEN`. A claim that a plan does not touch
+has no answer. On other data than the paper's, and at other numbers of images or updates, its claim is not settled.
 
 A run is anything with its `config`, its typed `result`, the run of the `training` behind it, and its `data` in words.
 """
