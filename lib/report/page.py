@@ -14,7 +14,8 @@ What the page does with a notebook:
   figures    outputs whose metadata hold {"image/png": {"alt": text, "caption": Markdown, "width": px, "height": px,
              "name": word, "links": {"notebook": href, "data": href}, "svg": the figure as SVG, which the page shows
              inline, "switch": choices for the reader (drawings.Drawn)}}, all but alt optional. A caption begins
-             with the figure's **title.** Figures are numbered in their order; [figure](#fig-NAME) is a link that gets the number
+             with the figure's **title.** Figures are numbered in their order; [figure](#fig-NAME) is a link that gets
+             the number
   tables     those with a caption are numbered
   formulas   are numbered by \\tag{...} only
 """
