@@ -193,7 +193,7 @@ GENERATION_FIGURES = {  # name: (alt text, caption)
 # ---------------------------------------------------------------- study
 def images_of_study(given, generations, seeds):
     """What a study works with. given: its Material; generations: {label: Generation}."""
-    split, numbers = given.split, sorted({len(images) for images in given.synthetic})
+    split, numbers = given.splits[0], sorted({len(images) for images in given.synthetic})
     each = " or ".join(f"{n:,}" for n in numbers)
     said = (f"{len(split.train):,} real training images, {len(split.validation):,} to choose on, {len(split.test):,} "
             f"to be judged on; {each} synthetic ones from each generator. ")
@@ -292,7 +292,7 @@ STUDY_FIGURES = {       # name: (alt text, caption)
 def images_of_dose(given, synthetic, generations, seeds):
     """What a dose study works with. given: its Material; synthetic: the Images of a split; generations: {label:
     Generation}."""
-    split = given.split
+    split = given.splits[0]
     said = (f"{len(split.train):,} real and {len(synthetic):,} synthetic images, {len(split.test):,} test images, "
             f"from {', '.join(f'`{label}`' for label in generations)}; ")
     return said + (f"{given.replicates} replicates, each with a split, a generator and a classifier of its own."
