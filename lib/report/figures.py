@@ -9,6 +9,7 @@ import numpy as np
 from IPython.display import display
 
 from lib.report.text import figure_fonts, plain
+from lib.study import ARMS, BASE, CONTROL, FREE, GROUPS, SYNTHETIC
 
 # Okabe & Ito's palette: told apart by colour-blind readers too
 COLOURS = {"linear": "#0072B2", "cosine": "#D55E00", "synthetic": "#009E73", "real": "#5B6770", "perfect": "#A9B2B8",
@@ -290,13 +291,53 @@ def tidy_labels(ax, classes):
     ax.tick_params(axis="y", rotation=0, length=0)
 
 
+KINDS = {BASE: "real", FREE: "rival", SYNTHETIC: "synthetic", CONTROL: "control"}
+
+
+def group(arm):
+    """The group of an arm; of one that the registry lacks, such as an older result has, "others"."""
+    return ARMS[arm].group if arm in ARMS else SYNTHETIC if arm.endswith("synthetic") else "others"
+
+
+def gains(study):
+    """The gain of each arm of a Study against real images, with its interval, in the groups of the registry of arms.
+
+    A marker is filled where the interval leaves out 0. The small dots are the gains of the replicates.
+    """
+    groups = {name: [a for a in study.arms if a.gain and group(a.arm) == name] for name in (*GROUPS, "others")}
+    groups = {name: arms for name, arms in groups.items() if arms}
+    rows = sum(len(arms) + 1.2 for arms in groups.values())
+    fig, ax = plt.subplots(figsize=(7.5, 0.3 * rows + 0.8))
+    y, labels = 0.0, {}
+    for name, arms in groups.items():
+        colour = COLOURS[KINDS.get(name, "control")]
+        labels[y] = name, colour
+        for a in arms:
+            y += 1
+            labels[y] = short(a.arm), "black"
+            if a.gain.low is not None:
+                ax.plot([a.gain.low, a.gain.high], [y, y], color=colour, lw=2.4, solid_capstyle="butt")
+            ax.plot(a.gain.value, y, "o", ms=8, color=colour, mew=1.8, mfc=colour if a.gain.clear else "white")
+            each = study.each_gain[a.arm] if study.each_gain else []
+            ax.plot(each, [y + 0.3] * len(each), "o", ms=2.5, color=colour, alpha=0.6)
+        y += 1.2
+    ax.axvline(0, color="black", lw=0.8, ls=":")
+    ax.set_yticks(list(labels), [words for words, _ in labels.values()])
+    for tick, (words, colour) in zip(ax.get_yticklabels(), labels.values(), strict=True):
+        tick.set(color=colour, weight="bold" if words in groups else "normal")
+    ax.set(ylim=(y - 0.5, -0.6), xlabel="change of test accuracy against real images, in points")
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", visible=False)
+    return fig
+
+
 def accuracy_dots(arms, chance=None):
     """One dot for each seed, a bar for the mean. arms: {name: (n,) accuracies in percent}, drawn from top to bottom."""
     fig, ax = plt.subplots(figsize=(7.5, 0.55 * len(arms) + 0.9))
     rng = np.random.default_rng(0)
     for row, (name, values) in enumerate(arms.items()):
         values = np.asarray(values)
-        colour = COLOURS["synthetic" if "synthetic" in name else "real"]
+        colour = COLOURS[KINDS.get(group(name.removesuffix(", at its optimum")), "control")]
         ax.plot(values, row + rng.uniform(-0.12, 0.12, len(values)), "o", color=colour, alpha=0.65, ms=5, mew=0)
         ax.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=colour, lw=2.5)
         ax.annotate(f"{values.mean():.1f}", (values.max(), row), (7, 0), textcoords="offset points", va="center",

@@ -5,6 +5,7 @@ import pandas as pd
 
 from lib.report.results import MINUS, Estimate, number
 from lib.report.text import escape, powers
+from lib.study import ARMS, MIXED, REAL
 
 
 def show(table, digits=4):
@@ -45,6 +46,12 @@ def schedules(result):
 def choices(table):
     """What was chosen on validation images, a row for each choice. table: `choices` of a Study."""
     return table.rename(columns={"candidates": "mean validation accuracy of each, %"})
+
+
+def explained(names):
+    """What the arms called `names` train on, as a table in Markdown."""
+    rows = [f"| {name} | {ARMS[name].line} | {ARMS[name].group} |" for name in names]
+    return "\n".join(["| arm | trains on | group |", "|---|---|---|", *rows])
 
 
 def arms(study):
@@ -102,8 +109,8 @@ def by_class(study):
 def studies(named):
     """A row for each of {label: Study}."""
     return pd.DataFrame([{
-        "study": label, "classifier": s.classifier, "real, %": s.arm("real").accuracy.bare,
-        "real + synthetic, %": s.arm("real + synthetic").accuracy.bare, "gain at equal steps, points": s.gain.bare,
+        "study": label, "classifier": s.classifier, "real, %": s.arm(REAL).accuracy.bare,
+        "real + synthetic, %": s.arm(MIXED).accuracy.bare, "gain at equal steps, points": s.gain.bare,
         "gain at equal epochs, points": s.paper_gain.bare if s.paper_gain else "",
         "gain at own optimum, points": s.optimum_gain.bare if s.optimum_gain else "",
         "replicates": f"{s.replicates}" if s.replicates else "", "generators": f"{s.generators}", "seeds": f"{s.seeds}"}

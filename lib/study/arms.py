@@ -16,7 +16,7 @@ import torch
 from lib import InputError, data
 from lib.data import augmentations
 from lib.data.images import Images, join, select, to_float, to_uint8
-from lib.study import classifiers, quality
+from lib.study import ARMS, classifiers, quality
 from lib.study.generators import settings
 
 NOT_TESTED = -1     # in the place of a label that was not predicted
@@ -104,11 +104,12 @@ class Material(NamedTuple):
         """How many there are; 0 where all generators learned from one split."""
         return len(self.splits) if len(self.splits) > 1 else 0
 
-    def of(self, setting, values):
-        """Those of the `values` (such as `synthetic` or `scores`) that belong to a setting: a list for each generator,
-        each with an entry for each replicate. Replicates have one generator each, which count as one here."""
-        chosen = [values[i] for i in self.groups[setting]]
-        return [chosen] if self.replicates else [[value] for value in chosen]
+    def sources(self, setting):
+        """The Sources of arms with the generators of a setting. Those of several replicates, one each, count as one."""
+        synthetic, scores = ([values[i] for i in self.groups[setting]] for values in (self.synthetic, self.scores))
+        if self.replicates:
+            return Sources(self.train, [synthetic], [scores])
+        return Sources(self.train, [[images] for images in synthetic], [[one] for one in scores])
 
 
 def material(generations, trainings):
@@ -142,33 +143,6 @@ def splits_of(trainings):
     return dict(sorted(splits.items()))
 
 
-# ---------------------------------------------------------------- what an arm is
-@dataclasses.dataclass(frozen=True)
-class Arm:
-    """What classifiers learn from. variants: (real, extra or None) for each generator, or a single pair where no
-    generator has a part; `real` and `extra` are tuples with the Images of each replicate, and `extra` takes its share
-    of each batch. augment: a name in `augmentations`, or "" for none. steps: 0 means all."""
-
-    variants: tuple
-    augment: str = ""
-    steps: int = 0
-
-
-def real_arm(train, **options):
-    """The Arm of real images alone; train: a list with those of each replicate."""
-    return Arm(((tuple(train), None),), **options)
-
-
-def mixed_arm(train, generated, **options):
-    """The Arm of real images with those of each generator: for each a list with the Images of each replicate."""
-    return Arm(tuple((tuple(train), tuple(extra)) for extra in generated), **options)
-
-
-def alone(generated, **options):
-    """The Arm of synthetic images without real ones."""
-    return Arm(tuple((tuple(images), None) for images in generated), **options)
-
-
 def load(file, classes):
     """The synthetic Images of a run's images.npz, and the judge's scores (N,) of them."""
     with np.load(file) as arrays:
@@ -176,44 +150,93 @@ def load(file, classes):
         return Images(images, labels, classes), arrays["scores"]
 
 
-def best_arm(train, generated, scores, share):
-    """Real images with the `share` of each generator's images that the judge is surest of."""
-    return mixed_arm(train, [[best_share(g, s, share) for g, s in zip(*pair, strict=True)]
-                             for pair in zip(generated, scores, strict=True)])
+# ---------------------------------------------------------------- what an arm learns from
+@dataclasses.dataclass(frozen=True)
+class Mix:
+    """What the classifiers of an arm learn from. variants: (real, extra or None) for each generator, or a single pair
+    where no generator has a part; `real` and `extra` are tuples with the Images of each replicate, and `extra` takes
+    its share of each batch. augment: a name in `augmentations`, or "" for none. steps: updates; 0 means all."""
+
+    variants: tuple
+    augment: str = ""
+    steps: int = 0
 
 
-def random_arm(train, generated, share, seed=0):
-    """As many of each generator's images, drawn by chance."""
-    return mixed_arm(train, [[random_share(g, share, seed) for g in images] for images in generated])
+def mix(train, extra=None, **options):
+    """The Mix of real images, with those of each generator if there are any. train: a list with the Images of each
+    replicate; extra: such a list for each generator."""
+    return Mix(tuple((tuple(train), extra and tuple(extra)) for extra in extra or [None]), **options)
 
 
-def build_arms(train, generated, steps, seed=0, names=()):
-    """{name: Arm} of the whole study, but for the filter's; only of those in `names`, if there are any. train: a list
-    with the real images of each replicate; generated: such a list for each generator."""
-    generator = torch.Generator().manual_seed(seed)
-    n, synthetic = len(train[0]), len(generated[0][0])
-    noisy = [Images(to_uint8(augmentations.noise(to_float(real.images), generator)), real.labels, real.classes)
-             for real in train]
-    nearest = [[select(real, quality.nearest_distance(g.images, real.images)[1])
-                for real, g in zip(train, images, strict=True)] for images in generated
-               if not names or "real + retrieval" in names]          # minutes, of large sets
-    shuffled = [[Images(g.images, g.labels[torch.randperm(len(g), generator=generator)], g.classes) for g in images]
-                for images in generated]
-    arms = {
-        "real": real_arm(train),
-        "real twice": real_arm([join(real, real) for real in train]),
-        "real + flip": real_arm(train, augment="flip"),
-        "real + shift": real_arm(train, augment="shift"),
-        "real + flip and shift": real_arm(train, augment="flip and shift"),
-        "real + noise": mixed_arm(train, [noisy]),
-        "real + retrieval": mixed_arm(train, nearest),
-        "real + synthetic": mixed_arm(train, generated),
-        "real + shift + synthetic": mixed_arm(train, generated, augment="shift"),
-        "synthetic only": alone(generated),
-        "shuffled labels": alone(shuffled),
-        "real, equal epochs": real_arm(train, steps=max(1, round(steps * n / (n + synthetic)))),
-    }
-    return {name: arm for name, arm in arms.items() if not names or name in names}
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What an arm may depend on beside its images. steps: updates of every arm; share: of the images that a filter
+    keeps, or None."""
+
+    steps: int
+    seed: int = 0
+    share: float | None = None
+
+
+class Sources(NamedTuple):
+    """The images that arms are made of. train: a list with the real Images of each replicate; synthetic: such a list
+    for each generator; scores: the judge's, (N,) for each of them.
+
+    `real`, `twice`, `mixed` and `alone` make a Mix; the others make images for `mixed` or `alone`, nested as
+    `synthetic` is.
+    """
+
+    train: list
+    synthetic: list
+    scores: list = ()
+
+    def real(self, **options):
+        return mix(self.train, **options)
+
+    def twice(self):
+        return mix([join(images, images) for images in self.train])
+
+    def mixed(self, extra=None, **options):
+        return mix(self.train, extra or self.synthetic, **options)
+
+    def alone(self, images=None):
+        return Mix(tuple((tuple(of_generator), None) for of_generator in images or self.synthetic))
+
+    def noisy(self, seed):
+        """The real images with a little noise; they count as those of one generator."""
+        generator = torch.Generator().manual_seed(seed)
+        return [[Images(to_uint8(augmentations.noise(to_float(real.images), generator)), real.labels, real.classes)
+                 for real in self.train]]
+
+    def nearest(self):
+        """For each synthetic image the real one that is nearest to it. (Minutes, of large sets.)"""
+        return [[select(real, quality.nearest_distance(images.images, real.images)[1])
+                 for real, images in zip(self.train, of_generator, strict=True)] for of_generator in self.synthetic]
+
+    def shuffled(self, seed):
+        """The synthetic images with each other's labels."""
+        generator = torch.Generator().manual_seed(seed)
+        return [[Images(one.images, one.labels[torch.randperm(len(one), generator=generator)], one.classes)
+                 for one in of_generator] for of_generator in self.synthetic]
+
+    def best(self, share):
+        """The share of the synthetic images that the judge is surest of."""
+        return [[best_share(images, scores, share) for images, scores in zip(*pair, strict=True)]
+                for pair in zip(self.synthetic, self.scores, strict=True)]
+
+    def random(self, share, seed):
+        """As many of them, drawn by chance."""
+        return [[random_share(images, share, seed) for images in of_generator] for of_generator in self.synthetic]
+
+    def equal_epochs(self, steps):
+        """The updates of real images alone in as many epochs as `steps` updates of real and synthetic ones are."""
+        n = len(self.train[0])
+        return max(1, round(steps * n / (n + len(self.synthetic[0][0]))))
+
+
+def build(names, sources, settings):
+    """{name: Mix} of these arms."""
+    return {name: ARMS[name].build(sources, settings) for name in names}
 
 
 def best_share(images, scores, share):

@@ -81,8 +81,8 @@ def points(curves):
     return list(dict.fromkeys(dose for doses in curves.values() for _, dose in doses))
 
 
-def arm(dose, train, synthetic, recipe):
-    """(Arm, Recipe) of a Point: the first images of each class, so that a larger dose holds a smaller one.
+def mix(dose, train, synthetic, recipe):
+    """(Mix, Recipe) of a Point: the first images of each class, so that a larger dose holds a smaller one.
 
     train, synthetic: lists with the Images of each replicate.
     """
@@ -90,8 +90,8 @@ def arm(dose, train, synthetic, recipe):
     extra = [arms.first_of_each_class(images, dose.count) for images in synthetic]
     recipe = dataclasses.replace(recipe, synthetic_fraction=dose.share)
     if not dose.count:
-        return arms.real_arm(real), recipe
-    return arms.real_arm(extra) if dose.share == 1 else arms.mixed_arm(real, [extra]), recipe
+        return arms.mix(real), recipe
+    return arms.mix(extra) if dose.share == 1 else arms.mix(real, [extra]), recipe
 
 
 def best_share(curves, fits):

@@ -13,7 +13,7 @@ import torch
 from lib.data import augmentations
 from lib.data.images import select
 from lib.diffusion import devices
-from lib.study import CLASSICAL, classifiers, statistics
+from lib.study import classifiers, rivals, statistics
 
 WATCHED = 2000      # validation images that a curve is drawn from
 PILOT = 2           # replicates within which choices are made
@@ -62,7 +62,7 @@ def new_model(real, recipe):
 
 
 def begin(real, extra, recipe, *, augment="", steps=0):
-    """New networks, and the records of their training on `real` with `extra`, a pair of an Arm's variants. steps: 0
+    """New networks, and the records of their training on `real` with `extra`, a pair of a Mix's variants. steps: 0
     means the recipe's."""
     steps, model = steps or recipe.steps, new_model(real, recipe)
     batches = classifiers.Batches(real, extra, batch=recipe.batch, synthetic_fraction=recipe.synthetic_fraction,
@@ -112,7 +112,7 @@ class Choices:
         self.validation, self.track, self.kept, self.rows, self.fits = validation, track, kept, [], {}
 
     def fit(self, arm, recipe, validation=None, about=""):
-        """The Fit of an Arm with a Recipe."""
+        """The Fit of a Mix with a Recipe."""
         key = arm, repr(recipe)
         if key not in self.fits:
             given = arm, recipe, validation or self.validation
@@ -122,7 +122,7 @@ class Choices:
 
     def best(self, what, candidates):
         """The name of the candidate whose networks are the best on validation images by their mean, the first of
-        equals. A single one is taken untried. candidates: {name: (Arm, Recipe)}"""
+        equals. A single one is taken untried. candidates: {name: (Mix, Recipe)}"""
         if len(candidates) == 1:
             (taken,), told = candidates, "no other"
         else:
@@ -147,8 +147,8 @@ class Choices:
 
 
 def best_rival(fits):
-    """The classical augmentation that is best on validation images, "" where none was trained. fits: {arm: Fit}"""
-    return max((arm for arm in CLASSICAL if arm in fits), key=lambda arm: fits[arm].validation.mean(), default="")
+    """The free augmentation that is best on validation images, "" where none was trained. fits: {arm: Fit}"""
+    return max((arm for arm in rivals() if arm in fits), key=lambda arm: fits[arm].validation.mean(), default="")
 
 
 # ---------------------------------------------------------------- each arm at its own optimum
@@ -161,7 +161,7 @@ class Optimum(NamedTuple):
 
 
 def optima(choices, arms, recipe, factors, lrs):
-    """{name: Optimum}: for each of {name: Arm} the best among the same candidates, all of steps * `factors` with all of
+    """{name: Optimum}: for each of {name: Mix} the best among the same candidates, all of steps * `factors` with all of
     `lrs`. Nothing without factors."""
     found, steps = {}, sorted(max(2, round(recipe.steps * factor)) for factor in factors)
     for name, arm in arms.items() if steps else ():

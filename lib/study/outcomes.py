@@ -6,10 +6,8 @@ images. An arm in which no generator has a part has one. An image that is no tes
 import numpy as np
 import pandas as pd
 
-from lib.study import CLASSIFIERS, arms, fitting, statistics
+from lib.study import CLASSIFIERS, EQUAL_EPOCHS, MIXED, REAL, arms, fitting, statistics
 from lib.study.results import ArmResult, AtOptimum, Contrast, RateChange, Study
-
-MIXED, EQUAL_EPOCHS = "real + synthetic", "real, equal epochs"
 
 
 def answer(predictions, test, fits, built, recipe, choices, generations, *, setting, generator, filter_share, rates,
@@ -17,7 +15,7 @@ def answer(predictions, test, fits, built, recipe, choices, generations, *, sett
     """The Study: everything that notebook 40 keeps.
 
     predictions: also of each arm of `optima` by its name in `at_its_optimum`; test: the SealedTest; fits: {arm: Fit};
-    built: {arm: Arm} of all that there are; recipe: of every arm; choices: the Choices; generations: the Generation of
+    built: {arm: Mix}; recipe: of every arm; choices: the Choices; generations: the Generation of
     each generator that was taken; optima: {arm: Optimum}; missing: run folders of the replicates that failed,
     .../NAME.REPLICATE. The rest: fields of the Study.
     """
@@ -25,17 +23,17 @@ def answer(predictions, test, fits, built, recipe, choices, generations, *, sett
     predictions = {arm: p for arm, p in predictions.items() if arm in fits}
     labels, rival = test.labels, fitting.best_rival(fits)
     train, synthetic = (part[0] for part in built[MIXED].variants[0])      # of the first replicate
-    gain, networks = difference(predictions, labels, MIXED, "real"), predictions[MIXED].shape
+    gain, networks = difference(predictions, labels, MIXED, REAL), predictions[MIXED].shape
     replicates = networks[0] if networks[0] > 1 else 0
     return Study(
         classifier=CLASSIFIERS[recipe.classifier],
         arms=results(predictions, labels, fits, {arm: built[arm].steps or recipe.steps for arm in predictions}),
         gain=gain,
         paper_gain=difference(predictions, labels, MIXED, EQUAL_EPOCHS),
-        steps_gain=difference(predictions, labels, "real", EQUAL_EPOCHS),
+        steps_gain=difference(predictions, labels, REAL, EQUAL_EPOCHS),
         rival=rival, contrasts=contrasts(predictions, labels, rival),
         detectable=statistics.detectable(gain),
-        variance=statistics.variance_parts(pointwise(predictions, labels, MIXED, "real")),
+        variance=statistics.variance_parts(pointwise(predictions, labels, MIXED, REAL)),
         lr=recipe.lr, setting=setting, generators=networks[0] * networks[1], generator=generator,
         seeds=networks[2], replicates=replicates, planned=planned(replicates, missing),
         margin=margin, equivalence=statistics.equivalence(gain, margin), optimum=best,
@@ -69,7 +67,7 @@ def results(predictions, labels, fits, steps):
         told.append(ArmResult(
             arm, steps[arm], statistics.estimate(right(p, labels), "%"),
             float(accuracies(p, labels).std(ddof=1)), float(fits[arm].validation.mean()),
-            None if arm == "real" else difference(predictions, labels, arm, "real")))
+            None if arm == REAL else difference(predictions, labels, arm, REAL)))
     return tuple(told)
 
 
@@ -97,7 +95,7 @@ def at_optimum(predictions, labels, optima):
     return tuple(AtOptimum(
         arm, best.recipe.steps, best.recipe.lr, best.edge,
         statistics.estimate(right(predictions[at_its_optimum(arm)], labels), "%"),
-        None if arm == "real" else difference(predictions, labels, at_its_optimum(arm), at_its_optimum("real")))
+        None if arm == REAL else difference(predictions, labels, at_its_optimum(arm), at_its_optimum(REAL)))
         for arm, best in optima.items())
 
 
@@ -136,13 +134,13 @@ def pairs(a, b):
 def confusion(predictions, labels, classes):
     """Confusion matrices of real and real + synthetic: rows (arm, true class), a column for each predicted one."""
     matrices = {}
-    for arm in ("real", MIXED):
+    for arm in (REAL, MIXED):
         networks = predictions[arm].reshape(-1, len(labels))
         matrices[arm] = pd.DataFrame(statistics.confusion(networks, labels, len(classes)), classes, classes)
     return pd.concat(matrices, names=["arm", "true class"])
 
 
-def changed_cells(predictions, labels, classes, before="real", after=MIXED):
+def changed_cells(predictions, labels, classes, before=REAL, after=MIXED):
     """What changed in the confusion matrix from one arm to another, two (K, K): in points, and p after Holm over all
     cells (statistics.changed_cells)."""
     a, b = pairs(predictions[before], predictions[after])
@@ -156,7 +154,7 @@ def by_class(predictions, labels, classes, generations):
     p: of the class's test images alone, from the same variance as that of the gain, after Holm's correction over the
     classes. generations: the `by_class` of each generator's result, of which the mean is taken.
     """
-    points = pointwise(predictions, labels, MIXED, "real")
+    points = pointwise(predictions, labels, MIXED, REAL)
     found = [statistics.estimate(points[..., labels == k]) for k in range(len(classes))]
     good = sum(g[["label_agreement", "coverage", "coverage_perfect"]] for g in generations) / len(generations)
     return pd.DataFrame({"change of recall": [e.value for e in found],

@@ -16,7 +16,7 @@ from lib.diffusion.schedules import SCHEDULES, make_schedule
 from lib.diffusion.training import train_ddpm
 from lib.diffusion.unet import UNet
 from lib.report import figures, runs
-from lib.study import arms, fitting, outcomes
+from lib.study import MIXED, REAL, arms, fitting, outcomes
 from lib.teaching.widgets import Film, Picture, Row, SchedulePanel, Work, row
 
 
@@ -342,8 +342,8 @@ def explore_arms(predictions, labels, classes):
     is learned from it that a choice could use: this looks at results.
     """
     options, picture = list(predictions), Picture()
-    first = ipywidgets.Dropdown(options=options, value="real", description="from")
-    second = ipywidgets.Dropdown(options=options, value="real + synthetic", description="to")
+    first = ipywidgets.Dropdown(options=options, value=REAL, description="from")
+    second = ipywidgets.Dropdown(options=options, value=MIXED, description="to")
 
     def redraw(_=None):
         names = first.value, second.value

@@ -41,13 +41,13 @@ def test_more_synthetic_images_than_there_are_is_refused():
 def test_a_dose_takes_the_first_images_of_each_class_and_its_share_of_the_batch():
     real, made = [images(10)], [images(20, start=100)]
     recipe = fitting.Recipe("mlp", [4], 10, 8, 0.1, 0.0, "adamw", 0.4, 2, 0, torch.device("cpu"))
-    arm, changed = dose.arm(Point(0.5, 3, 0.25), real, made, recipe)
+    arm, changed = dose.mix(Point(0.5, 3, 0.25), real, made, recipe)
     ((some,), (extra,)), = arm.variants
     assert (len(some), len(extra), changed.synthetic_fraction) == (10, 6, 0.25)
     assert extra.images[:, 0, 0, 0].tolist() == [100, 102, 104, 101, 103, 105]
-    ((only,), none), = dose.arm(Point(1, 3, 1), real, made, recipe)[0].variants
+    ((only,), none), = dose.mix(Point(1, 3, 1), real, made, recipe)[0].variants
     assert torch.equal(only.images, extra.images) and none is None
-    ((alone,), none), = dose.arm(Point(1, 0, 0), real, made, recipe)[0].variants
+    ((alone,), none), = dose.mix(Point(1, 0, 0), real, made, recipe)[0].variants
     assert len(alone) == 20 and none is None
 
 
@@ -63,7 +63,7 @@ def test_a_replicates_doses_are_of_its_own_images():
     train, synthetic = [images(10), images(10, start=50)], dose.pools([images(20, start=s) for s in (100, 150, 200)], [1, 0, 1])
     assert [len(one) for one in synthetic] == [40, 80]                                 # split 0, then 1 with its two
     recipe = fitting.Recipe("mlp", [4], 10, 8, 0.1, 0.0, "adamw", 0.4, 2, 0, torch.device("cpu"))
-    (real, made), = dose.arm(Point(0.5, 3, 0.25), train, synthetic, recipe)[0].variants
+    (real, made), = dose.mix(Point(0.5, 3, 0.25), train, synthetic, recipe)[0].variants
     assert [len(images) for images in (*real, *made)] == [10, 10, 6, 6]
     assert real[0].images.max() < 50 <= real[1].images.min() and made[0].images.min() >= 150
 

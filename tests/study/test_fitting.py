@@ -11,7 +11,7 @@ from tests.study.test_arms import recipe, toy
 
 
 def test_the_same_seed_gives_the_same_networks_and_another_others():
-    arm, watched = arms.mixed_arm([toy(60)], [[toy(40, seed=1)], [toy(40, seed=2)]]), [toy(50, seed=3)]
+    arm, watched = arms.mix([toy(60)], [[toy(40, seed=1)], [toy(40, seed=2)]]), [toy(50, seed=3)]
     a, b, other = (fitting.fit(arm, recipe(steps=20, seed=s, seeds=2), watched) for s in (0, 0, 7))
     for x, y, z in zip(a.models, b.models, other.models, strict=True):
         assert torch.equal(x.weights[0], y.weights[0]) and not torch.equal(x.weights[0], z.weights[0])
@@ -21,7 +21,7 @@ def test_the_same_seed_gives_the_same_networks_and_another_others():
 
 
 def test_a_member_does_not_depend_on_how_many_there_are():
-    arm, watched = arms.mixed_arm([toy(60)], [[toy(40, seed=1)]]), [toy(50, seed=3)]
+    arm, watched = arms.mix([toy(60)], [[toy(40, seed=1)]]), [toy(50, seed=3)]
     many, one = (fitting.fit(arm, recipe(steps=30, seeds=n, seed=s), watched) for n, s in ((4, 0), (1, 2)))
     # the same arithmetic in another batched product: float32 rounding over 30 steps
     torch.testing.assert_close(many.models[0].weights[0][2], one.models[0].weights[0][0], rtol=1e-3, atol=1e-4)
@@ -30,7 +30,7 @@ def test_a_member_does_not_depend_on_how_many_there_are():
 
 def test_the_accuracies_of_a_fit_are_those_of_the_validation_images(monkeypatch):
     monkeypatch.setattr(fitting, "WATCHED", 10)
-    arm, watched = arms.mixed_arm([toy(60)], [[toy(40, seed=1)], [toy(40, seed=2)]]), [toy(50, seed=3)]
+    arm, watched = arms.mix([toy(60)], [[toy(40, seed=1)], [toy(40, seed=2)]]), [toy(50, seed=3)]
     f = fitting.fit(arm, recipe(steps=40, seeds=3), watched)
     p = np.concatenate([classifiers.predict(m, [watched[0].images])[0] for m in f.models])    # (generators * seeds, N)
     labels = watched[0].labels.numpy()
@@ -50,7 +50,7 @@ def test_the_recipe_reaches_the_training(monkeypatch):
     monkeypatch.setattr(fitting.classifiers, "train_classifier", spy)
     r = recipe(steps=90, batch=9, lr=0.5, weight_decay=0.25, optimizer="sgd", synthetic_fraction=0.3, seed=4)
     made, totals = toy(6, seed=1), []
-    for arm in (arms.mixed_arm([toy(8)], [[made]], augment="shift"), arms.real_arm([toy(8)], steps=30)):
+    for arm in (arms.mix([toy(8)], [[made]], augment="shift"), arms.mix([toy(8)], steps=30)):
         fitting.fit(arm, r, [toy(8)], lambda records, total, about: totals.append(total) or records)
     (seen, options), (seen_alone, options_alone) = calls
     assert seen == {"seed": 4, "members": 5, "batch": 9, "parts": [8, 6]} and seen_alone == seen | {"parts": [8]}
@@ -62,7 +62,7 @@ def test_the_recipe_reaches_the_training(monkeypatch):
 def test_the_choice_is_the_best_on_validation_images_whatever_is_true_elsewhere():
     train, watched = toy(200, signal=40), toy(100, seed=3, signal=40)
     turned = [Images(x.images, (x.labels + 1) % 4, x.classes) for x in (train, watched)]
-    candidates = {"right": (arms.real_arm([train]), recipe()), "turned": (arms.real_arm([turned[0]]), recipe())}
+    candidates = {"right": (arms.mix([train]), recipe()), "turned": (arms.mix([turned[0]]), recipe())}
     choices = fitting.Choices([watched])
     assert choices.best("labels", candidates) == "right" and choices.fit(*candidates["right"]).validation.mean() > 80
     assert fitting.Choices([turned[1]]).best("labels", candidates) == "turned"
@@ -98,12 +98,12 @@ def test_choices_are_made_within_the_first_two_replicates(monkeypatch):
 
     monkeypatch.setattr(fitting, "fit", spy)
     train = [toy(8, seed=s) for s in range(5)]
-    choices, arm = fitting.Choices(train), arms.real_arm(train)
+    choices, arm = fitting.Choices(train), arms.mix(train)
     choices.best("rate", {"a": (arm, recipe()), "b": (arm, recipe(lr=1.0))})
     choices.fit(arm, recipe())
-    choices.fit(arms.real_arm(train), recipe())                     # the same again: not trained twice
+    choices.fit(arms.mix(train), recipe())                     # the same again: not trained twice
     assert seen == [(2, 2), (2, 2), (5, 5)]
-    assert choices.best("setting", {"it": (arms.real_arm(train), recipe(lr=0.7))}) == "it" and len(seen) == 3   # untried
+    assert choices.best("setting", {"it": (arms.mix(train), recipe(lr=0.7))}) == "it" and len(seen) == 3   # untried
     assert list(choices.table["candidates"]) == ["a: 0.0, b: 0.0", "no other"]
 
 
@@ -119,8 +119,8 @@ def best_at(steps, lr):
 def test_an_arm_takes_the_steps_and_the_rate_that_are_best_on_validation_and_says_where_the_edge_is(monkeypatch, steps, taken, edge):
     monkeypatch.setattr(fitting, "fit", best_at(steps, 0.3))
     choices = fitting.Choices([toy(8)])
-    found = fitting.optima(choices, {"real": arms.real_arm([toy(8)]), "other": arms.real_arm([toy(8, seed=1)])}, recipe(steps=100),
+    found = fitting.optima(choices, {"real": arms.mix([toy(8)]), "other": arms.mix([toy(8, seed=1)])}, recipe(steps=100),
                          [1, 0.5, 5, 2], [0.1, 0.3])
     assert [(o.recipe.steps, o.recipe.lr, o.edge) for o in found.values()] == [(taken, 0.3, edge)] * 2
     assert {row.count(":") for row in choices.table["candidates"]} == {8}              # as many for each arm
-    assert fitting.optima(choices, {"real": arms.real_arm([toy(8)])}, recipe(), [], [0.1]) == {}
+    assert fitting.optima(choices, {"real": arms.mix([toy(8)])}, recipe(), [], [0.1]) == {}

@@ -116,7 +116,7 @@ def test_the_gain_at_two_rates_and_its_change_are_measured_on_the_validation_ima
 def test_of_replicates_the_change_of_the_gain_is_taken_over_each_ones_own_validation_images():
     train, validation = [images(20, r) for r in range(3)], [images(30 + r, 9 + r) for r in range(3)]
     recipe = fitting.Recipe("mlp", [4], 5, 8, 0.01, 0.0, "adamw", 0.5, 2, 0, torch.device("cpu"))
-    real, mixed = (fitting.fit(arm, recipe, validation) for arm in (arms.real_arm(train), arms.mixed_arm(train, [validation])))
+    real, mixed = (fitting.fit(arm, recipe, validation) for arm in (arms.mix(train), arms.mix(train, [validation])))
     r = outcomes.rate_change(validation, (0.1, real, mixed), (0.3, mixed, real))
     right = [sum((m.validation * [30, 31, 32] / 93).tolist()) for m in (real, mixed)]
     assert (r.low_gain, r.high_gain) == pytest.approx((right[1] - right[0], right[0] - right[1])) and r.change.n == 3
@@ -149,7 +149,7 @@ def test_the_answer_holds_what_its_parts_say():
     p, labels = simulated(real_and_synthetic=0.76)
     train = Images(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange(6) % 3, CLASSES)
     made = Images(torch.zeros(9, 1, 8, 8, dtype=torch.uint8), torch.arange(9) % 3, CLASSES)
-    built = arms.build_arms([train], [[made], [made]], 100)
+    built = arms.build(list(p), arms.Sources([train], [[made], [made]]), arms.Settings(100))
     good = pd.DataFrame({"label_agreement": [90.0] * 3, "coverage": 50.0, "coverage_perfect": 75.0})
     result = outcomes.answer(
         p, SimpleNamespace(labels=labels), {arm: fitting.Fit([], [], np.array([70.0, 72])) for arm in p}, built,
