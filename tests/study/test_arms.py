@@ -119,13 +119,13 @@ def test_notebook_40_makes_its_choices_before_it_opens_the_test():
 
 
 def test_the_arm_by_hand_in_notebook_40_gives_the_weights_of_the_trainer(digits):
-    """The notebook's own cell, and train_classifier on the same images, in float32 with a fused optimiser."""
-    cell = next(source for source in cells("40_augment") if "descent.step()" in source)
+    """The notebook's own cells, and train_classifier on the same images, in float32 with a fused optimiser."""
     made = select(digits.validation, slice(0, 60))
-    page = {"torch": torch, "classifiers": classifiers, "PassOrder": classifiers.PassOrder, "to_float": to_float,
-            "split": digits, "synthetic": [made],
+    page = {"torch": torch, "F": torch.nn.functional, "classifiers": classifiers, "PassOrder": classifiers.PassOrder,
+            "to_float": to_float, "split": digits, "synthetic": [made],
             "config": SimpleNamespace(classifier="mlp", widths=[16], batch=32, seed=3)}
-    exec(cell, page)
+    for cell in [source for source in cells("40_augment") if "def batch_of(step)" in source or "descent.step()" in source]:
+        exec(cell, page)
     model = classifiers.MLP(digits.image_shape, 10, [16], seed=3)
     batches = classifiers.Batches([digits.train], [made], batch=32, seed=3)
     list(classifiers.train_classifier(model, batches, steps=50, lr=0.05, optimizer="sgd"))
