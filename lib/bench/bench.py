@@ -23,13 +23,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from lib import ROOT, InputError, data
 from lib.bench import peers, quality
 from lib.bench.peers import CLASSES, Job, T
+from lib.data.images import Images
 from lib.diffusion.devices import Forward, channels_last, pick_device
 from lib.diffusion.samplers import generate
 from lib.diffusion.schedules import make_schedule
 from lib.diffusion.training import train_ddpm
 from lib.diffusion.unet import UNet
 from lib.report import runs
-from lib.study.classifiers import CNN, MLP, train_classifier
+from lib.study.classifiers import CNN, MLP, Batches, train_classifier
 
 PEERS = ("diffusers", "denoising-diffusion-pytorch")
 FILE = ROOT / "reports" / "build" / "bench" / "bench.json"
@@ -68,8 +69,9 @@ def sampler_alone(job):
 def classify_ours(job):
     make, widths = job.classifier
     net = make(job.shape, CLASSES, widths, members=job.members).to(job.device)
-    return net, train_classifier(net, *job.data(), steps=job.steps * (job.rounds + 1), batch=job.batch, lr=1e-3,
-                                 log_every=job.steps)
+    batches = Batches([Images(*job.data(), tuple(map(str, range(CLASSES))))], batch=job.batch, members=job.members,
+                      device=job.device)
+    return net, train_classifier(net, batches, steps=job.steps * (job.rounds + 1), lr=1e-3, log_every=job.steps)
 
 
 # ---------------------------------------------------------------- the cases

@@ -24,7 +24,7 @@ from lib.diffusion import (
     X0_HANDLINGS,
 )
 from lib.engine.values import Rule, above, at_least, between, check, each, one_of, perhaps, shown, zero_or
-from lib.study import ARMS, CLASSIFIERS, OPTIMIZERS, generators
+from lib.study import ARMS, CLASSIFIERS, MIXED, OPTIMIZERS, REAL, generators
 
 READS = {"train_run": "train", "generate_runs": "generate"}     # parameter: whose run(s)
 
@@ -165,7 +165,7 @@ class GenerateConfig(Config):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AugmentConfig(Config):
     generate_runs: Annotated[list[str], each(Rule(bool, "the name of a run"))]
-    arms: Annotated[list[str], each(one_of(*ARMS))]
+    arms: Annotated[list[str], each(Rule(lambda name: name in ARMS, one_of(*ARMS).accepted))]
     classifier: Annotated[str, one_of(*CLASSIFIERS)]
     widths: Annotated[list[int], each(between(1, 4096))]
     synthetic_fraction: Annotated[float, between(0.01, 0.99)]
@@ -184,7 +184,7 @@ class AugmentConfig(Config):
     run_dir: str
 
     def check_together(self):
-        for arm in ("real", "real + synthetic"):
+        for arm in (REAL, MIXED):
             if arm not in self.arms:
                 raise InputError(f"arms={shown(self.arms)}: expected {arm!r} among them")
         if len(set(self.arms)) < len(self.arms):

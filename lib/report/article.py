@@ -29,7 +29,7 @@ from lib import ROOT, InputError
 from lib.report.collected import Mean
 from lib.report.results import Estimate, Generation, Training, number
 from lib.report.text import escape, visible
-from lib.study import claims
+from lib.study import EQUAL_EPOCHS, MIXED, REAL, claims
 
 FOLDER = ROOT / "reports" / "articles"
 FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
@@ -168,12 +168,12 @@ class StudyValues:
     def __getattr__(self, name):
         return getattr(self.result, name)
 
-    real = property(lambda self: self.result.arm("real").accuracy)
-    mixed = property(lambda self: self.result.arm("real + synthetic").accuracy)
-    equal_epochs = property(lambda self: self.result.arm("real, equal epochs"))
+    real = property(lambda self: self.result.arm(REAL).accuracy)
+    mixed = property(lambda self: self.result.arm(MIXED).accuracy)
+    equal_epochs = property(lambda self: self.result.arm(EQUAL_EPOCHS))
     rival_arm = property(lambda self: self.result.arm(self.result.rival))
     added = property(lambda self: self.step.added)
-    updates = property(lambda self: self.result.arm("real").steps)
+    updates = property(lambda self: self.result.arm(REAL).steps)
     data = property(lambda self: self.step.data)
 
     @property

@@ -9,8 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from lib.report import tables
-from lib.report.figures import COLOURS, OTHERS, short, show_sheet
+from lib.report.figures import COLOURS, KINDS, OTHERS, group, short, show_sheet
 from lib.report.results import Generation, Training
+from lib.study import EQUAL_EPOCHS, GROUPS, MIXED, REAL
 
 # 5.1 inch and a margin: letters of 10 points have 9 px on a phone of 390 px; the page shows them 551 px wide
 WIDTH, DPI = 5.1, 130
@@ -123,33 +124,45 @@ def comparison(states, rows, axis):
     return fig
 
 
-def gains(groups, apart=(), each=None):
-    """Gains against real images below each other, in groups. groups: {(title, kind): {arm: Estimate}}; apart:
-    [(arm, Estimate)], written below because their values lie far off; each: {arm: the gain in each replicate}."""
-    lines = sum(1.2 + len(arms) for arms in groups.values())
-    fig, ax = article(0.27 * (lines + 1.2 * len(apart)) + 0.7)
+def gains(study):
+    """The gain of each arm of a Study against real images, in the groups of the registry of arms.
+
+    A small dot is one repetition. Gains that lie far below the others are written below, since they would squeeze them.
+    """
+    arms = [arm for arm in study.arms if arm.gain and arm.arm != EQUAL_EPOCHS]
+    far = [arm for arm in arms if is_far(arm.gain, study)]
+    groups = {name: [a for a in arms if group(a.arm) == name and a not in far] for name in (*GROUPS, "others")}
+    groups = {name: members for name, members in groups.items() if members}
+    fig, ax = article(0.27 * (sum(1.2 + len(members) for members in groups.values()) + 1.2 * len(far)) + 0.7)
     y, labels = 0, {}
-    for (title, kind), arms in groups.items():
-        labels[y] = title, kind
-        for arm, gain in arms.items():
+    for name, members in groups.items():
+        kind = KINDS.get(name, "control")
+        labels[y] = name, COLOURS[kind]
+        for arm in members:
             y += 1
-            labels[y] = arm, ""
-            if each:
-                ax.plot(each[arm], [y + 0.3] * len(each[arm]), "o", ms=2.5, color=COLOURS[kind], alpha=0.6)
-            interval(ax, gain, y, COLOURS[kind], MARKERS.get(kind, "o"))
+            labels[y] = short(arm.arm, 30), ""
+            each = study.each_gain[arm.arm] if study.each_gain else []
+            ax.plot(each, [y + 0.3] * len(each), "o", ms=2.5, color=COLOURS[kind], alpha=0.6)
+            interval(ax, arm.gain, y, COLOURS[kind], MARKERS.get(kind, "o"))
         y += 1.2
-    for arm, gain in apart:
-        labels[y] = arm, ""
-        ax.text(0.01, y, f"\u25c0 {gain}", transform=ax.get_yaxis_transform(), va="center", backgroundcolor="white")
+    for arm in far:
+        labels[y] = short(arm.arm, 30), ""
+        ax.text(0.01, y, f"\u25c0 {arm.gain}", transform=ax.get_yaxis_transform(), va="center")
         y += 1.2
     rows_of_intervals(ax, y - 0.5)
-    ax.set_yticks(list(labels), [words for words, _ in labels.values()])
+    ax.set_yticks(list(labels), [label for label, _ in labels.values()])
     ax.tick_params(axis="y", length=0)
-    for label, (_, kind) in zip(ax.get_yticklabels(), labels.values(), strict=True):
-        if kind:
-            label.set(color=COLOURS[kind], weight="bold")
+    for label, (_, colour) in zip(ax.get_yticklabels(), labels.values(), strict=True):
+        if colour:
+            label.set(color=colour, weight="bold")
     ax.set_xlabel("change of test accuracy, in points")
     return fig
+
+
+def is_far(gain, study):
+    """Whether a gain lies so far below the others that it would squeeze them."""
+    middle = sorted(abs(arm.gain.value) for arm in study.arms if arm.gain)
+    return gain.value < -10 and gain.value < -4 * max(1, middle[len(middle) // 2])
 
 
 def confusion_pair(matrices, classes):
@@ -369,54 +382,28 @@ def draw_gallery(collected, generators=()):
     return Drawn(gallery(rows), first)
 
 
-KINDS = {"rival": "free augmentation of the real images", "synthetic": "synthetic images, equal updates",
+COMPARISONS = {"rival": "free augmentation of the real images", "synthetic": "synthetic images, equal updates",
          "optimum": "synthetic images, each arm at its own optimum",
          "paper": "synthetic images, the original paper's comparison"}
 
 
-def draw_forest(collected, studies=(), kinds=tuple(KINDS)):
+def draw_forest(collected, studies=(), kinds=tuple(COMPARISONS)):
     rows = []
     for step in collected.studies:
         if studies and step.label not in studies:
             continue
         study = step.result
-        rival, levels = study.arm(study.rival), [study.arm(arm).accuracy.value for arm in ("real", "real + synthetic")]
+        rival, levels = study.arm(study.rival), [study.arm(arm).accuracy.value for arm in (REAL, MIXED)]
         gains = {"rival": rival and rival.gain, "synthetic": study.gain, "optimum": study.optimum_gain,
                  "paper": study.paper_gain}
         rows.append((collected.names[step], "{:.1f} → {:.1f} %".format(*levels),
                      {kind: gain for kind, gain in gains.items() if gain and kind in kinds}))
-    return Drawn(forest(rows, KINDS), collected.study, "arms")
+    return Drawn(forest(rows, COMPARISONS), collected.study, "arms")
 
 
 def draw_gains(collected, study=""):
     step = study_of(collected, study)
-    result, groups = step.result, {}
-    for arm in result.arms:
-        group = group_of(arm.arm)
-        if arm.gain and group != "original paper":
-            groups.setdefault((group, GROUP_COLOURS.get(group, "control")), {})[arm.arm] = arm.gain
-    far = [(arm, gain) for arms in groups.values() for arm, gain in arms.items() if is_far(gain, result)]
-    groups = {key: kept for key, arms in groups.items()
-              if (kept := {arm: gain for arm, gain in arms.items() if not is_far(gain, result)})}
-    return Drawn(gains(groups, far, result.each_gain), step, "arms")
-
-
-GROUP_COLOURS = {"free augmentation": "rival", "synthetic images": "synthetic", "control": "control"}
-
-
-def group_of(arm):
-    """The group of an arm."""
-    if arm in ("real twice", "real + noise", "real + retrieval", "shuffled labels"):
-        return "control"
-    if arm == "real, equal epochs":
-        return "original paper"
-    return "synthetic images" if "synthetic" in arm else "free augmentation"
-
-
-def is_far(gain, study):
-    """Whether a gain lies so far below the others that it would squeeze them: it is written, not drawn."""
-    middle = sorted(abs(arm.gain.value) for arm in study.arms if arm.gain)
-    return gain.value < -10 and gain.value < -4 * max(1, middle[len(middle) // 2])
+    return Drawn(gains(step.result), step, "arms")
 
 
 def draw_comparison(collected, study="", says=("", "")):
@@ -424,11 +411,11 @@ def draw_comparison(collected, study="", says=("", "")):
     sentence for each comparison."""
     step = study_of(collected, study)
     result = step.result
-    arms = [("real images only", "real", "real"), ("real and synthetic images", "real + synthetic", "synthetic"),
+    arms = [("real images only", "real", "real"), ("real and synthetic images", MIXED, "synthetic"),
             (RIVAL_NAMES.get(result.rival, result.rival), result.rival, "rival")]
     states = []
     for label, sentence, changed in zip(("As the original paper did", "Equal training"), says,
-                                        ({"real": "real, equal epochs", result.rival: ""}, {}), strict=True):
+                                        ({"real": EQUAL_EPOCHS, result.rival: ""}, {}), strict=True):
         accuracies = [found.accuracy if (found := result.arm(changed.get(arm, arm))) else None for _, arm, _ in arms]
         states.append({"label": label, "sentence": sentence,
                        "values": [a and (a.value, a.low, a.high) for a in accuracies]})
@@ -447,7 +434,7 @@ RIVAL_NAMES = {"real + shift": "real images, shifted", "real + flip": "real imag
 def draw_steps(collected, study=""):
     step = study_of(collected, study)
     result = step.result
-    few, real, mixed = (result.arm(arm) for arm in ("real, equal epochs", "real", "real + synthetic"))
+    few, real, mixed = (result.arm(arm) for arm in (EQUAL_EPOCHS, "real", MIXED))
     levels = [(f"real images,\n{few.steps:,} updates", few.accuracy.value),
               (f"real images,\n{real.steps:,} updates", real.accuracy.value),
               (f"with synthetic,\n{mixed.steps:,} updates", mixed.accuracy.value)]
@@ -457,17 +444,17 @@ def draw_steps(collected, study=""):
 
 def draw_confusion(collected, study=""):
     step = study_of(collected, study)
-    matrices = {arm: step.result.confusion.loc[arm] for arm in ("real", "real + synthetic")}
+    matrices = {arm: step.result.confusion.loc[arm] for arm in (REAL, MIXED)}
     classes = [str(c) for c in matrices["real"].columns]
     return Drawn(confusion_pair({arm: m.to_numpy(float) for arm, m in matrices.items()}, classes), step, "confusion")
 
 
 def draw_recall(collected, study=""):
     step = study_of(collected, study)
-    before, after = (step.result.confusion.loc[arm] for arm in ("real", "real + synthetic"))
+    before, after = (step.result.confusion.loc[arm] for arm in (REAL, MIXED))
     classes = [str(c) for c in before.columns]
     values = [matrix.to_numpy(float).diagonal() for matrix in (before, after)]
-    return Drawn(slopes(*values, classes, ("real", "real + synthetic")), step, "by_class")
+    return Drawn(slopes(*values, classes, (REAL, MIXED)), step, "by_class")
 
 
 def draw_quality(collected):

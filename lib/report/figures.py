@@ -9,6 +9,7 @@ import numpy as np
 from IPython.display import display
 
 from lib.report.text import figure_fonts, plain
+from lib.study import ARMS, BASE, CONTROL, FREE, SYNTHETIC
 
 # Okabe & Ito's palette, which colour-blind readers can distinguish
 COLOURS = {"linear": "#0072B2", "cosine": "#D55E00", "synthetic": "#009E73", "real": "#5B6770", "perfect": "#A9B2B8",
@@ -310,6 +311,14 @@ def tidy_labels(ax, classes):
     ax.tick_params(axis="y", rotation=0, length=0)
 
 
+KINDS = {BASE: "real", FREE: "rival", SYNTHETIC: "synthetic", CONTROL: "control"}
+
+
+def group(arm):
+    """The group of an arm; of one that the registry lacks, such as an older result has, "others"."""
+    return ARMS[arm].group if arm in ARMS else SYNTHETIC if arm.endswith("synthetic") else "others"
+
+
 def accuracy_dots(arms, chance=None):
     """A row for each arm: a dot for each network, a bar at their mean. arms: {name: (n,) percent}, from top to bottom.
 
@@ -319,7 +328,7 @@ def accuracy_dots(arms, chance=None):
     rng = np.random.default_rng(0)
     for row, (name, values) in enumerate(arms.items()):
         values = np.asarray(values)
-        colour = COLOURS["synthetic" if "synthetic" in name else "real"]
+        colour = COLOURS[KINDS.get(group(name.removesuffix(", at its optimum")), "control")]
         ax.plot(values, row + rng.uniform(-0.12, 0.12, len(values)), "o", color=colour, alpha=0.65, ms=5, mew=0)
         ax.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=colour, lw=2.5)
         ax.annotate(f"{values.mean():.1f}", (values.max(), row), (7, 0), textcoords="offset points", va="center",

@@ -5,6 +5,7 @@ import pandas as pd
 
 from lib.report.results import MINUS, Estimate, number
 from lib.report.text import escape, powers
+from lib.study import ARMS, MIXED, REAL
 
 
 def show(table, digits=4):
@@ -71,6 +72,12 @@ def choices(table):
     return table.rename(columns={"candidates": "mean validation accuracy of each, %"})
 
 
+def explained(names):
+    """What the arms called `names` train on, as a table in Markdown."""
+    rows = [f"| {name} | {ARMS[name].line} | {ARMS[name].group} |" for name in names]
+    return "\n".join(["| arm | trains on | group |", "|---|---|---|", *rows])
+
+
 def arms(study):
     """A row for each arm of a Study: its accuracy with interval, over all its networks, and its gain against real."""
     return pd.DataFrame([{
@@ -127,8 +134,8 @@ def by_class(study):
 def studies(studies):
     """A row for each study: accuracies and gains. studies: {label: Study}."""
     return pd.DataFrame([{
-        "study": label, "classifier": s.classifier, "real, %": s.arm("real").accuracy.bare,
-        "real + synthetic, %": s.arm("real + synthetic").accuracy.bare, "gain at equal steps, points": s.gain.bare,
+        "study": label, "classifier": s.classifier, "real, %": s.arm(REAL).accuracy.bare,
+        "real + synthetic, %": s.arm(MIXED).accuracy.bare, "gain at equal steps, points": s.gain.bare,
         "gain at equal epochs, points": s.paper_gain.bare if s.paper_gain else "",
         "gain at own optimum, points": s.optimum_gain.bare if s.optimum_gain else "",
         "replicates": f"{s.replicates}" if s.replicates else "", "generators": f"{s.generators}", "seeds": f"{s.seeds}"}
