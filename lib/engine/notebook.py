@@ -12,7 +12,7 @@ from lib import ROOT
 from lib.engine import parameters
 from lib.engine.kernel import INTERACTIVE, check_interactive, ensure
 from lib.engine.parameters import QUICK, READS, STEPS
-from lib.engine.stale import code_hash
+from lib.engine.stale import record_of
 from lib.report import runs
 
 
@@ -37,7 +37,8 @@ def begin(step, namespace):
         ensure(folder)
     read = [runs.load(folder) for folder in folders]
     trained = {r.config["train_run"]: None for r in read if "train_run" in r.config} if step != "report" else {}
-    run = runs.start(step, config, upstream=[*(runs.load(folder) for folder in trained), *read], code=code_hash(step))
+    upstream = [*(runs.load(folder) for folder in trained), *read]
+    run = runs.start(step, config, upstream, code=record_of(step, config))
     return config, run, read
 
 

@@ -233,14 +233,14 @@ def line_of_cell():
 
 
 # ---------------------------------------------------------------- start, load, compare
-def start(step, config, upstream=(), code=""):
+def start(step, config, upstream=(), code=None):
     """Open the run folder of `config` ("" is the interactive run of `step`): write config.json and provenance.json.
 
     What an earlier run left there is removed, but for its states (state-*.safetensors): an interrupted training or
-    study goes on from them. code: hash of the code that can change the result. InputError where another process works
-    in that folder, where it is no run folder, and where it holds files that no run wrote.
+    study goes on from them. code: {definition: hash} of the code that can change the result. InputError where another
+    process works in that folder, where it is no run folder, and where it holds files that no run wrote.
     """
-    run = run_at(config.run_dir or f"reports/runs/interactive/{step}/default")
+    run, code = run_at(config.run_dir or f"reports/runs/interactive/{step}/default"), code or {}
     if run.folder.exists():
         check_ours(run)
     run.folder.mkdir(parents=True, exist_ok=True)
