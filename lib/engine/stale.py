@@ -5,6 +5,7 @@ its upstream runs have now, and from the images that its folder has now. So it s
 copied, and a file that is gone or damaged is noticed.
 """
 import dataclasses
+import datetime
 import hashlib
 import os
 
@@ -28,8 +29,36 @@ def stale(plan):
     return again
 
 
+def accept(plan, because):
+    """Take the finished runs of a plan whose code alone has changed as current: {label: what has changed}.
+
+    Their records get today's code; the earlier one is kept there, with the date and the reason `because`. The report is
+    not accepted but made again, as it tells of this. InputError where there is nothing to accept.
+    """
+    again, code, accepted = {}, CodeOf(plan), {}
+    for job in plan.jobs:
+        reason = why(job, again, code)
+        if reason and job.step != "report" and why(job, again, code=None) is None:
+            accepted[job.label] = reason
+        elif reason:
+            again[job.label] = reason
+    if not accepted:
+        raise InputError(f"plan {plan.name}: nothing to accept: no finished run is stale by its code alone")
+    for job in plan.of("report"):
+        (job.folder / "result.json").unlink(missing_ok=True)
+    today = datetime.date.today().isoformat()
+    for job in plan.jobs:
+        if job.label in accepted:
+            record = (run := runs.run_at(job.config.run_dir)).provenance
+            entry = {"date": today, "because": because, "code": record["code"]}
+            runs.write_json(run.path("provenance.json"), record | {
+                "code": code.now(job), "accepted": [*record.get("accepted", []), entry]})
+    return accepted
+
+
 def why(job, again, code):
-    """In words, why a run is to be made (again), None for a current one. again: labels of stale runs; code: CodeOf."""
+    """In words, why a run is to be made (again), None for a current one. again: labels of stale runs; code: the CodeOf
+    the plan, None to leave the code out."""
     run = runs.run_at(job.config.run_dir)
     try:
         before = run.config
@@ -46,7 +75,7 @@ def why(job, again, code):
         result, made = runs.load(job.config.run_dir).result, run.provenance
         if not job.notebook.is_file():
             return "its executed notebook is missing"
-        if changed := code.changes(job):
+        if code and (changed := code.changes(job)):
             return f"its code has changed: {few(changed)}"
         now = {name: runs.content(ROOT / "reports" / "runs" / name) for name in made["upstream"]}
         if now != made["upstream"] or {runs.run_at(u.config.run_dir).name for u in job.upstream} - set(now):

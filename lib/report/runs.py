@@ -2,8 +2,8 @@
 
     reports/runs/<plan>/<step>/<name>/
       config.json      the complete parameters, written before any work
-      provenance.json  commit, code, versions, device, threads, what was read of upstream runs; at the end the sha256 of
-                       each file that the run wrote
+      provenance.json  commit, code {definition: hash}, versions, device, threads, what was read of upstream runs; at
+                       the end the sha256 of each file that the run wrote; later why a change of code was accepted
       progress.json    how far the long cell is
       history.csv      one row per logging interval
       figures/*.png    with alt text and caption in figures.json

@@ -39,7 +39,7 @@ def test_help_names_every_command_and_needs_no_environment():
     bare = "import runpy, sys; sys.path.insert(0, '.'); sys.argv += ['-h']; runpy.run_module('lib', None, '__main__')"
     done = python(ROOT, "-I", "-S", "-c", bare)
     assert done.returncode == 0 and done.stderr == ""
-    assert all(f"\n    {command} " in done.stdout for command in ("report", "test", "lab", "run", "dream", "bench", "publish", "handout", "grade"))
+    assert all(f"\n    {command} " in done.stdout for command in ("report", "accept", "test", "lab", "run", "dream", "bench", "publish", "handout", "grade"))
     assert "exit codes: 0 done, 1 a run or test failed" in done.stdout
 
 
@@ -66,6 +66,9 @@ def test_help_names_every_command_and_needs_no_environment():
     (["bench", "--only", "trian"], "--only trian: expected one of train-32x32, train-8x8, sample-32x32"),
     (["bench", "--rounds", "0"], "--rounds 0: expected 1 or more"),
     (["handout", "nothing"], "notebook 'nothing': expected one of ddpm_by_hand, or the path of a notebook"),
+    (["accept", "nothing", "--because", "x"], "plan 'nothing': expected one of"),
+    (["accept", "smoke"], "the following arguments are required: --because"),
+    (["accept", "smoke", "--because", " "], "--because ' ': expected a reason"),
     (["grade"], "the following arguments are required: FILE"),
     (["grade", "--handout", "nothing", "README.md"], "notebook 'nothing': expected one of ddpm_by_hand"),
 ])

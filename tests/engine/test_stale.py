@@ -314,6 +314,46 @@ def test_a_failed_run_leaves_a_report_of_the_rest_that_is_never_taken_for_the_wh
     world.check()
 
 
+# ---------------------------------------------------------------- runs that are accepted
+def record(world, label):
+    return json.loads((world.folder / f"reports/runs/tiny/{label}/provenance.json").read_text())
+
+
+def test_accepted_runs_are_current_and_keep_the_old_code_and_the_reason(world, capsys):
+    old = record(world, "train/linear")["code"]
+    change(world.folder / "lib/maths.py", "FACTOR = 2", "FACTOR = 4 // 2")
+    change(world.folder / "reports/plans/tiny.yml", "images: 6", "images: 7")
+    assert make.accept(read_plan("tiny"), " the same number ") == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [f"accepted: train/{name}: its code has changed: lib.maths.FACTOR" for name in ("linear", "cosine")]
+    now = record(world, "train/linear")
+    assert now["code"] != old and [(entry["because"], entry["code"]) for entry in now["accepted"]] == [("the same number", old)]
+    assert set(stale(read_plan("tiny"))) == COSINE - {"train/cosine"}                   # another parameter; and the report
+    assert "accepted" not in record(world, "augment/cosine") and "accepted" not in record(world, "schedules/default")
+    assert world.call() == 0 and set(world.made) == COSINE - {"train/cosine"}
+    world.check()
+
+
+def test_a_run_with_the_hash_of_files_is_stale_once_and_can_be_accepted(world):
+    for job in read_plan("tiny").jobs:
+        file = job.folder / "provenance.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"code": "0123456789abcdef"}))
+    assert stale(read_plan("tiny"))["train/linear"] == "its code has changed: it was recorded by file, not by definition"
+    make.accept(read_plan("tiny"), "made by the version before")
+    assert set(stale(read_plan("tiny"))) == {"report/default"}
+
+
+@pytest.mark.parametrize("act, words", [
+    (lambda p: None, "plan tiny: nothing to accept"),
+    (lambda p: change(p / "reports/plans/tiny.yml", "seed: 7", "seed: 8"), "plan tiny: nothing to accept"),
+    (lambda p: change(p / "lib/report/page.py", "str(title)", "2 * str(title)"), "plan tiny: nothing to accept")])
+def test_where_the_code_alone_is_not_the_reason_there_is_nothing_to_accept(world, act, words):
+    act(world.folder)
+    before = stale(read_plan("tiny"))
+    with pytest.raises(InputError, match=words):
+        make.accept(read_plan("tiny"), "so it is")
+    assert stale(read_plan("tiny")) == before
+
+
 # ---------------------------------------------------------------- whatever happens, 0 means that all is current
 class Story(RuleBasedStateMachine):
     """Faults, changes and calls in any order, on a toy project with own pictures. What ought to be there is computed
