@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lib import ROOT, InputError
 from lib.engine import gpus
-from lib.engine.plan import check_data, check_devices, in_root
+from lib.engine.plan import check_data, check_devices, in_root, read_plan
 from lib.engine.stale import accept as accept_code
 from lib.engine.stale import stale
 
@@ -114,6 +114,7 @@ def make_alone(plan, profile):
     print(f"plan {plan.name} ({plan.title}): {len(plan.jobs)} runs{minutes}", flush=True)
     done, watch = run_snakemake(plan, profile, again)
     failed = watch.failed | {label: ("the run was killed (out of memory?)", 3) for label in watch.running}
+    plan = plan if failed else read_plan(in_root(plan.file))    # it may have been saved meanwhile
     left = stale(plan)
     if failed or left:
         return explain(plan, failed, left, done)

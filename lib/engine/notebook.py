@@ -38,8 +38,9 @@ def begin(step, namespace):
     read = [runs.load(folder) for folder in folders]
     trained = {r.config["train_run"]: None for r in read if "train_run" in r.config} if step != "report" else {}
     upstream = [*(runs.load(folder) for folder in trained), *read]
-    run = runs.start(step, config, upstream, code=record_of(step, config))
-    return config, run, read
+    kept = os.environ.get("DREAMING_CODE")                  # of the moment at which this kernel was started
+    code = runs.read_json(kept) if kept else record_of(step, dataclasses.asdict(config))
+    return config, runs.start(step, config, upstream, code), read
 
 
 # ---------------------------------------------------------------- quick

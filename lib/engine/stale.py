@@ -4,7 +4,6 @@ A run is current if its result is whole and was made with the plan's parameters,
 its upstream runs have now, and from the images that its folder has now. So it stays current where the project is
 copied, and a file that is gone or damaged is noticed.
 """
-import dataclasses
 import datetime
 import hashlib
 import os
@@ -203,11 +202,12 @@ def chosen(values, values_of):
     return frozenset(texts), frozenset(names)
 
 
-def record_of(step, config, notebook=None):
-    """The record of a run that begins now; the runs that it reads are there."""
+def record_of(step, values, notebook=None):
+    """The record of a run that begins now, with all its parameters; the runs that it reads are there. notebook: the
+    file of its notebook, if it is another one than the project's."""
     def values_of(run_dir):
         try:
             return runs.run_at(run_dir).config
         except (OSError, ValueError):
             return {}
-    return Today(notebook).record(step, dataclasses.asdict(config), values_of)
+    return Today(notebook).record(step, values, values_of)

@@ -241,6 +241,20 @@ def test_a_change_in_the_real_thing_makes_again_what_it_concerns(copy):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("file, old, new, told", [
+    ("lib/maths.py", "FACTOR = 2", "FACTOR = 3", "lib.maths.FACTOR"),
+    ("notebooks/20_train_ddpm.ipynb", "factor, split", "factor , split", "notebooks/20_train_ddpm.ipynb")])
+def test_what_is_saved_while_a_run_is_at_work_makes_it_stale(tmp_path, file, old, new, told):
+    project = make_project(tmp_path)
+    save = f"import pathlib; file = pathlib.Path({file!r}); file.write_text(file.read_text().replace({old!r}, {new!r}))"
+    change(project / "notebooks/20_train_ddpm.ipynb", "import json, os, time", f"import json, os, time; {save}")
+    done = report(project, "one")
+    assert done.returncode == 1 and f"not up to date: train/one: its code has changed: {told}\n" in done.stderr, done.stderr
+    done = report(project, "one")                                            # now it saves what is there
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+
+
+@pytest.mark.slow
 def test_a_reader_that_goes_away_stops_the_command_without_a_traceback(tmp_path):
     project = make_project(tmp_path)
     process = subprocess.Popen([sys.executable, "-m", "lib", "report", "one"], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

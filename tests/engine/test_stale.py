@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 import types
@@ -109,7 +110,7 @@ class World:
     """A toy project, the command `report tiny` in it with runs in this process, and what its results ought to be."""
 
     def __init__(self, folder, patch):
-        self.patch, self.failing, self.interrupt = patch, set(), None
+        self.patch, self.failing, self.interrupt, self.edit = patch, set(), None, None
         toy.be_quick(patch)
         patch.setattr(make, "run_snakemake", self.run_all)
         patch.setattr(kernel, "run_notebook", self.run_notebook)
@@ -165,11 +166,21 @@ class World:
         if self.interrupt == (label, "before"):
             raise KeyboardInterrupt
         out.parent.mkdir(parents=True, exist_ok=True)
-        run = toy.run_here(self.folder, values, *self.beside(label.split("/")[0], values))
+        self.save(label, "as it starts")                    # the kernel reads lib after this, and has its own notebook
+        beside = self.beside(label.split("/")[0], values, file)
+        self.save(label, "while it runs")
+        run = toy.run_here(self.folder, values, *beside)
+        self.save(label, "as it ends")
         if self.interrupt == (label, "during"):
             run.path("result.json").unlink()
         if self.interrupt and self.interrupt[0] == label:
             raise KeyboardInterrupt
+
+    def save(self, label, when):
+        """The user's edit at this moment, if there is one; once."""
+        if self.edit and self.edit[:2] == (label, when):
+            self.edit[2]()
+            self.edit = None
 
     @staticmethod
     def write_html(notebooks, html, title=None, **others):
@@ -178,11 +189,12 @@ class World:
         return html
 
     # ---- what ought to be there, from the plan's text, the code and the pictures alone
-    def beside(self, step, values):
-        """What a result depends on besides parameters and what is read: a constant of the code, the pictures."""
+    def beside(self, step, values, notebook):
+        """What a result depends on besides parameters and what is read: the code of lib and of the notebook, pictures."""
         names = {}
         exec((self.folder / "lib/maths.py").read_text(), names)
         factor = names["FACTOR"] if step in ("train", "augment") else 0
+        factor *= int(re.search(r"maths.FACTOR \* (\d+)|$", notebook.read_text())[1] or 1)
         files = sorted((self.folder / values["data_dir"]).iterdir()) if values.get("dataset") == "folder" else []
         told = "".join(file.name + file.read_text() for file in files)
         return factor, hashlib.sha256(told.encode()).hexdigest() if step == "train" else ""
@@ -192,7 +204,7 @@ class World:
         work, found = {}, {}
         exec(toy.WORK, work)
         for job in (plan := read_plan("tiny")).jobs:
-            factor, split = self.beside(job.step, job.values)
+            factor, split = self.beside(job.step, job.values, self.folder / f"notebooks/{toy.stale.STEPS[job.step].notebook}.ipynb")
             found[job.label] = work["number"](job.step, job.values, [found[u.label] for u in job.upstream], factor, split)
         return plan, found
 
@@ -292,6 +304,30 @@ def test_a_folder_of_pictures_that_is_named_no_more_is_not_asked(project, monkey
     assert not toy.stale.images_differ(job, None)
 
 
+@pytest.mark.parametrize("when", ["as it starts", "while it runs", "as it ends"])
+@pytest.mark.parametrize("what", ["the code", "a notebook", "a picture", "the plan"])
+def test_what_is_saved_while_a_run_is_at_work_makes_it_stale(world, what, when):
+    (world.folder / "pictures").mkdir()
+    (world.folder / "pictures/a.txt").write_text("a cat")
+    plan = world.folder / "reports/plans/tiny.yml"
+    change(plan, "generate:\n", OWN + "generate:\n")
+    change(plan, "[8, 8]", "[8, 9]")
+    edit, label = {
+        "the code": (lambda: change(world.folder / "lib/maths.py", "FACTOR = 2", "FACTOR = 3"), "train/own"),
+        "a notebook": (lambda: cell(world.folder, "40_augment", 3, "from lib import maths\nfactor = maths.FACTOR * 2"), "augment/cosine"),
+        "a picture": (lambda: (world.folder / "pictures/a.txt").write_text("a dog"), "train/own"),
+        "the plan": (lambda: change(plan, "[8, 9]", "[8, 7]"), "augment/cosine")}[what]
+    world.edit = label, when, edit
+    code = world.call()
+    assert world.edit is None and label in world.made, world.said
+    if (what, when) == ("a picture", "as it starts"):       # the run saw it
+        assert code == 0, world.said
+    else:
+        assert code == 1 and "changed meanwhile; the same call makes what is left" in world.said
+        assert label in stale(read_plan("tiny")) and world.call() == 0
+    world.check()
+
+
 def test_a_dry_run_says_why(project, capsys, monkeypatch):
     plan, world = read_plan("tiny"), World(project, monkeypatch)
     assert set(stale(plan).values()) == {"not made yet"}
@@ -355,8 +391,15 @@ def test_where_the_code_alone_is_not_the_reason_there_is_nothing_to_accept(world
 
 
 # ---------------------------------------------------------------- whatever happens, 0 means that all is current
+EDITS = st.one_of(                                          # what a user may save, and when
+    st.tuples(st.just("the_plan"), st.sampled_from([7, 8]), st.sampled_from([6, 7]), st.sampled_from(["A tiny plan", "12:30 {x}"]),
+              st.sampled_from(["[8, 8]", "[9]"])),
+    st.tuples(st.just("the_code"), st.sampled_from([2, 3])), st.tuples(st.just("a_notebook"), st.sampled_from([1, 2])),
+    st.tuples(st.just("a_picture"), st.sampled_from(["a cat", "a dog"])))
+
+
 class Story(RuleBasedStateMachine):
-    """Faults, changes and calls in any order, on a toy project with own pictures. What ought to be there is computed
+    """Faults, changes and calls in any order, also changes while a run is at work, on a toy project with own pictures. What ought to be there is computed
     anew from the plan, the code and the pictures, by nothing that the engine uses."""
 
     @initialize()
@@ -374,20 +417,27 @@ class Story(RuleBasedStateMachine):
             self.patch.undo()
             shutil.rmtree(self.place)
 
-    @rule(seed=st.sampled_from([7, 8]), images=st.sampled_from([6, 7]), title=st.sampled_from(["A tiny plan", "12:30 {x}"]),
-          widths=st.sampled_from(["[8, 8]", "[9]"]))
     def change_the_plan(self, seed, images, title, widths):
         text = toy.PLAN.replace("seed: 7", f"seed: {seed}").replace("images: 6", f"images: {images}")
         text = text.replace("A tiny plan", title).replace("[8, 8]", widths).replace("generate:\n", OWN + "generate:\n")
         (self.world.folder / "reports/plans/tiny.yml").write_text(text)
 
-    @rule(factor=st.sampled_from([2, 3]))
     def change_the_code(self, factor):
         (self.world.folder / "lib/maths.py").write_text(f"FACTOR = {factor}\n")
 
-    @rule(words=st.sampled_from(["a cat", "a dog"]))
+    def change_a_notebook(self, times):
+        cell(self.world.folder, "40_augment", 3, f"from lib import maths\nfactor = maths.FACTOR * {times}")
+
     def change_a_picture(self, words):
         (self.world.folder / "pictures/a.txt").write_text(words)
+
+    @rule(edit=EDITS)
+    def change(self, edit):
+        getattr(self, f"change_{edit[0]}")(*edit[1:])
+
+    @rule(label=st.sampled_from([*JOBS, "train/own"]), when=st.sampled_from(["as it starts", "while it runs", "as it ends"]), edit=EDITS)
+    def change_during_the_next(self, label, when, edit):
+        self.world.edit = label, when, lambda: self.change(edit)
 
     @rule(label=st.sampled_from([*JOBS, "train/own"]))
     def fail_next(self, label):
@@ -419,17 +469,18 @@ class Story(RuleBasedStateMachine):
         self.world.move(Path(shutil.copytree(self.world.folder, self.place / f"p{self.copies}")))
 
     @rule()
-    @precondition(lambda self: self.world.failing or self.world.interrupt)
+    @precondition(lambda self: self.world.failing or self.world.interrupt or self.world.edit)
     def calm_down(self):
-        self.world.failing, self.world.interrupt = set(), None
+        self.world.failing, self.world.interrupt, self.world.edit = set(), None, None
 
     @rule()
     def call(self):
-        trouble = bool(self.world.failing or self.world.interrupt)
+        trouble = bool(self.world.failing or self.world.interrupt or self.world.edit)
         code = self.world.call()
         assert code in ((0, 1, 130) if trouble else (0,)), self.world.said
         if code == 0:
             self.world.check()
+            self.world.edit = None
             assert self.world.call() == 0 and "everything is up to date" in self.world.said
         self.world.interrupt = None if code == 130 else self.world.interrupt
 
