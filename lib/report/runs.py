@@ -348,18 +348,22 @@ def content(folder):
 
 def commit():
     """{commit, uncommitted_changes} of the code; both "unknown" where git can't vouch for it: no git, a downloaded ZIP,
-    a repository of somebody else."""
+    a repository of somebody else. The user's own settings of git hide no file."""
+    places = ("--", "lib", "notebooks", "reports", ":(exclude)reports/published")
     top = git("rev-parse", "--show-toplevel")
-    changes = git("status", "--porcelain", "--", "lib", "notebooks", "reports", ":(exclude)reports/published")
-    if not top or Path(top).resolve() != ROOT.resolve() or changes is None:
+    changed = git("-c", "core.fsmonitor=false", "status", "--porcelain", "--untracked-files=no", *places)
+    new = git("ls-files", "--others", "--exclude-per-directory=.gitignore", *places)
+    if not top or Path(top).resolve() != ROOT.resolve() or changed is None or new is None:
         return {"commit": "unknown", "uncommitted_changes": "unknown"}
-    return {"commit": git("rev-parse", "--short=12", "HEAD") or "unknown", "uncommitted_changes": bool(changes)}
+    return {"commit": git("rev-parse", "--short=12", "HEAD") or "unknown", "uncommitted_changes": bool(changed + new)}
 
 
 def git(*words):
-    """What git prints, None where it can't answer."""
+    """What git prints about the project, None where it can't answer."""
+    others = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    env = {name: value for name, value in os.environ.items() if name not in others}
     try:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(["git", *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
