@@ -38,6 +38,17 @@ def report(arguments):
     return make.would_make(plan) if arguments.dry_run else make.make(plan, profile)
 
 
+def accept(arguments):
+    """Take a plan's finished runs as current though their code has changed, for a reason that its report shows.
+
+    A run that is stale for another reason is not accepted. Keeps the old record of the code in the run's
+    provenance.json; `report` then makes the page again.
+    """
+    from lib.engine import make
+    from lib.engine.plan import read_plan
+    return make.accept(read_plan(arguments.plan), arguments.because)
+
+
 def test(arguments):
     """Run the fast tests and a tiny plan, 3 to 4 minutes; what follows is passed on to pytest.
 
@@ -197,6 +208,9 @@ def parser():
     option("-n", "--dry-run", action="store_true", help="only tell which runs would be made, and why (seconds)")
     option("--tell", action="store_true",
            help="only make the page again, from finished runs or from what is published; runs nothing")
+    option = add(accept)
+    option("plan", metavar="PLAN", help="a plan with finished runs")
+    option("--because", required=True, metavar="TEXT", help="why the change of code does not change the results")
     add(test)("--all", action="store_true", help="the slow ones too")
     add(lab)
     option = add(run)

@@ -15,7 +15,6 @@ A condition that does not hold stops the build: the words and the numbers disagr
 """
 import ast
 import dataclasses
-import hashlib
 import html
 import re
 import types
@@ -61,12 +60,6 @@ def find(plan, folder=None):
     """The file of a plan's article, or None."""
     file = (folder or FOLDER) / f"{plan}.md"
     return file if file.is_file() else None
-
-
-def digest(plan):
-    """The sha256 of a plan's article; "" without one."""
-    file = find(plan)
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file else ""
 
 
 def read(file):

@@ -16,6 +16,7 @@ COLOURS = {"linear": "#0072B2", "cosine": "#D55E00", "synthetic": "#009E73", "re
            "rival": "#A66A00", "control": "#8C979E", "paper": "#AA3377",
            "optimum": "#009E73"}
 OTHERS = ["#CC79A7", "#8A6D00", "#56B4E9", "#882255", "#117733", "#444444"]
+plt.rcdefaults()            # whatever style the user has set: it could make words white on white, or ask for LaTeX
 plt.rcParams.update({
     "figure.dpi": 100, "figure.constrained_layout.use": True, "font.family": figure_fonts(), "font.size": 10.5,
     "axes.titlesize": 11,

@@ -151,8 +151,8 @@ def provenance(collected):
     """Where and with what the runs and the page were made."""
     own = collected.provenance
     versions = ", ".join(f"{name} {version}" for name, version in own.get("versions", {}).items())
-    accepted = [f"{step.name} ({escape(step.run.provenance['accepted'])})" for step in collected.steps
-                if step.run and step.run.provenance.get("accepted")]
+    accepted = [f"{step.name} ({escape(entry['because'])})" for step in collected.steps if step.run
+                for entry in step.run.provenance.get("accepted", [])]
     text = (f"The commits below made the runs; commit {own.get('words', 'unknown')} wrote this page. The same versions "
             "on the same processor give the same numbers; on another processor last digits differ, and a choice near a "
             f"tie can fall the other way. Versions: Python {own.get('python', '')}, {versions}.")

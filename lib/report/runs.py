@@ -2,8 +2,8 @@
 
     reports/runs/<plan>/<step>/<name>/
       config.json      the complete parameters, written before any work
-      provenance.json  commit, code, versions, device, threads, what was read of upstream runs; at the end the sha256 of
-                       each file that the run wrote
+      provenance.json  commit, code {definition: hash}, versions, device, threads, what was read of upstream runs; at
+                       the end the sha256 of each file that the run wrote; later why a change of code was accepted
       progress.json    how far the long cell is
       history.csv      one row per logging interval
       figures/*.png    with alt text and caption in figures.json
@@ -239,14 +239,14 @@ def line_of_cell():
 
 
 # ---------------------------------------------------------------- start, load, compare
-def start(step, config, upstream=(), code=""):
+def start(step, config, upstream=(), code=None):
     """Open the run folder of `config` ("" is the interactive run of `step`): write config.json and provenance.json.
 
     What an earlier run left there is removed, but for its states (state-*.safetensors): an interrupted training or
-    study goes on from them. code: hash of the code that can change the result. InputError where another process works
-    in that folder, where it is no run folder, and where it holds files that no run wrote.
+    study goes on from them. code: {definition: hash} of the code that can change the result. InputError where another
+    process works in that folder, where it is no run folder, and where it holds files that no run wrote.
     """
-    run = run_at(config.run_dir or f"reports/runs/interactive/{step}/default")
+    run, code = run_at(config.run_dir or f"reports/runs/interactive/{step}/default"), code or {}
     if run.folder.exists():
         check_ours(run)
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -355,12 +355,14 @@ def content(folder):
 
 def commit():
     """{commit, uncommitted_changes} of the code; both "unknown" where git can't vouch for it: no git, a downloaded ZIP,
-    a repository of somebody else."""
+    a repository of somebody else. The user's own settings of git hide no file."""
+    places = ("--", "lib", "notebooks", "reports", ":(exclude)reports/published")
     top = git("rev-parse", "--show-toplevel")
-    changes = git("status", "--porcelain", "--", "lib", "notebooks", "reports", ":(exclude)reports/published")
-    if not top or Path(top).resolve() != ROOT.resolve() or changes is None:
+    changed = git("-c", "core.fsmonitor=false", "status", "--porcelain", "--untracked-files=no", *places)
+    new = git("ls-files", "--others", "--exclude-per-directory=.gitignore", *places)
+    if not top or Path(top).resolve() != ROOT.resolve() or changed is None or new is None:
         return {"commit": "unknown", "uncommitted_changes": "unknown"}
-    return {"commit": git("rev-parse", "--short=12", "HEAD") or "unknown", "uncommitted_changes": bool(changes)}
+    return {"commit": git("rev-parse", "--short=12", "HEAD") or "unknown", "uncommitted_changes": bool(changed + new)}
 
 
 def last_commit(*paths):
@@ -374,9 +376,11 @@ def last_commit(*paths):
 
 
 def git(*words):
-    """What git prints, None where it can't answer."""
+    """What git prints about the project, None where it can't answer."""
+    others = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    env = {name: value for name, value in os.environ.items() if name not in others}
     try:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(["git", *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

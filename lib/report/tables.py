@@ -275,8 +275,11 @@ def quality(generations):
 
 
 def provenance(steps):
-    """For each run (collected.Step): commit, start, seconds, device, threads."""
-    kept = ("commit", "uncommitted_changes", "start", "seconds", "device", "threads")
-    rows = [{"run": step.name} | {k: step.run.provenance[k] for k in kept} | {"seconds": step.seconds}
-            for step in steps if step.run]
-    return pd.DataFrame(rows, columns=["run", *kept])
+    """For each run (collected.Step): commit, start, seconds, device, threads; when and why it was taken as current
+    though its code had changed ("" where it was not)."""
+    kept, rows = ("commit", "uncommitted_changes", "start", "seconds", "device", "threads"), []
+    for step in (step for step in steps if step.run):
+        made = step.run.provenance
+        accepted = "; ".join(f"{entry['date']}: {entry['because']}" for entry in made.get("accepted", []))
+        rows.append({"run": step.name} | {k: made[k] for k in kept} | {"seconds": step.seconds, "accepted": accepted})
+    return pd.DataFrame(rows, columns=["run", *kept, "accepted"])
