@@ -174,9 +174,10 @@ def parser():
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
 
     def add(call):
-        words = call.__doc__.partition("\n")[0]
-        one = commands.add_parser(call.__name__, help=words[0].lower() + words[1:].rstrip("."), allow_abbrev=False,
-                                  description=" ".join(call.__doc__.split()))
+        text = call.__doc__ or call.__name__                # python -OO keeps no docstrings
+        summary = text.partition("\n")[0]
+        one = commands.add_parser(call.__name__, help=summary[0].lower() + summary[1:].rstrip("."), allow_abbrev=False,
+                                  description=" ".join(text.split()))
         one.set_defaults(call=call, passes_on=call in (test, lab), refuse=one.error)
         return one.add_argument
 

@@ -43,6 +43,28 @@ def test_help_names_every_command_and_needs_no_environment():
     assert "exit codes: 0 done, 1 a run or test failed" in done.stdout
 
 
+def test_without_docstrings_help_names_every_command():
+    done = python(ROOT, "-OO", "-m", "lib", "-h")
+    assert done.returncode == 0 and "    publish " in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell closes the streams")
+@pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_stops_no_command_and_no_file_takes_its_number(closed, tmp_path):
+    project, told = make_project(tmp_path / "p"), tmp_path / "told"
+    code = f"import os, sys; from lib import __main__; code = __main__.main(['report', 'tiny', '-n']); os.fstat(0), os.fstat(1), os.fstat(2); number = os.open({str(told)!r}, os.O_CREAT | os.O_WRONLY); os.write(number, str([code, number > 2]).encode())"
+    done = subprocess.run(["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code], cwd=project, capture_output=True, text=True)
+    assert told.read_text() == "[0, True]" and done.stderr == "", done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+def test_too_few_open_files_are_told_before_anything_starts(tmp_path):
+    project = make_project(tmp_path)
+    done = subprocess.run(["sh", "-c", 'ulimit -n 64; exec "$0" -m lib report tiny -n', sys.executable], cwd=project, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "ulimit -n is 64: expected at least 256 open files: call `ulimit -n 1024` first\n"
+
+
 @pytest.mark.parametrize("words, sentence", [
     (["reprot"], "invalid choice: 'reprot'"),
     (["report", "a", "b"], "unknown words: b"),
