@@ -16,6 +16,7 @@ OPTIONS = {                 # what each function takes besides `seed`
     "cifar10": ("data_dir", "size", "per_class", "classes"),
     "fashion_mnist": ("data_dir", "size", "per_class", "classes"),
     "folder": ("data_dir", "size", "per_class", "classes", "group_by")}
+ALL_OPTIONS = ("data_dir", "size", "canvas", "per_class", "classes", "group_by")
 SIDE = {"digits": 8, "cifar10": 32, "fashion_mnist": 28}     # of the images as they come, pixels; a folder has its own
 SIDES = (8, 128)            # smallest and largest side of an image, pixels
 CANVAS = 32                 # largest side of a canvas

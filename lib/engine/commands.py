@@ -25,11 +25,19 @@ def report(arguments):
     What is up to date is not made again. Writes reports/build/PLAN/report.html and .pdf, and reports/runs/PLAN/.
     """
     from lib.engine import make
-    from lib.engine.plan import read_plan
+    from lib.engine.plan import check_data, check_devices, read_plan
+    from lib.engine.stale import stale
     if arguments.data_dir:
         os.environ["DREAMING_DATA_DIR"] = str(Path(arguments.data_dir).expanduser().absolute())
     plan, profile = read_plan(arguments.plan), make.find_profile(arguments.profile)
-    return make.would_make(plan) if arguments.dry_run else make.make(plan, profile)
+    if not arguments.dry_run:
+        return make.make(plan, profile)
+    again = stale(plan)
+    for folder in check_data(plan, again, download=False):
+        print(f"{folder.name} would be downloaded to {folder.parent}")
+    if profile.name in ("cpu", "gpu"):
+        check_devices(plan, again)
+    return make.would_make(plan)
 
 
 def test(arguments):

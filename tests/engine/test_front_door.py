@@ -100,6 +100,20 @@ def test_a_wrong_word_ends_with_2_and_a_sentence(words, sentence, capsys, monkey
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words, sentence", [
+    (["own", "--data-dir", "/nonexistent"], "reports/plans/own.yml: train.cosine.0: data_dir='/nonexistent': expected a folder of class folders, with images as "
+     "class/name.png; --data-dir names it"),
+    (["{folder}/fashion.yml"], "{folder}/fashion.yml: train.a: canvas=12: dataset='fashion_mnist' takes no canvas: expected canvas=0; it takes data_dir, size, per_class, "
+     "classes")])
+def test_a_dry_run_refuses_what_the_call_refuses(words, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("DREAMING_DATA_DIR", "")
+    (tmp_path / "fashion.yml").write_text("train: {a: {dataset: fashion_mnist}}\n")
+    for dry in ([], ["--dry-run"]):
+        assert front_door.main(["report", *(word.format(folder=tmp_path) for word in words), *dry]) == 2
+        assert capsys.readouterr().err == sentence.format(folder=tmp_path) + "\n"
+
+
 def test_elsewhere_than_the_root_one_sentence_says_where_to_go(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     assert front_door.main(["report"]) == 2
