@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from commands import project_files
 from ruamel.yaml import YAML
 
 from lib import ROOT
@@ -15,23 +16,11 @@ BELOW = {                                                      # district: those
     "data": set(), "diffusion": {"data"}, "study": {"data", "diffusion"}, "report": {"data", "diffusion", "study"},
     "teaching": {"data", "diffusion", "study", "report"}, "bench": {"data", "diffusion", "study", "report"},
     "engine": {"data", "diffusion", "study", "report", "teaching", "bench"}}
-MODULES = sorted((ROOT / "lib").rglob("*.py"))
-PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TRACKED = project_files(ROOT)
+MODULES = [ROOT / name for name in TRACKED if re.fullmatch(r"lib/.*\.py", name)]
+PAGES = [ROOT / name for name in TRACKED if re.fullmatch(r"notebooks/[^/]+\.ipynb", name)]
 NOTEBOOKS = [p for p in PAGES if not p.stem.startswith("00")]                     # the steps of a plan
-HANDOUTS = sorted((ROOT / "notebooks" / "handouts").glob("*.ipynb"))              # exercises, no steps of a plan
-MADE = {".git", ".venv", "runs", "build", "__pycache__", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"}
-
-
-def project_files():
-    """The project's files, without what git ignores; found by name where this is no git checkout."""
-    done = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode == 0:
-        return done.stdout.splitlines()
-    files = [p.relative_to(ROOT) for p in ROOT.rglob("*") if p.is_file()]
-    return [f.as_posix() for f in files if not MADE & set(f.parts) and ".egg-info" not in f.as_posix()]
-
-
-TRACKED = project_files()
+HANDOUTS = [ROOT / name for name in TRACKED if re.fullmatch(r"notebooks/handouts/[^/]+\.ipynb", name)]       # exercises
 
 
 def districts_of(source):
@@ -45,13 +34,23 @@ def districts_of(source):
     return {name.split(".")[1] for name in found if name.startswith("lib.")} & set(BELOW)
 
 
+def test_an_environment_that_is_a_link_is_no_file_of_the_project(tmp_path):
+    for words in (["init", "-q"], ["add", "."]):
+        (tmp_path / ".gitignore").write_text((ROOT / ".gitignore").read_text())
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "new.py").touch()
+    (tmp_path / "a folder").symlink_to("/")
+    assert project_files(tmp_path) == [".gitignore", "new.py"]
+
+
 def test_every_folder_of_lib_is_a_district():
     assert {p.relative_to(ROOT / "lib").parts[0] for p in MODULES if p.parent.name != "lib"} == {*BELOW}
 
 
 @pytest.mark.parametrize("district", BELOW)
 def test_no_arrow_runs_up(district):
-    up = {p.stem: found for p in (ROOT / "lib" / district).rglob("*.py")
+    up = {p.stem: found for p in MODULES if p.is_relative_to(ROOT / "lib" / district)
           if (found := districts_of(p.read_text(encoding="utf-8")) - BELOW[district] - {district})}
     assert not up
 

@@ -10,8 +10,7 @@ import importlib.util
 import typing
 from typing import Annotated, NamedTuple
 
-from lib import ROOT, InputError
-from lib.data import DATASETS, SIDE
+from lib import ROOT, InputError, data
 from lib.diffusion import (
     COMPILED,
     LOSS_WEIGHTS,
@@ -23,7 +22,7 @@ from lib.diffusion import (
     TARGETS,
     X0_HANDLINGS,
 )
-from lib.engine.values import Rule, above, at_least, between, check, each, one_of, perhaps, shown, zero_or
+from lib.engine.values import Rule, above, at_least, between, check, each, one_of, perhaps, shown
 from lib.study import ARMS, CLASSIFIERS, MIXED, OPTIMIZERS, REAL, generators
 
 READS = {"train_run": "train", "generate_runs": "generate"}     # parameter: whose run(s)
@@ -43,9 +42,9 @@ class Config:
     def check_together(self):
         """Raise InputError for values that are fine alone and not together."""
 
-    def check_with(self, read, data=None):
+    def check_with(self, read, facts=None):
         """Raise InputError for values that do not fit those of the jobs of a plan, `read`, whose results they are used
-        with. data: the facts of the training's images, as lib.data.check tells them, None before they are read."""
+        with. facts: what lib.data.check tells of the training's images, None before they are read."""
 
 
 def check_share(name, share, batch):
@@ -74,11 +73,13 @@ class SchedulesConfig(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig(Config):
-    dataset: Annotated[str, one_of(*DATASETS)]
+    dataset: Annotated[str, one_of(*data.DATASETS)]
     data_dir: str
-    size: Annotated[int, zero_or(8, 64)]
-    canvas: Annotated[int, zero_or(8, 32)]
-    per_class: Annotated[int, at_least(0)]
+    size: int
+    canvas: int
+    per_class: int
+    classes: list[str]
+    group_by: str
     data_seed: Seed
     schedule: Annotated[str, one_of(*SCHEDULES)]
     T: Annotated[int, between(2, 10_000)]
@@ -108,12 +109,13 @@ class TrainConfig(Config):
     run_dir: str
 
     def check_together(self):
+        data.check_options(self.dataset, **{name: getattr(self, name) for name in data.ALL_OPTIONS})
         if self.channels % 8:
             raise InputError(f"channels={self.channels}: expected a multiple of 8 (group normalisation)")
 
-    def check_with(self, read, data=None):
-        side = self.size or (self.dataset == "digits" and self.canvas) or SIDE.get(self.dataset)
-        sides = data["shape"][1:] if data else [side, side] if side else []
+    def check_with(self, read, facts=None):
+        side = self.size or (self.dataset == "digits" and self.canvas) or data.SIDE.get(self.dataset)
+        sides = facts["shape"][1:] if facts else [side, side] if side else []
         if any(side % self.patch for side in sides):
             raise InputError(f"patch={self.patch}: expected a divisor of the image's sides, "
                              f"{' x '.join(map(str, sides))}")
@@ -152,7 +154,7 @@ class GenerateConfig(Config):
             raise InputError("fid=True: expected the package torch-fidelity: pip install torch-fidelity (it downloads "
                              "Inception weights)")
 
-    def check_with(self, read, data=None):
+    def check_with(self, read, facts=None):
         train = read[0].config
         if self.sample_steps > train.T:
             raise InputError(f"sample_steps={self.sample_steps}: expected at most T={train.T} of the training "
@@ -191,7 +193,7 @@ class AugmentConfig(Config):
             raise InputError(f"arms={shown(self.arms)}: expected each once")
         check_share("synthetic_fraction", self.synthetic_fraction, self.batch)
 
-    def check_with(self, read, data=None):
+    def check_with(self, read, facts=None):
         generators.settings(check_generators(read))
 
 
@@ -225,10 +227,10 @@ class DoseConfig(Config):
             if 0 < share < 1:
                 check_share("shares", share, self.batch)
 
-    def check_with(self, read, data=None):
+    def check_with(self, read, facts=None):
         known = check_generators(read)
         train, splits = known[0][0], len({train["data_seed"] for train, _ in known})
-        real = data["train"] / data["classes"] if data else train["per_class"]         # 0: all, and so unknown
+        real = facts["train"] / facts["classes"] if facts else train["per_class"]      # 0: all, and so unknown
         made = sum(g.config.images_per_class for g in read) // splits                  # of each replicate
         if real and max(self.ratios) > made / real + 1e-9:
             raise InputError(f"ratios={shown(self.ratios)}: expected at most {made / real:g}, {made} synthetic for "

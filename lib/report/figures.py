@@ -239,8 +239,9 @@ def loss_curves(histories, x="images"):
     colour = colours(list(histories))
     for name, h in histories.items():
         smooth = h["loss"].ewm(span=max(1, len(h) // 20)).mean()
+        point = "o" if len(h) == 1 else None                # a line through one point shows nothing
         ax.plot(h[x], h["loss"], color=colour[name], alpha=0.2, lw=1)
-        ax.plot(h[x], smooth, color=colour[name], lw=2, label=short(name))
+        ax.plot(h[x], smooth, color=colour[name], lw=2, marker=point, label=short(name))
     ax.set(xlabel="training images seen", ylabel="training loss", yscale="log")
     ax.legend()
     return fig

@@ -1,4 +1,5 @@
 """What is promised when something goes wrong: the faults that no other file injects, and the table of all of them."""
+import contextlib
 import getpass
 import json
 import os
@@ -222,7 +223,42 @@ def test_another_lib_another_kernel_and_a_home_that_cannot_be_written_do_no_harm
     (other / "lib/__init__.py").write_text("raise SystemExit('the lib of another clone')")
     env = os.environ | {"PYTHONPATH": str(other), "JUPYTER_PATH": str(sleeping_kernel(tmp_path)), "HOME": os.devnull}
     done = python(project, "-m", "lib", "report", "one", env=env)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert done.returncode == 0 and done.stderr.startswith(f"nothing can be written in the home {os.devnull} (") and done.stderr.count("\n") == 1, done.stderr
+
+
+@can_mount
+@pytest.mark.slow
+def test_a_home_without_space_is_told_and_a_run_and_a_report_are_made_all_the_same(tmp_path, disk):
+    project, home = make_project(tmp_path / "p"), tmp_path / "home"
+    disk(home, "size=64k")
+    with contextlib.suppress(OSError):
+        (home / "full").write_bytes(bytes(2**17))
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "IPYTHON", "MPL"))} | {"HOME": str(home)}
+    for command in (["run", "schedules"], ["report", "one"]):
+        done = python(project, "-m", "lib", *command, env=env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stderr == (f"nothing can be written in the home {home} (No space left on device): caches and settings of other "
+                               "packages go to reports/build/.home\n")
+    assert [p.name for p in home.iterdir()] == ["full"]
+
+
+def test_where_neither_home_nor_project_has_room_one_sentence_names_both(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "why_not_written", lambda folder: "Disk quota exceeded")
+    with pytest.raises(InputError, match=rf"^nothing can be written in the home .* \(Disk quota exceeded\), nor in {tmp_path}/reports/build "):
+        environment.move_home()
+
+
+def test_data_in_the_cache_of_a_full_home_are_still_found(monkeypatch, tmp_path):
+    (tmp_path / "home/.cache/dreaming-data").mkdir(parents=True)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "why_not_written", lambda folder: "full" if folder.name == "home" else "")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DREAMING_DATA_DIR", "")                     # so that monkeypatch removes what is set below
+    monkeypatch.delenv("DREAMING_DATA_DIR")
+    environment.move_home()
+    assert os.environ["DREAMING_DATA_DIR"] == str(tmp_path / "home/.cache/dreaming-data")
+    assert os.environ["HOME"] == str(tmp_path / "reports/build/.home")
 
 
 def test_no_environment_is_made_in_a_path_that_python_cannot_take(monkeypatch, tmp_path):

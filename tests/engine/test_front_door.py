@@ -43,6 +43,28 @@ def test_help_names_every_command_and_needs_no_environment():
     assert "exit codes: 0 done, 1 a run or test failed" in done.stdout
 
 
+def test_without_docstrings_help_names_every_command():
+    done = python(ROOT, "-OO", "-m", "lib", "-h")
+    assert done.returncode == 0 and "    publish " in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell closes the streams")
+@pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_stops_no_command_and_no_file_takes_its_number(closed, tmp_path):
+    project, told = make_project(tmp_path / "p"), tmp_path / "told"
+    code = f"import os, sys; from lib import __main__; code = __main__.main(['report', 'tiny', '-n']); os.fstat(0), os.fstat(1), os.fstat(2); number = os.open({str(told)!r}, os.O_CREAT | os.O_WRONLY); os.write(number, str([code, number > 2]).encode())"
+    done = subprocess.run(["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code], cwd=project, capture_output=True, text=True)
+    assert told.read_text() == "[0, True]" and done.stderr == "", done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+def test_too_few_open_files_are_told_before_anything_starts(tmp_path):
+    project = make_project(tmp_path)
+    done = subprocess.run(["sh", "-c", 'ulimit -n 64; exec "$0" -m lib report tiny -n', sys.executable], cwd=project, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "ulimit -n is 64: expected at least 256 open files: call `ulimit -n 1024` first\n"
+
+
 @pytest.mark.parametrize("words, sentence", [
     (["reprot"], "invalid choice: 'reprot'"),
     (["report", "a", "b"], "unknown words: b"),
@@ -79,6 +101,20 @@ def test_a_wrong_word_ends_with_2_and_a_sentence(words, sentence, capsys, monkey
     except SystemExit as stop:
         assert stop.code == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words, sentence", [
+    (["own", "--data-dir", "/nonexistent"], "reports/plans/own.yml: train.cosine.0: data_dir='/nonexistent': expected a folder of class folders, with images as "
+     "class/name.png; --data-dir names it"),
+    (["{folder}/fashion.yml"], "{folder}/fashion.yml: train.a: canvas=12: dataset='fashion_mnist' takes no canvas: expected canvas=0; it takes data_dir, size, per_class, "
+     "classes")])
+def test_a_dry_run_refuses_what_the_call_refuses(words, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("DREAMING_DATA_DIR", "")
+    (tmp_path / "fashion.yml").write_text("train: {a: {dataset: fashion_mnist}}\n")
+    for dry in ([], ["--dry-run"]):
+        assert front_door.main(["report", *(word.format(folder=tmp_path) for word in words), *dry]) == 2
+        assert capsys.readouterr().err == sentence.format(folder=tmp_path) + "\n"
 
 
 def test_elsewhere_than_the_root_one_sentence_says_where_to_go(monkeypatch, tmp_path, capsys):
