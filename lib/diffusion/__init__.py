@@ -10,6 +10,7 @@ LOSS_WEIGHTS = ("simple", "min-snr", "vlb")
 SAMPLERS = ("ancestral", "ancestral-large", "ddim", "dpm++2m", "heun")
 SPACINGS = ("even", "quadratic", "log-snr")
 X0_HANDLINGS = ("none", "clip", "dynamic")
+OPTIMIZERS = ("adam", "muon")
 PRECISIONS = ("auto", "fp32", "bf16")
 COMPILED = ("auto", "off", "default", "reduce-overhead", "max-autotune-no-cudagraphs")     # torch.compile's modes
 PATCHES = (1, 2, 4)             # sides of the squares of pixels that the network works on

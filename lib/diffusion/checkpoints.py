@@ -158,6 +158,14 @@ def set_aside(path, error, instead):
     warnings.warn(f"{error}; it is {aside.name} now, and {instead}", stacklevel=3)
 
 
+def like(weight, value):
+    """What an optimiser keeps of a weight, where it expects it: moments in the weight's memory format (fused Adam asks
+    for it), its count on the weight's device, but for mps, where it is on the CPU."""
+    if value.shape == weight.shape:
+        return torch.empty_like(weight).copy_(value)
+    return value.to("cpu" if weight.device.type == "mps" else weight.device)
+
+
 class State:
     """The file of a training's state and the one before it: network, average, optimiser and progress.
 
@@ -194,14 +202,16 @@ class State:
                 set_aside(path, error, "training goes on from the state before it, or from the start")
                 continue
             device = next(network.parameters()).device
+            weights = dict(network.named_parameters())
             with torch.no_grad():
-                for (name, p), mean in zip(network.named_parameters(), average.parameters(), strict=True):
+                for (name, p), mean in zip(weights.items(), average.parameters(), strict=True):
                     p.copy_(tensors[f"model.{name}"])
                     mean.copy_(tensors[f"ema.{name}"])
-                    moments = {key: torch.empty_like(p).copy_(tensors[f"optimizer.{key}.{name}"])   # in p's memory
-                               for key in ("exp_avg", "exp_avg_sq")}                # format: fused Adam asks for it
-                    counter = "cpu" if device.type == "mps" else device             # where it keeps its count
-                    optimizer.state[p] = moments | {"step": tensors[f"optimizer.step.{name}"].to(counter)}
+                    optimizer.state[p] = {}
+                for name, value in tensors.items():
+                    if name.startswith("optimizer."):
+                        _, key, name = name.split(".", 2)
+                        optimizer.state[weights[name]][key] = like(weights[name], value)
             count = sum(name.startswith("recent.") for name in tensors)
             recent = [tensors[f"recent.{k}"].to(device) for k in range(count)]
             return int(meta["done"]), float(meta["seconds"]), json.loads(meta["records"]), recent

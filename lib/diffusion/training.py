@@ -15,6 +15,7 @@ from lib import InputError
 from lib.data.images import to_float
 from lib.diffusion.checkpoints import State
 from lib.diffusion.devices import Forward
+from lib.diffusion.optimizers import make_optimizer, scale_lr
 from lib.diffusion.process import denoising_loss, loss_weights, stratified_t
 from lib.processes import stop_asked
 from lib.seeding import PassOrder, seed_dropout, step_generator
@@ -60,11 +61,6 @@ class Draws:
         return x0, y.to(self.device), t, eps
 
 
-def adam(network, lr):
-    """Adam (Kingma & Ba 2015), all weights in one kernel where the device has it: up to 1.4 times as fast."""
-    return torch.optim.Adam(network.parameters(), lr, fused=next(network.parameters()).device.type in ("cpu", "cuda"))
-
-
 def warmup_cosine(step, steps, warmup):
     """Learning rate factor: up in a line over `warmup` steps, then down a half cosine to 0 at `steps`."""
     return min(1.0, (step + 1) / max(warmup, 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -98,8 +94,8 @@ def backward_in_parts(network, schedule, target, weight, drawn, at_once):
 
 
 # ---------------------------------------------------------------- the loop
-def updates(forward, schedule, draws, optimizer, average, *, first, steps, lr, target, loss_weight, warmup_steps,
-            grad_clip, ema_halflife_images, micro_batch):
+def updates(forward, schedule, draws, optimizer, average, *, first, steps, target, loss_weight, warmup_steps, grad_clip,
+            ema_halflife_images, micro_batch):
     """Ho et al. 2020, algorithm 1, from step `first` on; yields (steps done, loss, norm of the gradient, errors by t).
 
     forward: a `devices.Forward`; the other arguments are those of `train_ddpm`. Where memory is too small, the part of
@@ -120,7 +116,7 @@ def updates(forward, schedule, draws, optimizer, average, *, first, steps, lr, t
                           f"(micro_batch={at_once} says so from the start)", stacklevel=3)
             continue
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), grad_clip)
-        optimizer.param_groups[0]["lr"] = lr * warmup_cosine(step, steps, warmup_steps)
+        scale_lr(optimizer, warmup_cosine(step, steps, warmup_steps))
         optimizer.step()
         update_ema(average, network, ema_decay(step, draws.batch, ema_halflife_images))
         step += 1
@@ -177,14 +173,15 @@ class Progress:
         return self.records[-1]
 
 
-def train_ddpm(network, schedule, images, labels, *, steps, batch, lr, target="eps", loss_weight="simple",
-               warmup_steps=100, grad_clip=1.0, label_drop=0.1, ema_halflife_images=4400, flip=False, micro_batch=0,
-               precision="auto", compiled="auto", seed=0, checkpoint=None, checkpoint_seconds=60,
-               checkpoint_images=10_000_000, log_every=20):
+def train_ddpm(network, schedule, images, labels, *, steps, batch, lr, optimizer="adam", muon_lr=0.01, target="eps",
+               loss_weight="simple", warmup_steps=100, grad_clip=1.0, label_drop=0.1, ema_halflife_images=4400,
+               flip=False, micro_batch=0, precision="auto", compiled="auto", seed=0, checkpoint=None,
+               checkpoint_seconds=60, checkpoint_images=10_000_000, log_every=20):
     """Train `network` to denoise (Ho et al. 2020, algorithm 1) and leave its averaged weights in it.
 
-    images: (N, C, H, W) uint8; labels: (N,) int64. label_drop, flip, seed: see `Draws`. Adam, gradients clipped to norm
-    `grad_clip`; the exponential average of the weights replaces them at the end.
+    images: (N, C, H, W) uint8; labels: (N,) int64. label_drop, flip, seed: see `Draws`. optimizer: adam, or muon with
+    `muon_lr` for the hidden matrices; the rates rise over `warmup_steps` and fall to 0 on a half cosine; gradients are
+    clipped to norm `grad_clip`. The exponential average of the weights replaces them at the end.
     micro_batch: images at once (0: the whole batch); the gradients of a batch's parts are added. precision, compiled:
     see `devices.Forward`.
     checkpoint: file of the training's state; written every `checkpoint_seconds` or `checkpoint_images`, and when the
@@ -192,14 +189,15 @@ def train_ddpm(network, schedule, images, labels, *, steps, batch, lr, target="e
     Yields {done, images, loss, error_0.., grad_norm, seconds, images_per_second} every `log_every` steps, loss and norm
     averaged over them; error_k is the unweighted error in the k-th of BUCKETS equal parts of 0..T-1 (None where no t
     was drawn). A training that goes on first yields the records of its earlier part again.
-    Raises InputError for labels that the network does not know, an unknown target, weight, precision or mode; Diverged
-    when loss or gradient are not finite (looked at for each record and before each checkpoint, so that a state on the
-    disk is sound); KeyboardInterrupt when a signal stopped it.
+    Raises InputError for labels that the network does not know, an unknown target, weight, optimiser, precision or
+    mode; Diverged when loss or gradient are not finite (looked at for each record and before each checkpoint, so that a
+    state on the disk is sound); KeyboardInterrupt when a signal stopped it.
     """
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < network.num_classes:
         raise InputError(f"labels from {int(labels.min())} to {int(labels.max())}: "
                          f"expected 0 to {network.num_classes - 1}")
-    forward, optimizer, average = Forward(network, precision, compiled), adam(network, lr), copy.deepcopy(network)
+    forward, average = Forward(network, precision, compiled), copy.deepcopy(network)
+    optimizer = make_optimizer(optimizer, network, lr, muon_lr)
     draws = Draws(network, schedule, images, labels, batch=batch, seed=seed, label_drop=label_drop, flip=flip)
     loss_weights(schedule, target, loss_weight)         # an unknown name is refused before a state is read
     network.trained = (schedule, target)
@@ -215,7 +213,7 @@ def train_ddpm(network, schedule, images, labels, *, steps, batch, lr, target="e
 
     with stop_asked() as stop:
         try:
-            for update in updates(forward, schedule, draws, optimizer, average, first=progress.done, steps=steps, lr=lr,
+            for update in updates(forward, schedule, draws, optimizer, average, first=progress.done, steps=steps,
                                   target=target, loss_weight=loss_weight, warmup_steps=warmup_steps,
                                   grad_clip=grad_clip, ema_halflife_images=ema_halflife_images,
                                   micro_batch=micro_batch):

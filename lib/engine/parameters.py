@@ -23,6 +23,7 @@ from lib.diffusion import (
     TARGETS,
     X0_HANDLINGS,
 )
+from lib.diffusion import OPTIMIZERS as TRAINING_OPTIMIZERS
 from lib.engine.values import Rule, above, at_least, between, check, each, one_of, perhaps, shown, zero_or
 from lib.study import ARMS, CLASSIFIERS, OPTIMIZERS, generators
 
@@ -93,7 +94,9 @@ class TrainConfig(Config):
     label_drop: Annotated[float, between(0, 0.9)]
     steps: Annotated[int, at_least(1)]
     batch: Annotated[int, at_least(1)]
+    optimizer: Annotated[str, one_of(*TRAINING_OPTIMIZERS)]
     lr: Annotated[float, above(0)]
+    muon_lr: Annotated[float, above(0)]
     warmup_steps: Annotated[int, at_least(0)]
     grad_clip: Annotated[float, above(0)]
     ema_halflife_images: Annotated[int, at_least(1)]

@@ -46,9 +46,9 @@ def straight():
     return list(training(model)), weights(model)
 
 
-def resumed(path):
+def resumed(path, **more):
     model = net(seed=99)                                # other initial weights: all must come from the file
-    return list(training(model, checkpoint=path)), weights(model)
+    return list(training(model, checkpoint=path, **more)), weights(model)
 
 
 def assert_same(a, b):
@@ -65,6 +65,20 @@ def test_a_training_that_is_left_goes_on_to_the_same_bits(tmp_path, straight, of
         if record["done"] == 20:
             break
     assert_same(resumed(tmp_path / "state.safetensors"), straight)
+
+
+def test_a_training_with_muon_that_is_left_resumes_to_the_same_bits(tmp_path):
+    whole, path = net(), tmp_path / "state.safetensors"
+    records = list(training(whole, optimizer="muon"))
+    for seed, stop in enumerate((5, 35, 50)):           # after the first stop other initial weights
+        for record in training(net(seed), optimizer="muon", checkpoint=path):
+            if record["done"] == stop:
+                break
+    assert sum(name.startswith("optimizer.momentum.") for name in load_tensors(path)[0]) > 10
+    assert_same(resumed(path, optimizer="muon"), (records, weights(whole)))
+    with_adam = net()
+    list(training(with_adam))
+    assert not torch.equal(weights(with_adam), weights(whole))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])

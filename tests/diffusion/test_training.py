@@ -5,10 +5,11 @@ import torch
 
 from lib import InputError
 from lib.diffusion.checkpoints import load_model, save_model
+from lib.diffusion.optimizers import adam
 from lib.diffusion.process import denoising_loss
 from lib.diffusion.samplers import ImageNoise, sample
 from lib.diffusion.schedules import from_betas, make_schedule
-from lib.diffusion.training import Diverged, Draws, adam, ema_decay, train_ddpm, update_ema, warmup_cosine
+from lib.diffusion.training import Diverged, Draws, ema_decay, train_ddpm, update_ema, warmup_cosine
 from lib.diffusion.unet import UNet
 from lib.seeding import PassOrder
 
@@ -49,7 +50,8 @@ def test_training_lowers_the_loss_from_1():
 
 def test_ten_plain_lines_leave_the_same_weights():
     (images, labels), network, lr, steps, batch = toy(), net(), 2e-3, 30, 16
-    draws, optimizer, average = Draws(network, S, images, labels, batch=batch), adam(network, lr), copy.deepcopy(network)
+    draws, average = Draws(network, S, images, labels, batch=batch), copy.deepcopy(network)
+    optimizer = adam(network.parameters(), lr)
     for step in range(steps):
         x0, y, t, eps = draws(step)
         loss = denoising_loss(network, S, x0, y, t, eps, "v").mean()
