@@ -5,6 +5,7 @@ on from its checkpoint ends with the same weights as one that never stopped (sam
 """
 import copy
 import dataclasses
+import json
 import math
 import time
 import warnings
@@ -13,8 +14,8 @@ import torch
 
 from lib import InputError
 from lib.data.images import to_float
-from lib.diffusion.checkpoints import State
-from lib.diffusion.devices import Forward
+from lib.diffusion.checkpoints import State, pack, unpack
+from lib.diffusion.devices import as_before, fastest
 from lib.diffusion.optimizers import make_optimizer, scale_lr
 from lib.diffusion.process import denoising_loss, loss_weights, stratified_t
 from lib.processes import stop_asked
@@ -146,6 +147,19 @@ class Progress:
         self.first = self.saved = self.done
         self.start = self.saved_at = time.monotonic()
 
+    @classmethod
+    def of(cls, tensors, about, device):
+        """What `tensors` and `about` gave a state."""
+        count = sum(name.startswith("recent.") for name in tensors)
+        recent = [tensors[f"recent.{k}"].to(device) for k in range(count)]
+        return cls(int(about["done"]), float(about["seconds"]), json.loads(about["records"]), recent)
+
+    def tensors(self):
+        return {f"recent.{k}": row for k, row in enumerate(self.recent)}
+
+    def about(self):
+        return {"done": self.done, "seconds": self.spent(), "records": json.dumps(self.records)}
+
     def spent(self):
         return self.seconds + time.monotonic() - self.start
 
@@ -183,7 +197,8 @@ def train_ddpm(network, schedule, images, labels, *, steps, batch, lr, optimizer
     `muon_lr` for the hidden matrices; the rates rise over `warmup_steps` and fall to 0 on a half cosine; gradients are
     clipped to norm `grad_clip`. The exponential average of the weights replaces them at the end.
     micro_batch: images at once (0: the whole batch); the gradients of a batch's parts are added. precision, compiled:
-    see `devices.Forward`.
+    see `devices.Forward`; `devices.fastest` chooses for a long training on a CPU with bfloat16. `network.computed` says
+    what was chosen: {precision, compiled, tried}.
     checkpoint: file of the training's state; written every `checkpoint_seconds` or `checkpoint_images`, and when the
     training is stopped (Ctrl-C, SIGTERM, SIGHUP, the generator's close); read at the start if it is there.
     Yields {done, images, loss, error_0.., grad_norm, seconds, images_per_second} every `log_every` steps, loss and norm
@@ -196,19 +211,36 @@ def train_ddpm(network, schedule, images, labels, *, steps, batch, lr, optimizer
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < network.num_classes:
         raise InputError(f"labels from {int(labels.min())} to {int(labels.max())}: "
                          f"expected 0 to {network.num_classes - 1}")
-    forward, average = Forward(network, precision, compiled), copy.deepcopy(network)
-    optimizer = make_optimizer(optimizer, network, lr, muon_lr)
+    average, optimizer = copy.deepcopy(network), make_optimizer(optimizer, network, lr, muon_lr)
     draws = Draws(network, schedule, images, labels, batch=batch, seed=seed, label_drop=label_drop, flip=flip)
-    loss_weights(schedule, target, loss_weight)         # an unknown name is refused before a state is read
+    weight = loss_weights(schedule, target, loss_weight).float()    # an unknown name is refused before a state is read
     network.trained = (schedule, target)
-    state = State(checkpoint) if checkpoint else None
-    progress = Progress(*state.load(network, average, optimizer)) if state else Progress(0, 0.0, [], [])
-    yield from progress.records
     network.train()
+
+    def gradient(forward, step):
+        network.zero_grad()
+        loss, _ = backward_in_parts(forward, schedule, target, weight, draws(step), micro_batch or batch)
+        return loss.item(), torch.cat([p.grad.flatten() for p in network.parameters()])
+
+    state = State(checkpoint) if checkpoint else None
+    tensors, about = state.load() if state else ({}, {})
+    if tensors:
+        unpack(tensors, network, average, optimizer)
+        progress = Progress.of(tensors, about, draws.device)
+        network.computed = json.loads(about["computed"])
+        before = network.computed["precision"], network.computed["compiled"]
+        forward = as_before(network, precision, compiled, before, gradient)
+    else:
+        progress = Progress(0, 0.0, [], [])
+        forward, tried = fastest(network, precision, compiled, gradient, steps)
+        network.computed = {"tried": tried}
+    network.computed |= {"precision": forward.precision, "compiled": forward.compiled}
+    yield from progress.records
 
     def save():
         progress.check(lr)
-        state.save(network, average, optimizer, progress.done, progress.spent(), progress.records, progress.recent)
+        state.save(pack(network, average, optimizer) | progress.tensors(),
+                   progress.about() | {"computed": json.dumps(network.computed)})
         progress.saved, progress.saved_at = progress.done, time.monotonic()
 
     with stop_asked() as stop:

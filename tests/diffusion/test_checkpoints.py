@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lib import InputError
-from lib.diffusion import checkpoints
+from lib.diffusion import checkpoints, devices
 from lib.diffusion.checkpoints import State, load_model, load_tensors, save_model, save_tensors
 from lib.diffusion.schedules import make_schedule
 from lib.diffusion.training import train_ddpm
@@ -79,6 +79,24 @@ def test_a_training_with_muon_that_is_left_resumes_to_the_same_bits(tmp_path):
     with_adam = net()
     list(training(with_adam))
     assert not torch.equal(weights(with_adam), weights(whole))
+
+
+def test_a_training_resumes_in_the_precision_that_a_trial_chose(tmp_path, monkeypatch):
+    def trial(forward, gradient):
+        return gradient(forward, 0), {"fp32": 1.0, "bf16": 0.5}[forward.precision]
+
+    path, asked = tmp_path / "state.safetensors", net()
+    records = list(training(asked, precision="bf16"))
+    for name, value in {"has_bfloat16": lambda: True, "WORTH": 0, "TRIALS": devices.TRIALS[:2], "trial": trial}.items():
+        monkeypatch.setattr(devices, name, value)
+    for record in training(net(), checkpoint=path):
+        if record["done"] == 20:
+            break
+    monkeypatch.setattr(devices, "trial", None)                     # a resumed training tries nothing
+    model = net(seed=99)
+    assert_same((list(training(model, checkpoint=path)), weights(model)), (records, weights(asked)))
+    assert (model.computed["precision"], model.computed["compiled"]) == ("bf16", "off")
+    assert model.computed["tried"] == {"fp32, compiled off": 1.0, "bf16, compiled off": 0.5}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
