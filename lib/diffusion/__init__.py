@@ -16,6 +16,14 @@ COMPILED = ("auto", "off", "default", "reduce-overhead", "max-autotune-no-cudagr
 PATCHES = (1, 2, 4)             # sides of the squares of pixels that the network works on
 
 
+def check_rungs(rungs, batch):
+    """InputError unless each rung has at least a batch of images more than the one before it (the first: than 0)."""
+    for before, rung in zip([0, *rungs], rungs, strict=False):
+        if rung - before < batch:
+            raise InputError(f"rungs={list(rungs)}: expected rising numbers of images, each at least batch={batch} "
+                             "above the one before it")
+
+
 def known(parameter, name, accepted):
     """`name`, if it is one of the accepted; else InputError, such as schedule='cosin': expected one of 'linear', ..."""
     if name not in accepted:

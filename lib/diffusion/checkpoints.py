@@ -60,16 +60,23 @@ def digest(tensors, metadata):
 
 
 # ---------------------------------------------------------------- a trained network
-def save_model(path, model, dtype=torch.float32):
+def network_file(rung=0):
+    """Name of the file of a training's network: of the last or only one, or of the one at `rung` images."""
+    return f"network-{rung}.safetensors" if rung else "model.safetensors"
+
+
+def save_model(path, model, dtype=torch.float32, training=None):
     """Write a trained network with all that sampling needs: weights, options, schedule, target, `model.classes`.
 
-    dtype: of the weights; bfloat16 halves the file, for publishing. The schedule stays float64.
+    dtype: of the weights; bfloat16 halves the file, for publishing. The schedule stays float64. training: how it came
+    to be, as JSON holds it; a text of the file's metadata.
     """
     schedule, target = model.trained
     classes = json.dumps(getattr(model, "classes", [str(k) for k in range(model.num_classes)]))
     weights = {name: p.detach().to(dtype) for name, p in model.named_parameters()}
-    save_tensors(path, weights | {"schedule.betas": schedule.betas},
-                 {"unet": json.dumps(model.options), "schedule": schedule.name, "target": target, "classes": classes})
+    about = {"unet": json.dumps(model.options), "schedule": schedule.name, "target": target, "classes": classes}
+    about |= {"training": json.dumps(training)} if training else {}
+    save_tensors(path, weights | {"schedule.betas": schedule.betas}, about)
 
 
 def load_model(path, device="cpu"):
