@@ -21,7 +21,9 @@ from lib.diffusion import (
     SPACINGS,
     TARGETS,
     X0_HANDLINGS,
+    check_rungs,
 )
+from lib.diffusion import OPTIMIZERS as TRAINING_OPTIMIZERS
 from lib.engine.values import Rule, above, at_least, between, check, each, one_of, perhaps, shown
 from lib.study import ARMS, CLASSIFIERS, MIXED, OPTIMIZERS, REAL, generators
 
@@ -93,8 +95,11 @@ class TrainConfig(Config):
     patch: Annotated[int, one_of(*PATCHES)]
     label_drop: Annotated[float, between(0, 0.9)]
     steps: Annotated[int, at_least(1)]
+    rungs: list[int]
     batch: Annotated[int, at_least(1)]
+    optimizer: Annotated[str, one_of(*TRAINING_OPTIMIZERS)]
     lr: Annotated[float, above(0)]
+    muon_lr: Annotated[float, above(0)]
     warmup_steps: Annotated[int, at_least(0)]
     grad_clip: Annotated[float, above(0)]
     ema_halflife_images: Annotated[int, at_least(1)]
@@ -112,6 +117,7 @@ class TrainConfig(Config):
         data.check_options(self.dataset, **{name: getattr(self, name) for name in data.ALL_OPTIONS})
         if self.channels % 8:
             raise InputError(f"channels={self.channels}: expected a multiple of 8 (group normalisation)")
+        check_rungs(self.rungs, self.batch)
 
     def check_with(self, read, facts=None):
         side = self.size or (self.dataset == "digits" and self.canvas) or data.SIDE.get(self.dataset)
@@ -130,6 +136,7 @@ class TrainConfig(Config):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GenerateConfig(Config):
     train_run: str
+    rung: Annotated[int, at_least(0)]
     images_per_class: Annotated[int, at_least(1)]
     sampler: Annotated[str, one_of(*SAMPLERS)]
     sample_steps: Annotated[int, at_least(1)]
@@ -156,6 +163,9 @@ class GenerateConfig(Config):
 
     def check_with(self, read, facts=None):
         train = read[0].config
+        if self.rung and self.rung not in train.rungs:
+            raise InputError(f"rung={self.rung}: expected 0 or one of rungs={shown(train.rungs)} of the training "
+                             f"{read[0].name}")
         if self.sample_steps > train.T:
             raise InputError(f"sample_steps={self.sample_steps}: expected at most T={train.T} of the training "
                              f"{read[0].name}")

@@ -47,10 +47,10 @@ def data(collected):
     rows = {}
     for step in collected.trainings:
         training = step.result
-        counts = getattr(training, "class_counts", ()) or ()
+        counts = training.class_counts
         classes = ", ".join(f"{escape(name)} {counts[k]:,}" if counts else escape(name)
                             for k, name in enumerate(training.classes))
-        notes = "; ".join(map(escape, getattr(training, "notes", ()) or ()))
+        notes = "; ".join(map(escape, training.notes))
         rows.setdefault(training.dataset, {
             "data": escape(training.dataset), "training images": f"{training.training_images:,}",
             "classes (training images of each)": classes} | ({"left out": notes} if notes else {}))

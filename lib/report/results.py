@@ -47,7 +47,8 @@ class Schedules:
 @dataclasses.dataclass(frozen=True)
 class Training:
     """Notebook 20. split: fingerprint of the data it learned from; loss: mean of the last records; bits: the
-    variational bound, of it prior = L_T and decoder = L_0 (bits/dim)."""
+    variational bound, of it prior = L_T and decoder = L_0 (bits/dim); class_counts: training images of each class;
+    notes: what was left out of the data."""
 
     dataset: str            # in words: "digits on a 12x12 canvas"
     split: str
@@ -61,6 +62,8 @@ class Training:
     bits_prior: float
     bits_decoder: float
     seconds: float
+    class_counts: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def epochs(self):
