@@ -108,13 +108,13 @@ def contrasts(predictions, labels, rival):
     return tuple(Contrast(*pair, e, float(p)) for pair, e, p in zip(asked, found, corrected, strict=True))
 
 
-def rate_change(validation, low, high):
+def rate_change(validation, low, high=None):
     """How the gain on `validation` images changes from one learning rate to another: a RateChange; None for one rate.
 
     validation: a list with the Images of each replicate; low, high: (rate, Fit of the arm real, Fit of real +
     synthetic), all with the same seeds and generators.
     """
-    if low[0] == high[0]:
+    if high is None or low[0] == high[0]:
         return None
     labels, gains = np.concatenate([images.labels.numpy() for images in validation]), []
     for _, *fits in (low, high):
