@@ -40,6 +40,29 @@ def test_the_table_holds_the_numbers_of_the_published_reports():
         assert held in rows
 
 
+def blocks(page):
+    """The fenced Python code of a page."""
+    return re.findall(r"(?ms)^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("block", [0, 1])
+def test_the_code_on_the_front_page_runs(block, monkeypatch, tmp_path, capsys):
+    assert len(blocks("README.md")) == 2
+    (tmp_path / "reports").symlink_to(ROOT / "reports")
+    monkeypatch.chdir(tmp_path)                                     # what it writes goes there
+    held = {}
+    exec(compile(blocks("README.md")[block], "README.md", "exec"), held)
+    if block == 0:
+        assert held["images"].shape == (4, 3, 32, 32) and (tmp_path / "dream.png").stat().st_size > 1000
+    else:
+        said = capsys.readouterr().out
+        assert "6,400 images, loss" in said and int(re.search(r"gives (\d+)%", said)[1]) > 40
+
+
+def test_the_map_of_lib_shows_the_same_code():
+    assert blocks("lib/README.md") == blocks("README.md")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_every_link_leads_to_a_file(page):
     links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))

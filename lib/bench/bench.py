@@ -51,19 +51,23 @@ def train_ours(job):
 
 def sample_ours(job, network=None):
     network, labels = network or our_unet(job).eval(), job.labels().cpu().repeat(job.rounds + 1)
+    network.trained = make_schedule("linear", T), "eps"
     walked = network if isinstance(network, Nothing) else Forward(network, compiled=job.compiled)
-    return network, generate(walked, make_schedule("linear", T), labels, job.shape, batch=job.batch, device=job.device,
-                             sampler="ddim", steps=job.steps)
+    return network, generate(walked, labels, batch=job.batch, image_shape=job.shape, sampler="ddim", steps=job.steps)
 
 
 class Nothing(nn.Module):
+    def __init__(self, device):
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros(1, device=device))        # where `generate` works
+
     def forward(self, x, t, y):
         return x
 
 
 def sampler_alone(job):
     """Our sampler with a network that does nothing: its time beside the network's."""
-    return sample_ours(job, Nothing())
+    return sample_ours(job, Nothing(job.device))
 
 
 def classify_ours(job):

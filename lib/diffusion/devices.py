@@ -58,13 +58,8 @@ class Forward:
         self.model, self.precision, self.compiled = model, precision, compiled
         self.network = model if compiled == "off" else torch.compile(model, mode=compiled)
 
-    @property
-    def num_classes(self):
-        return self.model.num_classes
-
-    @property
-    def trained(self):
-        return self.model.trained
+    def __getattr__(self, name):            # all else is the network's: trained, classes, parameters()
+        return getattr(self.model, name)
 
     def __str__(self):
         return called(self.precision, self.compiled)

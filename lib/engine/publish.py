@@ -187,16 +187,14 @@ def dream(name="", *, per_class=8, steps=25, guidance=1.5, seed=0, out="reports/
     if not file.is_file():
         names = ", ".join(known) or "(none is published)"
         raise InputError(f"network {name!r}: expected one of {names}, or a .safetensors file")
-    model, schedule, target = load_model(file, pick_device())
+    model, schedule, _ = load_model(file, pick_device())
     limit_threads(model)
     if not 1 <= steps <= schedule.T:
         raise InputError(f"--steps {steps}: expected 1 to {schedule.T:,}, the steps of the network's training")
-    options, K = model.options, model.num_classes
+    K = model.num_classes
     labels = class_labels(K, per_class)
-    shape = (options["image_channels"], *[options["image_size"]] * 2)
     parts = [part["images"] for part in track(generate(
-        Forward(model), schedule, labels, shape, seed=seed, batch=100, device=next(model.parameters()).device,
-        target=target, steps=steps, guidance=guidance))]
+        Forward(model), labels, seed=seed, batch=100, steps=steps, guidance=guidance))]
     images = to_uint8(torch.cat(parts))
     folder = ROOT / out
     stem = file.parent.name if file.stem in ("network", "model") else file.stem
