@@ -12,7 +12,7 @@ from scipy import stats
 from lib import ROOT, InputError, data
 from lib.data.images import Images, fingerprint, join, select, to_float
 from lib.engine import parameters
-from lib.report import figures, runs, tables
+from lib.report import drawings, runs, tables
 from lib.study import ARMS, Arm, classifiers, fitting, outcomes, quality, statistics
 from lib.study import arms as study
 from lib.study.results import ArmResult, Estimate
@@ -399,7 +399,7 @@ def test_an_arm_that_is_added_is_accepted_explained_shown_and_drawn(monkeypatch)
     gain = Estimate(1.0, 0.5, 1.5, 5, "networks", "points")
     result = SimpleNamespace(each_gain=None, arms=[ArmResult(arm, 10, Estimate(50.0), 0.1, 50.0, gain) for arm in ("real + turn", "real + synthetic")])
     assert "real + turn" in tables.arms(result)["arm"].tolist()
-    drawn = [tick.get_text() for tick in figures.gains(result).axes[0].get_yticklabels()]
+    drawn = [tick.get_text() for tick in drawings.gains(result).axes[0].get_yticklabels()]
     assert drawn == ["free augmentation", "real + turn", "synthetic images", "real + synthetic"]
 
 
