@@ -132,6 +132,7 @@ def find_plan(plan):
     folder = ROOT / "reports" / "plans"
     names = sorted(p.stem for p in folder.glob("*.yml"))
     path = folder / f"{plan}.yml" if plan in names else ROOT / plan
+    path = path.parent.resolve() / path.name                # through a link, or with .. in it: the same plan
     if path.suffix != ".yml" or not path.is_file():
         raise InputError(f"plan {shown(plan)}: expected one of {', '.join(names) or '(none)'}, or the path of a .yml "
                          "file")

@@ -94,6 +94,13 @@ def test_a_plan_may_lie_elsewhere_but_not_take_another_ones_runs(project, tmp_pa
         plans.read_plan(str(elsewhere / "my plan.yml"))
 
 
+def test_a_plan_is_the_same_by_name_through_a_link_and_with_dots_in_its_path(project, tmp_path_factory):
+    link = tmp_path_factory.mktemp("links") / "checkout"
+    link.symlink_to(project)
+    paths = ["tiny", "reports/plans/tiny.yml", "reports/plans/../plans/tiny.yml", str(link / "reports/plans/tiny.yml"), str(project / "reports/plans/tiny.yml")]
+    assert {plans.read_plan(path).file for path in paths} == {project / "reports/plans/tiny.yml"}
+
+
 BAD_PLANS = {
     "train: {a: {schedul: linear}}": "train.a: unknown parameter 'schedul', perhaps 'schedule'; accepted are",
     "train: {a: {schedule: cosin}}": "train.a: schedule='cosin': expected one of 'linear', 'cosine'",
