@@ -18,6 +18,7 @@ OPTIONS = {                 # what each function takes besides `seed`
     "folder": ("data_dir", "size", "per_class", "classes", "group_by")}
 ALL_OPTIONS = ("data_dir", "size", "canvas", "per_class", "classes", "group_by")
 SIDE = {"digits": 8, "cifar10": 32, "fashion_mnist": 28}     # of the images as they come, pixels; a folder has its own
+TITLES = {"cifar10": "CIFAR-10", "fashion_mnist": "Fashion-MNIST", "folder": "images of a folder"}    # for a reader
 SIDES = (8, 128)            # smallest and largest side of an image, pixels
 CANVAS = 32                 # largest side of a canvas
 
@@ -78,6 +79,18 @@ def load_for(settings):
         from lib.data.places import in_project
         options["data_dir"] = str(in_project(options["data_dir"]))
     return load(**options, seed=settings["data_seed"])
+
+
+def describe(settings):
+    """The name of a data set for a reader: 'digits on a 12x12 canvas', 'CIFAR-10 at 16x16 pixels'.
+
+    settings: a mapping with dataset, canvas and size, such as a run's config.
+    """
+    name = TITLES.get(settings["dataset"], settings["dataset"])
+    if settings["dataset"] == "digits":
+        canvas = settings["canvas"]
+        name = f"digits on a {canvas}x{canvas} canvas" if canvas > SIDE["digits"] else "plain 8x8 digits"
+    return name + (f" at {settings['size']}x{settings['size']} pixels" if settings["size"] else "")
 
 
 def to_download(settings):

@@ -26,7 +26,13 @@ def report(arguments):
     What is up to date is not made again. Writes reports/build/PLAN/report.html and .pdf, and reports/runs/PLAN/.
     """
     from lib.engine import make
-    from lib.engine.plan import check_data, check_devices, read_plan
+    from lib.engine.plan import check_data, check_devices, in_root, read_plan
+    if arguments.tell:
+        from lib.engine import publish
+        code, page = publish.tell(arguments.plan)
+        if not code:
+            print(f"  {in_root(page)}\n  {in_root(page.with_suffix('.pdf'))}")
+        return code
     from lib.engine.stale import stale
     if arguments.data_dir:
         os.environ["DREAMING_DATA_DIR"] = arguments.data_dir
@@ -49,6 +55,17 @@ def opens(path):
     if os.name == "nt":
         return subprocess.list2cmdline(["start", "", path])
     return shlex.join(["open" if sys.platform == "darwin" else "xdg-open", path])
+
+
+def accept(arguments):
+    """Take a plan's finished runs as current though their code has changed, for a reason that its report shows.
+
+    A run that is stale for another reason is not accepted. Keeps the old record of the code in the run's
+    provenance.json; `report` then makes the page again.
+    """
+    from lib.engine import make
+    from lib.engine.plan import read_plan
+    return make.accept(read_plan(arguments.plan), arguments.because)
 
 
 def test(arguments):
@@ -233,6 +250,11 @@ def parser():
     option("--profile", default="", type=profile_name, metavar="NAME",
            help="where it runs: cpu, gpu (that of this machine), slurm, or a folder with a config.yaml")
     option("-n", "--dry-run", action="store_true", help="only tell which runs would be made, and why (seconds)")
+    option("--tell", action="store_true",
+           help="only make the page again, from finished runs or from what is published; runs nothing")
+    option = add(accept)
+    option("plan", type=name_or(".yml"), metavar="PLAN", help="a plan with finished runs")
+    option("--because", required=True, metavar="TEXT", help="why the change of code does not change the results")
     add(test)("--all", action="store_true", help="the slow ones too")
     add(lab)
     option = add(run)

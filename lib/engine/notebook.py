@@ -12,7 +12,7 @@ from lib import ROOT
 from lib.engine import parameters
 from lib.engine.kernel import INTERACTIVE, check_interactive, ensure
 from lib.engine.parameters import QUICK, READS, STEPS
-from lib.engine.stale import code_hash
+from lib.engine.stale import record_of
 from lib.report import runs
 
 
@@ -37,8 +37,10 @@ def begin(step, namespace):
         ensure(folder)
     read = [runs.load(folder) for folder in folders]
     trained = {r.config["train_run"]: None for r in read if "train_run" in r.config} if step != "report" else {}
-    run = runs.start(step, config, upstream=[*(runs.load(folder) for folder in trained), *read], code=code_hash(step))
-    return config, run, read
+    upstream = [*(runs.load(folder) for folder in trained), *read]
+    kept = os.environ.get("DREAMING_CODE")                  # of the moment at which this kernel was started
+    code = runs.read_json(kept) if kept else record_of(step, dataclasses.asdict(config))
+    return config, runs.start(step, config, upstream, code), read
 
 
 # ---------------------------------------------------------------- quick

@@ -23,9 +23,11 @@ from lib.diffusion import (
     SPACINGS,
     TARGETS,
     X0_HANDLINGS,
+    check_rungs,
 )
+from lib.diffusion import OPTIMIZERS as TRAINING_OPTIMIZERS
 from lib.engine.values import Rule, above, at_least, between, check, each, one_of, perhaps, shown
-from lib.study import ARMS, CLASSIFIERS, OPTIMIZERS, generators
+from lib.study import ARMS, CLASSIFIERS, MIXED, OPTIMIZERS, REAL, generators
 
 READS = {"train_run": "train", "generate_runs": "generate"}     # parameter: whose run(s)
 
@@ -95,8 +97,11 @@ class TrainConfig(Config):
     patch: Annotated[int, one_of(*PATCHES)]
     label_drop: Annotated[float, between(0, 0.9)]
     steps: Annotated[int, at_least(1)]
+    rungs: list[int]
     batch: Annotated[int, at_least(1)]
+    optimizer: Annotated[str, one_of(*TRAINING_OPTIMIZERS)]
     lr: Annotated[float, above(0)]
+    muon_lr: Annotated[float, above(0)]
     warmup_steps: Annotated[int, at_least(0)]
     grad_clip: Annotated[float, above(0)]
     ema_halflife_images: Annotated[int, at_least(1)]
@@ -114,6 +119,7 @@ class TrainConfig(Config):
         data.check_options(self.dataset, **{name: getattr(self, name) for name in data.ALL_OPTIONS})
         if self.channels % 8:
             raise InputError(f"channels={self.channels}: expected a multiple of 8 (group normalisation)")
+        check_rungs(self.rungs, self.batch)
 
     def check_with(self, read, facts=None):
         side = self.size or (self.dataset == "digits" and self.canvas) or data.SIDE.get(self.dataset)
@@ -132,6 +138,7 @@ class TrainConfig(Config):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GenerateConfig(Config):
     train_run: str
+    rung: Annotated[int, at_least(0)]
     images_per_class: Annotated[int, at_least(1)]
     sampler: Annotated[str, one_of(*SAMPLERS)]
     sample_steps: Annotated[int, at_least(1)]
@@ -158,6 +165,9 @@ class GenerateConfig(Config):
 
     def check_with(self, read, facts=None):
         train = read[0].config
+        if self.rung and self.rung not in train.rungs:
+            raise InputError(f"rung={self.rung}: expected 0 or one of rungs={shown(train.rungs)} of the training "
+                             f"{read[0].name}")
         if self.sample_steps > train.T:
             raise InputError(f"sample_steps={self.sample_steps}: expected at most T={train.T} of the training "
                              f"{read[0].name}")
@@ -169,7 +179,7 @@ class GenerateConfig(Config):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AugmentConfig(Config):
     generate_runs: Annotated[list[str], each(Rule(bool, "the name of a run"))]
-    arms: Annotated[list[str], each(one_of(*ARMS))]
+    arms: Annotated[list[str], each(Rule(lambda name: name in ARMS, one_of(*ARMS).accepted))]
     classifier: Annotated[str, one_of(*CLASSIFIERS)]
     widths: Annotated[list[int], each(between(1, 4096))]
     synthetic_fraction: Annotated[float, between(0.01, 0.99)]
@@ -188,7 +198,7 @@ class AugmentConfig(Config):
     run_dir: str
 
     def check_together(self):
-        for arm in ("real", "real + synthetic"):
+        for arm in (REAL, MIXED):
             if arm not in self.arms:
                 raise InputError(f"arms={shown(self.arms)}: expected {arm!r} among them")
         if len(set(self.arms)) < len(self.arms):

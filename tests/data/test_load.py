@@ -49,3 +49,12 @@ def test_another_split_than_the_networks_is_refused():
     assert data.same_split(split, fingerprint(split)) is split
     with pytest.raises(InputError, match=r"the data have changed since run a learned .*: make its training again"):
         data.same_split(data.load("digits", per_class=2, seed=1), fingerprint(split), what="run a")
+
+
+@pytest.mark.parametrize("settings, description", [
+    ({"dataset": "digits", "canvas": 12, "size": 0}, "digits on a 12x12 canvas"),
+    ({"dataset": "digits", "canvas": 0, "size": 0}, "plain 8x8 digits"),
+    ({"dataset": "cifar10", "canvas": 0, "size": 16}, "CIFAR-10 at 16x16 pixels"),
+])
+def test_a_data_set_is_described_with_its_canvas_or_its_size(settings, description):
+    assert data.describe(settings) == description

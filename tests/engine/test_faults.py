@@ -95,6 +95,43 @@ def test_kernels_that_start_at_once_share_no_port(project):
     assert '"transport": "ipc"' in "".join(told)
 
 
+SETTINGS = {  # of a user: what would reach a run
+    "home/.ipython/profile_default/startup/00.py": "told = ['startup']",
+    "home/.ipython/profile_default/ipython_config.py": "c = get_config()\nc.InteractiveShellApp.exec_lines = ['lines = 1']\n"
+                                                       "c.InteractiveShell.ast_node_interactivity = 'all'\n",
+    "home/startup.py": "python = 1",
+    "home/.config/matplotlib/matplotlibrc": "text.usetex: True\naxes.facecolor: black\n",
+    "dark": "text.usetex: True\naxes.facecolor: black\n"}
+
+
+@pytest.mark.slow
+def test_no_setting_of_the_user_reaches_a_run(project, monkeypatch, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("user")
+    for name, text in SETTINGS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    for name, value in {"HOME": "home", "PYTHONSTARTUP": "home/startup.py", "MATPLOTLIBRC": "dark"}.items():
+        monkeypatch.setenv(name, str(folder / value))
+    monkeypatch.delenv("IPYTHONDIR", raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    change(project / "notebooks/20_train_ddpm.ipynb", "import json, os, time",
+           "import json, os, time, matplotlib\\nmatplotlib.rcParams['axes.facecolor']\\n"
+           "print({'told', 'lines', 'python'} & set(globals()), matplotlib.rcParams['axes.facecolor'])")
+    environment_before = dict(os.environ)
+    out = kernel.run_interactive("train", {})
+    assert os.environ == environment_before | {"OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"]}
+    outputs = [o for c in json.loads(out.read_text())["cells"] for o in c.get("outputs", [])]
+    assert ["".join(o["text"]) for o in outputs if "text" in o][0] == "set() white\n" and not [o for o in outputs if o["output_type"] == "execute_result"]
+
+
+def test_figures_are_readable_whatever_style_the_user_has(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\naxes.facecolor: black\ntext.color: white\nfont.size: 40\n")
+    code = ("import matplotlib; kept = dict(matplotlib.rcParams)\nfrom lib.report import figures\n"
+            "print([matplotlib.rcParams[n] for n in ('text.usetex', 'axes.facecolor', 'text.color', 'font.size')], kept['font.size'])")
+    done = python(ROOT, "-c", code, env=os.environ | {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc")})
+    assert done.stdout == "[False, 'white', 'black', 10.5] 40.0\n", done.stderr
+
+
 # ---------------------------------------------------------------- disks
 @pytest.fixture
 def disk(tmp_path):

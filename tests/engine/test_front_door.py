@@ -46,7 +46,7 @@ def test_help_names_every_command_and_needs_no_environment():
     bare = "import runpy, sys; sys.path.insert(0, '.'); sys.argv += ['-h']; runpy.run_module('lib', None, '__main__')"
     done = python(ROOT, "-I", "-S", "-c", bare)
     assert done.returncode == 0 and done.stderr == ""
-    assert all(f"\n    {command} " in done.stdout for command in ("report", "test", "lab", "run", "dream", "bench", "publish", "handout", "grade"))
+    assert all(f"\n    {command} " in done.stdout for command in ("report", "accept", "test", "lab", "run", "dream", "bench", "publish", "handout", "grade"))
     assert "exit codes: 0 done, 1 a run or test failed" in done.stdout
 
 
@@ -95,6 +95,9 @@ def test_too_few_open_files_are_told_before_anything_starts(tmp_path):
     (["bench", "--only", "trian"], "--only trian: expected one of train-32x32, train-8x8, sample-32x32"),
     (["bench", "--rounds", "0"], "--rounds 0: expected 1 or more"),
     (["handout", "nothing"], "notebook 'nothing': expected one of ddpm_by_hand, or the path of a notebook"),
+    (["accept", "nothing", "--because", "x"], "plan 'nothing': expected one of"),
+    (["accept", "smoke"], "the following arguments are required: --because"),
+    (["accept", "smoke", "--because", " "], "--because ' ': expected a reason"),
     (["grade"], "the following arguments are required: FILE"),
     (["grade", "--handout", "nothing", "README.md"], "notebook 'nothing': expected one of ddpm_by_hand"),
 ])
@@ -425,6 +428,20 @@ def test_a_change_in_the_real_thing_makes_again_what_it_concerns(copy):
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(re.findall(r"\] (\S+) done", done.stdout)) == LINEAR | {"generate/cosine", "augment/cosine"}
     assert report(copy, "tiny").stdout.startswith("plan tiny: everything is up to date")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file, old, new, told", [
+    ("lib/maths.py", "FACTOR = 2", "FACTOR = 3", "lib.maths.FACTOR"),
+    ("notebooks/20_train_ddpm.ipynb", "factor, split", "factor , split", "notebooks/20_train_ddpm.ipynb")])
+def test_what_is_saved_while_a_run_is_at_work_makes_it_stale(tmp_path, file, old, new, told):
+    project = make_project(tmp_path)
+    save = f"import pathlib; file = pathlib.Path({file!r}); file.write_text(file.read_text().replace({old!r}, {new!r}))"
+    change(project / "notebooks/20_train_ddpm.ipynb", "import json, os, time", f"import json, os, time; {save}")
+    done = report(project, "one")
+    assert done.returncode == 1 and f"not up to date: train/one: its code has changed: {told}\n" in done.stderr, done.stderr
+    done = report(project, "one")                                            # now it saves what is there
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
 
 
 @pytest.mark.slow
