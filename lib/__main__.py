@@ -1,4 +1,5 @@
-"""The front door: `python3 -m lib COMMAND`, from the repository's root; `-h` tells the commands.
+"""The front door: `python3 -m lib COMMAND`, from the repository's root, or `dreaming-data COMMAND` from anywhere, once
+`pip install -e .` was called there; `-h` lists the commands.
 
 Outside of an environment the first call makes .venv; until then the standard library alone is used, and here no syntax
 that an old Python 3 could not read: it is to say in one sentence what is needed. The commands: lib/engine/commands.py.
@@ -6,7 +7,6 @@ that an old Python 3 could not read: it is to say in one sentence what is needed
 import os
 import signal
 import sys
-from pathlib import Path
 
 if not __package__:
     print("call this as `python3 -m lib`, from the repository's root", file=sys.stderr)
@@ -51,7 +51,14 @@ def check_open_files():
                          "first")
 
 
-def main(words):
+def check_repository():
+    """InputError where the package was installed alone: notebooks and plans lie beside it."""
+    if not ((ROOT / "reports" / "plans").is_dir() and (ROOT / "notebooks").is_dir()):
+        raise InputError(f"{ROOT / 'lib'} is installed without its repository, which holds the notebooks and plans: "
+                         "clone that with git, and call `pip install -e .` in it")
+
+
+def main(argv):
     if sys.version_info < OLDEST:
         print("Python {}.{} or newer is needed, and this is {}.{}".format(*(OLDEST + tuple(sys.version_info[:2]))),
               file=sys.stderr)
@@ -61,11 +68,11 @@ def main(words):
     for stream in (sys.stdout, sys.stderr):                 # a title or path that the terminal cannot show
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     try:
-        arguments = commands.read(words)
-        if Path.cwd().resolve() != ROOT:
-            raise InputError(f"call this from the repository's root: cd {ROOT}")
+        arguments = commands.read(argv)                     # its paths count from the working directory
+        check_repository()
         check_open_files()
-        environment.enter(words)
+        environment.enter(argv, arguments.extra)
+        os.chdir(ROOT)
         os.environ["PYTHONUTF8"] = "1"                      # for Snakemake and the kernels, whatever the locale
         listen()
         code = arguments.call(arguments)
@@ -81,5 +88,10 @@ def main(words):
         return STOPPED
 
 
-if __name__ == "__main__":
+def console():
+    """The command dreaming-data."""
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    console()

@@ -1,6 +1,7 @@
 """The commands of the front door. Their packages are imported inside of them: help needs the standard library alone."""
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,10 +10,10 @@ from pathlib import Path
 from lib import ROOT, InputError
 from lib.engine.environment import become
 
-ABOUT = "Does a diffusion model's synthetic data help a classifier? Call it from the repository's root."
+ABOUT = "Does a diffusion model's synthetic data help a classifier?"
 END = """\
-The first call makes the environment .venv: some 4 minutes, and about 6 GB on Linux. In an active virtual or conda
-environment that has the packages, that one is used.
+The first call makes the environment .venv; test, handout, grade and bench add what they need with their first call. In
+an active virtual or conda environment that has the packages, that one is used. Paths count from the working directory.
 
 exit codes: 0 done, 1 a run or test failed (or several in several ways), 2 a value to mend and nothing started, 3 killed
 or out of memory, 4 a damaged file, 5 a training diverged, 130 stopped
@@ -34,16 +35,26 @@ def report(arguments):
         return code
     from lib.engine.stale import stale
     if arguments.data_dir:
-        os.environ["DREAMING_DATA_DIR"] = str(Path(arguments.data_dir).expanduser().absolute())
+        os.environ["DREAMING_DATA_DIR"] = arguments.data_dir
     plan, profile = read_plan(arguments.plan), make.find_profile(arguments.profile)
     if not arguments.dry_run:
-        return make.make(plan, profile)
+        code = make.make(plan, profile)
+        if not code:
+            print(opens(os.path.relpath(plan.html, arguments.cwd)))
+        return code
     again = stale(plan)
     for folder in check_data(plan, again, download=False):
         print(f"{folder.name} would be downloaded to {folder.parent}")
     if profile.name in ("cpu", "gpu"):
         check_devices(plan, again)
     return make.would_make(plan)
+
+
+def opens(path):
+    """The command that opens a file as a double click does, to be copied."""
+    if os.name == "nt":
+        return subprocess.list2cmdline(["start", "", path])
+    return shlex.join(["open" if sys.platform == "darwin" else "xdg-open", path])
 
 
 def accept(arguments):
@@ -105,6 +116,8 @@ def run(arguments):
         if not sign:
             raise InputError(f"{word!r}: expected NAME=VALUE")
         values[name] = parse_value(value)
+        if name == "data_dir" and isinstance(values[name], str) and values[name]:
+            values[name] = os.path.join(arguments.cwd, os.path.expanduser(values[name]))
     try:
         print(in_root(run_interactive(step, values)))
     except NotebookFailed as error:
@@ -192,7 +205,28 @@ def grade(arguments):
     return int(any(row.trouble for row in rows))
 
 
-# ---------------------------------------------------------------- words
+# ---------------------------------------------------------------- arguments
+EXTRAS = {"test": "test", "handout": "teach", "grade": "teach", "bench": "bench"}     # of pyproject.toml, by command
+
+
+def path(text):
+    """A path of the user's: it counts from the working directory."""
+    return os.path.abspath(os.path.expanduser(text))
+
+
+def name_or(*endings):
+    """The type of an argument that is a name, or the path of a file with one of these endings."""
+    def convert(text):
+        return path(text) if text.endswith(endings) and os.path.realpath(os.curdir) != str(ROOT) else text
+    return convert
+
+
+def profile_name(text):
+    """A name in reports/profiles, or the path of a folder with a config.yaml."""
+    is_folder = os.path.isfile(os.path.join(text, "config.yaml"))
+    return path(text) if is_folder and not (ROOT / "reports" / "profiles" / text).is_dir() else text
+
+
 def parser():
     whole = argparse.ArgumentParser(prog="python3 -m lib", description=ABOUT, epilog=END, allow_abbrev=False,
                                     formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -203,22 +237,23 @@ def parser():
         summary = text.partition("\n")[0]
         one = commands.add_parser(call.__name__, help=summary[0].lower() + summary[1:].rstrip("."), allow_abbrev=False,
                                   description=" ".join(text.split()))
-        one.set_defaults(call=call, passes_on=call in (test, lab), refuse=one.error)
+        one.set_defaults(call=call, passes_on=call in (test, lab), refuse=one.error,
+                         extra=EXTRAS.get(call.__name__, ""))
         return one.add_argument
 
     plans = ", ".join(sorted(p.stem for p in (ROOT / "reports" / "plans").glob("*.yml")))
     option = add(report)
-    option("plan", nargs="?", default="digits", metavar="PLAN",
+    option("plan", nargs="?", default="digits", type=name_or(".yml"), metavar="PLAN",
            help=f"one of {plans}, or the path of a .yml file; without it digits: minutes on a laptop, no download")
-    option("--data-dir", metavar="DIR",
+    option("--data-dir", type=path, metavar="DIR",
            help="where data sets lie or are downloaded to (else DREAMING_DATA_DIR, else the user's cache)")
-    option("--profile", default="", metavar="NAME",
+    option("--profile", default="", type=profile_name, metavar="NAME",
            help="where it runs: cpu, gpu (that of this machine), slurm, or a folder with a config.yaml")
     option("-n", "--dry-run", action="store_true", help="only tell which runs would be made, and why (seconds)")
     option("--tell", action="store_true",
            help="only make the page again, from finished runs or from what is published; runs nothing")
     option = add(accept)
-    option("plan", metavar="PLAN", help="a plan with finished runs")
+    option("plan", type=name_or(".yml"), metavar="PLAN", help="a plan with finished runs")
     option("--because", required=True, metavar="TEXT", help="why the change of code does not change the results")
     add(test)("--all", action="store_true", help="the slow ones too")
     add(lab)
@@ -226,7 +261,7 @@ def parser():
     option("notebook", metavar="NOTEBOOK", help="its file (20_train_ddpm) or step (train)")
     option("values", nargs="*", metavar="NAME=VALUE", help="parameters of the notebook's first cell")
     option = add(dream)
-    option("name", nargs="?", default="", metavar="NAME",
+    option("name", nargs="?", default="", type=name_or(".safetensors"), metavar="NAME",
            help="the plan of a published network, or a file model.safetensors; without it that of the largest images")
     option("--per-class", type=int, default=8, metavar="N", help="images of each class (8)")
     option("--steps", type=int, default=25, metavar="N", help="network calls for each (25)")
@@ -240,25 +275,34 @@ def parser():
     option("--minutes", type=float, default=13, metavar="N",
            help="quality: processor time of a training (13); all takes some five times as long")
     option = add(publish)
-    option("plan", metavar="PLAN", help="a finished plan")
+    option("plan", type=name_or(".yml"), metavar="PLAN", help="a finished plan")
     option("--network", default="", metavar="NAME", help="and this trained network, for `dream`")
     exercise = "a name in notebooks/handouts, or the path of a notebook with nbgrader's marks (ddpm_by_hand)"
-    add(handout)("notebook", nargs="?", default="ddpm_by_hand", metavar="NOTEBOOK", help=exercise)
+    add(handout)("notebook", nargs="?", default="ddpm_by_hand", type=name_or(".ipynb"), metavar="NOTEBOOK",
+                 help=exercise)
     option = add(grade)
-    option("files", nargs="+", metavar="FILE", help="students' notebooks")
-    option("--handout", default="ddpm_by_hand", metavar="NOTEBOOK", help=exercise)
+    option("files", nargs="+", type=name_or(""), metavar="FILE", help="students' notebooks")
+    option("--handout", default="ddpm_by_hand", type=name_or(".ipynb"), metavar="NOTEBOOK", help=exercise)
     return whole
 
 
-def read(words):
-    """The parsed arguments: .call is the command, .rest what it passes on. Ends the process where asked for help, and
-    for wrong words."""
+def read(argv):
+    """The parsed arguments: .call is the command, .rest what it passes on, .extra the extra of pyproject.toml that it
+    needs, .cwd the working directory. Ends the process where asked for help, and for wrong arguments."""
+    try:
+        cwd = os.getcwd()
+    except FileNotFoundError:
+        raise InputError("the working directory is gone: change to one that is there") from None
     whole = parser()
-    if not words:
+    if not argv:
         whole.print_help()
         sys.exit(2)
-    arguments, rest = whole.parse_known_args(words)
-    arguments.rest = rest
+    arguments, rest = whole.parse_known_args(argv)
+    arguments.rest, arguments.cwd = rest, cwd
     if arguments.rest and not arguments.passes_on:
         arguments.refuse("unknown words: " + " ".join(arguments.rest))
+    if os.path.basename(getattr(arguments, "profile", "")) not in ("", "cpu", "gpu"):
+        arguments.extra = "slurm"
+    if os.environ.get("DREAMING_DATA_DIR"):
+        os.environ["DREAMING_DATA_DIR"] = path(os.environ["DREAMING_DATA_DIR"])
     return arguments

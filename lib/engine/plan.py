@@ -23,49 +23,28 @@ COMPARED = ("train", "generate", "augment", "dose")                         # th
 REPEATED = ("train", "generate")                                            # the steps that have replicates
 REPLICATED = ("data_seed", "seed")                                          # what replicate r has r more of
 MOST_REPLICATES = 100
-# what can name a folder on every system: Windows ends no name with a dot, and keeps some for its devices
-NAME = re.compile(r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[a-z0-9]([a-z0-9_.-]*[a-z0-9_-])?", re.ASCII | re.IGNORECASE)
-NAME_WORDS = "letters, digits and . _ - that can name a folder on every system"
-LARGEST, MOST_VALUES = 200_000, 20_000                                      # bytes of a plan; values in it
+NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]*[a-z0-9_-])?", re.ASCII | re.IGNORECASE)       # of a run's folder
+NAME_RULE = "letters, digits and . _ -, no dot at an end"
 
 
 # ---------------------------------------------------------------- YAML 1.2
 def read_yaml(text):
-    """The value that a YAML 1.2 text stands for (1e-4 is a number, `no` is text; `<<: *name` takes over another
-    mapping's values). InputError for what is no YAML, a key given twice, and texts that stand for very much."""
+    """The value of a YAML 1.2 text (1e-4 is a number, `no` is text; `<<: *name` takes over another mapping's values).
+    InputError for what is no YAML, and for a key or anchor given twice."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import ReusedAnchorWarning, YAMLError
     try:
-        yaml = YAML(typ="safe", pure=True)
         with warnings.catch_warnings():
             warnings.simplefilter("error", ReusedAnchorWarning)
-            node = yaml.compose(text)
-        weigh(node, {})
-        return None if node is None else yaml.constructor.construct_document(node)
+            return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
-        words = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-        raise InputError(one_line(line + words)) from None
-    except ReusedAnchorWarning as error:
-        raise InputError(one_line(str(error))) from None
+        raise InputError(one_line(line + (getattr(error, "problem", None) or str(error)))) from None
     except RecursionError:
         raise InputError("it is nested too deeply") from None
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, AssertionError) as error:
+    except Exception as error:                              # ruamel raises many kinds for a value like 2026-99-99
         raise InputError(one_line(f"a value that YAML does not know ({error})")) from None
-
-
-def weigh(node, known):
-    """How many values a node of YAML stands for, its aliases counted each time; `known`: those of nodes seen before."""
-    if node is None:
-        return 1
-    if id(node) not in known:
-        known[id(node)] = MOST_VALUES + 1                   # what a node that holds itself meets
-        parts = [p for pair in node.value for p in pair] if node.id == "mapping" else node.value
-        known[id(node)] = 1 + sum(weigh(p, known) for p in parts) if node.id != "scalar" else 1
-    if known[id(node)] > MOST_VALUES:
-        raise InputError(f"with its aliases it stands for more than {MOST_VALUES:,} values")
-    return known[id(node)]
 
 
 def parse_value(text):
@@ -153,11 +132,12 @@ def find_plan(plan):
     folder = ROOT / "reports" / "plans"
     names = sorted(p.stem for p in folder.glob("*.yml"))
     path = folder / f"{plan}.yml" if plan in names else ROOT / plan
+    path = path.parent.resolve() / path.name                # through a link, or with .. in it: the same plan
     if path.suffix != ".yml" or not path.is_file():
         raise InputError(f"plan {shown(plan)}: expected one of {', '.join(names) or '(none)'}, or the path of a .yml "
                          "file")
     if not NAME.fullmatch(path.stem):
-        raise InputError(f"plan {shown(plan)}: expected a file name of {NAME_WORDS}")
+        raise InputError(f"plan {shown(plan)}: expected a file name of {NAME_RULE}")
     for name in ("interactive", *names):                    # their runs lie in one folder; some systems know no case
         if name.lower() == path.stem.lower() and path != folder / f"{name}.yml" or path.stem == "interactive":
             raise InputError(f"plan {shown(plan)}: another plan has the name {name!r}, and so its runs; rename the "
@@ -226,10 +206,8 @@ def reads_refused(given, tree, jobs):
 
 
 def read_text(path):
-    """The text of a plan. InputError where it is too large, or no UTF-8."""
+    """The text of a plan. InputError where it is no UTF-8."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise InputError(f"it has {path.stat().st_size:,} bytes: expected at most {LARGEST:,}")
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"byte {error.start + 1} is no UTF-8: save the file as UTF-8 text") from None
@@ -244,7 +222,7 @@ def check_names(where, mapping, accepted=None):
     for name in mapping:
         if accepted is None:
             if not (isinstance(name, str) and len(name) <= 100 and NAME.fullmatch(name)):
-                raise InputError(f"{where}the run name {shown(name)}: expected text of {NAME_WORDS}")
+                raise InputError(f"{where}the run name {shown(name)}: expected text of {NAME_RULE}")
             if len(alike := [other for other in mapping if str(other).lower() == name.lower()]) > 1:
                 raise InputError(f"{where}the run names {' and '.join(alike)} differ by case only: expected names that "
                                  "every system tells apart")

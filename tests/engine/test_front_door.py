@@ -1,13 +1,20 @@
 """The commands: what they refuse, what runs again after which change, and how they take failures, kills and Ctrl-C."""
 import ast
+import functools
+import http.server
 import json
 import os
+import pkgutil
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -117,10 +124,41 @@ def test_a_dry_run_refuses_what_the_call_refuses(words, sentence, tmp_path, monk
         assert capsys.readouterr().err == sentence.format(folder=tmp_path) + "\n"
 
 
-def test_elsewhere_than_the_root_one_sentence_says_where_to_go(monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert front_door.main(["report"]) == 2
-    assert capsys.readouterr().err == f"call this from the repository's root: cd {ROOT}\n"
+def test_called_from_anywhere_paths_count_from_there_and_another_lib_does_no_harm(tmp_path):
+    project, here = make_project(tmp_path / "p"), tmp_path / "here"
+    (here / "lib").mkdir(parents=True)
+    (here / "lib/__init__.py").write_text("raise SystemExit('another lib')")
+    (here / "mine.yml").write_text(ONE)
+
+    def call(*argv):
+        return subprocess.run([sys.executable, "-c", environment.START, str(project), "report", *argv], cwd=here, capture_output=True, text=True)
+    done = call("mine.yml", "-n")
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith("2 of 2 runs would be made\n")
+    assert call("tiny", "-n").returncode == 0 and call("../p/reports/plans/tiny.yml", "-n").returncode == 0
+    assert call("reports/plans/tiny.yml", "-n").stderr.endswith("expected one of one, tiny, or the path of a .yml file\n")
+
+
+def test_a_package_without_its_repository_says_what_is_missing(tmp_path):
+    shutil.copytree(ROOT / "lib", tmp_path / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    done = python(tmp_path, "-m", "lib", "dream")
+    assert done.returncode == 2 and done.stderr == (
+        f"{tmp_path}/lib is installed without its repository, which holds the notebooks and plans: clone that with git, and call `pip install -e .` in it\n")
+
+
+def test_the_console_script_calls_the_front_door(monkeypatch, capsys):
+    script = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["dreaming-data"]
+    monkeypatch.setattr(sys, "argv", ["dreaming-data", "report", "nothing"])
+    with pytest.raises(SystemExit) as stop:
+        pkgutil.resolve_name(script)()
+    assert stop.value.code == 2 and capsys.readouterr().err.startswith("plan 'nothing': expected one of")
+
+
+@pytest.mark.parametrize("system, name, told", [("linux", "posix", "xdg-open 'a b/report.html'"), ("darwin", "posix", "open 'a b/report.html'"),
+                                                ("win32", "nt", 'start "" "a b/report.html"')])
+def test_a_report_ends_with_the_command_that_opens_it(monkeypatch, system, name, told):
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(commands.os, "name", name)
+    assert commands.opens("a b/report.html") == told
 
 
 @pytest.mark.parametrize("file", ["lib", "lib/__main__.py"])
@@ -138,46 +176,133 @@ def test_a_data_dir_is_made_absolute(monkeypatch, tmp_path):
 
 
 # ---------------------------------------------------------------- the environment
-@pytest.mark.parametrize("text, lines", [
-    ("dependencies:\n  - python\n  - pip\n  - pip:\n      - -e .[test]\n", ["-e .[test]"]),
-    ("dependencies:\n- pip:  # comment\n  # one\n  - 'numpy>=1'\n\n  - scipy  # two\n- other\n", ["numpy>=1", "scipy"]),
-    ("dependencies:\n  - python\n  - pip\n", []),
-])
-def test_the_pip_section_is_read_without_a_library(text, lines):
-    assert environment.pip_section(text) == lines
-
-
-def test_our_environment_file_installs_the_project_itself():
-    assert environment.pip_section((ROOT / "environment.yml").read_text()) == ["-e .[test]"]
+def wheel(folder, name, version, requires=()):
+    """A wheel of an empty package."""
+    info, tag = f"{name}-{version}.dist-info", name.replace("-", "_")
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(folder / f"{tag}-{version}-py3-none-any.whl", "w") as file:
+        file.writestr(f"{tag}/__init__.py", "")
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(f"Requires-Dist: {r}\n" for r in requires))
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", "")
 
 
 @pytest.fixture
-def bare(tmp_path, monkeypatch):
-    """A repository without an environment, whose packages are none, in a folder of any name."""
-    tmp_path = tmp_path / "a clone #1 {x}"
-    (tmp_path / "lib").mkdir(parents=True)
-    (tmp_path / "lib/__init__.py").write_text("")
-    (tmp_path / "environment.yml").write_text("dependencies:\n  - pip:\n      - -r nothing.txt\n")
-    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = []\noptional-dependencies = {test = []}\n')
-    (tmp_path / "nothing.txt").write_text("")
-    monkeypatch.setattr(environment, "ROOT", tmp_path)
-    monkeypatch.setattr(environment, "ENV", tmp_path / ".venv")
-    return tmp_path
+def serve(tmp_path):
+    """serve({package: [version, ...]}): the address of an index on this machine that has these packages."""
+    servers = []
+
+    def start(packages):
+        root = tmp_path / f"index {len(servers)}"
+        for name, versions in packages.items():
+            for version in versions:
+                wheel(root / "simple" / name, name, version)
+        handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=root)
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/simple"
+
+    yield start
+    for server in servers:
+        server.shutdown()
 
 
-def test_pip_is_asked_for_what_the_project_needs_and_never_builds_it(bare):
-    (bare / "environment.yml").write_text("dependencies:\n  - pip:\n      - -e .[test, bench]\n      - -r nothing.txt\n      - scipy>=1\n")
-    (bare / "pyproject.toml").write_text('[project]\ndependencies = ["a>=1"]\noptional-dependencies = {test = ["b"], bench = ["c", "d"]}\n')
-    assert environment.pip_words() == ["a>=1", "b", "c", "d", "-r", "nothing.txt", "scipy>=1"]
+@pytest.fixture
+def bare(tmp_path, monkeypatch, serve):
+    """A repository without an environment, in a folder of any name, on Linux without a GPU. It needs PyTorch; pip's own index is one of
+    this machine, and no setting of the user's counts."""
+    root = tmp_path / "a clone #1 {x}"
+    (root / "lib").mkdir(parents=True)
+    (root / "lib/__init__.py").write_text("")
+    (root / "pyproject.toml").write_text('[project]\ndependencies = ["torch"]\noptional-dependencies = {test = ["pytest"], teach = ["nbgrader"]}\n')
+    monkeypatch.setattr(environment, "ROOT", root)
+    monkeypatch.setattr(environment, "ENV", root / ".venv")
+    monkeypatch.setattr(environment, "has_nvidia", lambda: False)
+    monkeypatch.setattr(environment, "own_index", lambda: "")
+    monkeypatch.setattr(environment, "CPU_WHEELS", serve({"torch": ["2.9.0+cpu"]}))
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    monkeypatch.setenv("PIP_INDEX_URL", serve({"torch": ["2.9.0"], "pytest": ["8.0"], "nbgrader": ["0.9"]}))
+    return root
+
+
+def packages(root):
+    """{package: version} in the environment of a repository, without what every one has."""
+    found = [p.name.removesuffix(".dist-info").split("-") for p in root.glob(".venv/lib/python*/site-packages/*.dist-info")]
+    return {name: version for name, version in found if name not in ("pip", "setuptools")}
+
+
+@pytest.mark.slow
+def test_a_machine_without_a_gpu_gets_the_cpu_wheels_and_a_command_its_extra_with_its_first_call(bare, monkeypatch, capsys):
+    python = environment.make()
+    assert packages(bare) == {"torch": "2.9.0+cpu"}
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("Making the environment .venv") and said[-1] == "PyTorch 2.9.0+cpu: the CPU wheels."
+    monkeypatch.setattr(environment, "why_unreachable", None)               # PyTorch is there: nobody is asked again
+    environment.make("teach")
+    environment.make("test")
+    assert packages(bare) == {"torch": "2.9.0+cpu", "pytest": "8.0", "nbgrader": "0.9"}
+    monkeypatch.setattr(subprocess, "Popen", None)                          # pip is not started again
+    assert environment.make() == environment.make("test") == environment.make("teach") == python
+
+
+@pytest.mark.parametrize("why", ["refused", "silent", "empty"])
+def test_an_index_of_cpu_wheels_that_gives_no_answer_is_told_and_not_used(bare, monkeypatch, capsys, serve, why):
+    with socket.socket() as silent:                                         # it takes connections, and never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setattr(environment, "PATIENCE", 1)
+        monkeypatch.setattr(environment, "CPU_WHEELS", {"refused": "http://127.0.0.1:1/simple", "empty": serve({}),
+                                                        "silent": f"http://127.0.0.1:{silent.getsockname()[1]}/simple"}[why])
+        assert environment.cpu_index("") == ""
+    said = capsys.readouterr().out
+    assert said.startswith(f"{environment.CPU_WHEELS} gives no answer (") and "PyTorch comes from PyPI" in said
+
+
+@pytest.mark.slow
+def test_cpu_wheels_that_break_off_are_replaced_by_those_of_pypi(bare, monkeypatch, capsys, serve, tmp_path):
+    monkeypatch.setattr(environment, "CPU_WHEELS", serve({"torch": ["2.9.0+cpu"]}))
+    (broken,) = tmp_path.glob("index 2/simple/torch/*.whl")
+    broken.write_bytes(broken.read_bytes()[:100])
+    environment.make()
+    said = capsys.readouterr().out
+    assert packages(bare) == {"torch": "2.9.0"} and "pip could not use http://127.0.0.1" in said
+    assert said.splitlines()[-1] == "PyTorch 2.9.0: the wheels of pip's index."
+
+
+@pytest.mark.parametrize("change", [{"has_nvidia": lambda: True}, {"own_index": lambda: "global.index-url"}])
+def test_cpu_wheels_are_not_asked_for_with_a_gpu_or_with_an_index_of_the_users(bare, monkeypatch, change):
+    monkeypatch.setattr(environment, "why_unreachable", lambda address: pytest.fail("asked"))
+    for name, value in change.items():
+        monkeypatch.setattr(environment, name, value)
+    assert environment.cpu_index("") == "" == environment.cpu_index("slurm")
+
+
+@pytest.mark.parametrize("variables, config, told", [
+    ({}, "", ""), ({}, "[install]\nextra-index-url = http://x\n", "install.extra-index-url"),
+    ({}, "[global]\ntimeout = 60\nfind-links = /wheels\n", "global.find-links"), ({"PIP_INDEX_URL": "http://x"}, "", "PIP_INDEX_URL"),
+    ({"PIP_EXTRA_INDEX_URL": "http://x"}, "", "PIP_EXTRA_INDEX_URL")])
+def test_an_index_of_the_users_is_found_in_pips_files_and_in_the_environment(monkeypatch, tmp_path, variables, config, told):
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "pip.conf").write_text(config)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf") if config else os.devnull)
+    assert environment.own_index() == told
 
 
 @pytest.mark.slow
 def test_the_environment_is_made_once_and_an_interrupted_set_up_goes_on(bare, monkeypatch, capsys):
-    (bare / "nothing.txt").write_text("./missing\n")
+    monkeypatch.setattr(environment, "cpu_index", lambda extra: "")
+    (bare / "pyproject.toml").write_text('[project]\ndependencies = ["torch>=5"]\noptional-dependencies = {}\n')
     with pytest.raises(InputError, match="pip could not install the packages"):
         environment.make()
-    assert not (bare / ".venv/stamp").exists()
-    (bare / "nothing.txt").write_text("")
+    assert not (bare / ".venv/stamp").exists() and not (bare / ".venv/downloads").exists()
+    (bare / "pyproject.toml").write_text('[project]\ndependencies = ["torch"]\noptional-dependencies = {}\n')
     python = environment.make()
     prefix = subprocess.check_output([python, "-c", "import sys; print(sys.prefix)"], text=True)
     assert prefix.strip() == str(bare / ".venv")
@@ -187,16 +312,33 @@ def test_the_environment_is_made_once_and_an_interrupted_set_up_goes_on(bare, mo
     assert environment.make() == python
     said = capsys.readouterr().out
     assert said.count("Making the environment") == said.count("Bringing the environment .venv up to date") == 1
-    (bare / "pyproject.toml").write_text('[project]\ndependencies = ["x"]\noptional-dependencies = {}\n')
+    (bare / "pyproject.toml").write_text('[project]\ndependencies = ["torch", "x"]\noptional-dependencies = {}\n')
     with pytest.raises(TypeError):                              # other packages: pip is asked
         environment.make()
 
 
-def test_a_full_disk_is_told_before_anything_is_made(bare, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**10, 10**10, 3 * 10**9))
-    with pytest.raises(InputError, match=r"^3\.0 GB are free .* 8 GB are expected$"):
+@pytest.mark.parametrize("cpu, free, told", [("", 7, r"^7\.0 GB are free .* 8 GB are expected"), ("http://x", 2, r"^2\.0 GB are free .* 3 GB are expected")])
+def test_a_full_disk_is_told_before_anything_is_made(bare, monkeypatch, cpu, free, told):
+    monkeypatch.setattr(environment, "cpu_index", lambda extra: cpu)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 10**12, free * 10**9))
+    with pytest.raises(InputError, match=told):
         environment.make()
     assert not (bare / ".venv").exists()
+
+
+def test_a_long_download_moves_a_line(tmp_path, monkeypatch, capsys):
+    progress, now = environment.Progress(tmp_path), [0.0]
+    monkeypatch.setattr(environment.time, "monotonic", lambda: now[0])
+    progress.start = 0
+    for seconds, line, size in ((0, "Collecting torch>=2.6 (from x)\n", 0), (16, "  Downloading https://host/torch-2.9.0%2Bcpu-cp311-cp311-linux_x86_64.whl (175.5 MB)\n", 5),
+                                (20, "", 60), (75, "", 120), (95, "Installing collected packages: a, b, torch\n", 120)):
+        now[0] = seconds
+        (tmp_path / "part").write_bytes(bytes(size * 10**6))
+        progress.hear(line)
+        progress.show()
+    assert capsys.readouterr().out.splitlines() == [
+        "  0:00 looking for torch>=2.6", "  0:16 downloading torch 2.9.0+cpu (175.5 MB), 5 MB so far",
+        "  1:15 downloading torch 2.9.0+cpu (175.5 MB), 120 MB so far", "  1:35 installing 3 packages, 120 MB so far"]
 
 
 def test_a_python_without_ensurepip_is_told_the_package(bare, monkeypatch):
@@ -207,10 +349,21 @@ def test_a_python_without_ensurepip_is_told_the_package(bare, monkeypatch):
 
 
 def test_an_active_environment_without_the_packages_is_told_the_cure(bare, monkeypatch):
-    monkeypatch.setattr(environment, "STACK", ("json", "no_such_package"))
+    monkeypatch.setattr(environment, "PACKAGES", {"": ("json",), "test": ("no_such_package",)})
     monkeypatch.setattr(sys, "prefix", "/somewhere")
-    with pytest.raises(InputError, match="environment /somewhere lacks no_such_package: run `python -m pip install -r"):
-        environment.enter([])
+    monkeypatch.setattr(environment, "come_first", lambda: None)
+    environment.enter([])
+    with pytest.raises(InputError, match="environment /somewhere lacks no_such_package: run `python -m pip install -e '.*\\[test\\]'`"):
+        environment.enter([], "test")
+
+
+def test_the_extras_are_those_of_the_project_and_known_by_packages_that_they_bring():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(environment.PACKAGES) == {"", *project["optional-dependencies"]}
+    assert all(not environment.lacking(extra) for extra in environment.PACKAGES)
+    assert set(commands.EXTRAS.values()) <= set(environment.PACKAGES)
+    assert [commands.read(argv).extra for argv in (["report"], ["report", "--profile", "slurm"], ["report", "--profile", "cpu"], ["test"], ["grade", "x"])] == [
+        "", "slurm", "", "test", "teach"]
 
 
 @pytest.mark.parametrize("conda, name, inside", [("", "", False), ("/conda", "base", False), ("/conda", "mine", True),
@@ -246,8 +399,9 @@ def test_a_report_tells_of_every_run_and_where_it_lies(finished):
     assert lines[0] == "plan tiny (A tiny plan): 9 runs, minutes: 1"
     assert sorted(re.findall(r"\] (\S+) done in \d+ s$", said, re.M)) == sorted(JOBS)
     assert {line.split("]")[0] for line in lines if line.startswith("[")} == {f"[{i}/9" for i in range(1, 10)}
-    assert re.fullmatch(r"done in \d+ s: .*report/default \d+ s", lines[-3])
-    assert lines[-2:] == ["  reports/build/tiny/report.html", "  reports/build/tiny/report.pdf"]
+    assert re.fullmatch(r"done in \d+ s: .*report/default \d+ s", lines[-4])
+    assert lines[-3:-1] == ["  reports/build/tiny/report.html", "  reports/build/tiny/report.pdf"]
+    assert lines[-1].split()[-1] == "reports/build/tiny/report.html"
     html = (finished / "reports/build/tiny/report.html").read_text()
     assert "90_report" in html and "10_schedules" in html
     config = json.loads((finished / "reports/runs/tiny/report/default/config.json").read_text())
@@ -261,7 +415,7 @@ def test_a_finished_project_that_was_copied_is_up_to_date_in_its_new_place(copy)
     done = report(copy, "tiny")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["plan tiny: everything is up to date", "  reports/build/tiny/report.html",
-                                        "  reports/build/tiny/report.pdf"]
+                                        "  reports/build/tiny/report.pdf", commands.opens("reports/build/tiny/report.html")]
 
 
 @pytest.mark.slow
