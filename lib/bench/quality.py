@@ -21,19 +21,19 @@ from lib.study.classifiers import CNN
 from lib.study.quality import Judge, density_and_coverage, frechet_distance, train_judge
 
 NETWORK = {"patch": 2, "channels": 32, "channel_mult": (1, 2), "num_res_blocks": 2, "attn_resolutions": ()}
-TRAINING = {"batch": 64, "lr": 2e-3, "target": "v", "loss_weight": "min-snr", "flip": True,
-            "ema_halflife_images": 50_000}
+TRAINING = {"batch": 64, "optimizer": "muon", "lr": 2e-3, "muon_lr": 0.01, "target": "v", "loss_weight": "min-snr",
+            "flip": True, "ema_halflife_images": 50_000}
 WARMUP = 200        # updates, at most a tenth of a training
 SAMPLERS = ({"sampler": "dpm++2m", "steps": 20, "spacing": "log-snr"}, {"sampler": "ancestral", "steps": 40})
 JUDGE = {"widths": (32, 64, 128), "steps": 1600, "batch": 128, "lr": 3e-3, "seed": 100}
-IMAGES, UPDATES, FEWER = 500, 8, 5      # synthetic images; updates of a timed round; the goal: times fewer minutes
+IMAGES, UPDATES, FEWER = 500, 8, 10     # synthetic images; updates of a timed round; the goal: times fewer minutes
 
 
 # ---------------------------------------------------------------- the sides
 # Each is a function of (Images, number of updates) that gives the network that trains, an iterator that does UPDATES of
 # them at a time, and what `generate` needs of the result.
 def ours(train, steps):
-    """Network and training of the plan cifar10-laptop."""
+    """Network of the plan cifar10-laptop, trained with Muon."""
     torch.manual_seed(0)
     net = UNet(image_channels=3, image_size=32, num_classes=len(train.classes), **NETWORK)
     net, table = net.to(memory_format=torch.channels_last), make_schedule("cosine", 1000)

@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,7 +29,8 @@ def bad_values():
         ("train", "lr", 0), ("train", "lr", -1e-3), ("train", "lr", float("inf")), ("train", "channel_mult", []),
         ("train", "channel_mult", [1, 0]), ("train", "channels", 20), ("train", "batch", 0), ("train", "steps", 0),
         ("train", "size", 7), ("train", "size", 65), ("train", "canvas", 40), ("train", "label_drop", 1.0),
-        ("train", "grad_clip", 0.0), ("train", "seed", -1), ("train", "device", "gpu"), ("train", "per_class", -1),
+        ("train", "optimizer", "sgd"), ("train", "muon_lr", 0), ("generate", "rung", -1), ("train", "rungs", [320, 320]),
+        ("train", "rungs", [31]), ("train", "grad_clip", 0.0), ("train", "seed", -1), ("train", "device", "gpu"), ("train", "per_class", -1),
         ("generate", "sampler", "ddmp"), ("generate", "guidance", -1.0), ("generate", "images_per_class", 0),
         ("augment", "classifier", "svm"), ("augment", "seeds", 1), ("augment", "synthetic_fraction", 0.0),
         ("augment", "synthetic_fraction", 1.0), ("augment", "widths", []), ("schedules", "schedules", ["sigmoidal"]),
@@ -82,3 +84,12 @@ def test_what_bare_papermill_injects_is_checked_too():
 def test_variables_that_are_not_parameters_are_left_alone():
     namespace = VALUES["schedules"] | {"In": ["x = 1"], "x": 1}
     assert read(parameters.SchedulesConfig, namespace).T == VALUES["schedules"]["T"]
+
+
+def test_a_generation_asks_for_a_rung_that_its_training_leaves():
+    train = build(parameters.TrainConfig, VALUES["train"] | {"rungs": [1000, 3000]})
+    read = [SimpleNamespace(config=train, name="cosine")]
+    for rung in (0, 1000, 3000):
+        build(parameters.GenerateConfig, VALUES["generate"] | {"rung": rung}).check_with(read)
+    with pytest.raises(InputError, match=r"rung=2000: expected 0 or one of rungs=\[1000, 3000\] of the training cosine"):
+        build(parameters.GenerateConfig, VALUES["generate"] | {"rung": 2000}).check_with(read)
