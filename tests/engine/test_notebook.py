@@ -4,10 +4,12 @@ import types
 
 import pytest
 from IPython.core.events import EventManager
+from IPython.core.interactiveshell import InteractiveShell
 
 from lib import ROOT
 from lib.engine import notebook, parameters
 from lib.engine.parameters import QUICK, STEPS, build, defaults
+from lib.report.runs import Run
 
 VALUES = {step: defaults(STEPS[step].file) for step in STEPS}
 
@@ -104,6 +106,29 @@ def test_where_no_front_end_names_its_cells_no_line_is_shown(shown, monkeypatch,
     monkeypatch.setattr(notebook, "get_ipython", lambda: shell)
     notebook.follow("train")
     assert not shown
+
+
+# ---------------------------------------------------------------- errors in one sentence
+def test_an_interrupt_and_a_missing_file_are_one_sentence(tmp_path):
+    run = Run(tmp_path / "interactive" / "train" / "default")
+    run.folder.mkdir(parents=True)
+    said = [notebook.plain_sentence(error, run) for error in (
+        KeyboardInterrupt(), FileNotFoundError(2, "no", str(run.path("history.csv"))), FileNotFoundError(2, "no", "/elsewhere"))]
+    assert said == ["Interrupted: run this cell again to go on.", "history.csv is not there yet: the cell above that writes it "
+                    "has not finished; run that one first.", ""]
+    run.folder.rmdir()
+    assert "interactive/train/default is gone" in notebook.plain_sentence(OSError("I/O error"), run)
+
+
+def test_in_a_kernel_the_sentence_stands_alone_and_other_errors_keep_their_traceback(tmp_path, monkeypatch):
+    shell, shown = InteractiveShell(), []
+    monkeypatch.setattr(notebook, "get_ipython", lambda: shell)
+    monkeypatch.setattr(notebook, "in_jupyterlab", lambda shell: True)
+    monkeypatch.setattr(shell, "_showtraceback", lambda kind, error, lines: shown.append("\n".join(lines)))
+    notebook.speak_plainly(Run(tmp_path))
+    shell.run_cell("raise KeyboardInterrupt")
+    shell.run_cell("open('/nowhere/at/all')")
+    assert shown[0] == "Interrupted: run this cell again to go on." and "Traceback" in shown[1]
 
 
 # ---------------------------------------------------------------- the pages
