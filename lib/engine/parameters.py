@@ -276,8 +276,8 @@ STEPS = {
 
 
 # {step: {parameter: (its default, what `quick` of notebooks/00_start.ipynb puts in the default's place)}}: fewer
-# repetitions, arms and doses. Training, images and steps stay as they are, so that answers get less certain and stay the
-# same. A value that somebody chose stays, and so does a plan's.
+# repetitions, arms and doses. Training, images and steps stay as they are, so that answers get less certain, not other
+# ones. A value that somebody chose stays, and so does a plan's.
 QUICK = {
     "train": {"bound_images": (100, 20), "bound_draws": (100, 25)},
     "generate": {"judge_steps": (300, 150)},
