@@ -9,6 +9,16 @@ from pathlib import Path
 
 import psutil
 
+MADE = {".git", ".venv", "runs", "build", "__pycache__", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"}
+
+
+def project_files(root):
+    """The files of a checkout, without what git ignores, sorted; found by name where this is no checkout."""
+    done = subprocess.run(["git", "ls-files", "-coz", "--exclude-standard"], cwd=root, capture_output=True, text=True)
+    names = {name for name in done.stdout.split("\0") if name} if done.returncode == 0 else {
+        name.as_posix() for p in root.rglob("*") if not MADE & set((name := p.relative_to(root)).parts) and ".egg-info" not in str(name)}
+    return sorted(name for name in names if (root / name).is_file())
+
 
 def processes(folder):
     """Those that work in the folder: the front door, Snakemake, the run, its kernel."""

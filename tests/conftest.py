@@ -10,7 +10,7 @@ import signal  # noqa: E402
 import pypdf  # noqa: E402
 import pytest  # noqa: E402
 from bs4 import BeautifulSoup  # noqa: E402
-from commands import call, own_environment  # noqa: E402
+from commands import call, own_environment, project_files  # noqa: E402
 from filelock import FileLock  # noqa: E402
 
 from lib import ROOT  # noqa: E402
@@ -24,7 +24,9 @@ def root(tmp_path_factory, worker_id):
     root, said = shared / "copy" / "a clone #1 {x}", shared / "said.json"               # what a path may hold
     with FileLock(shared / "copy.lock"):
         if not said.exists():
-            shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", "*.egg-info"))
+            for name in project_files(ROOT):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, root / name)
             own_environment(root)
             done = call(root, "report", "smoke")
             said.write_text(json.dumps([done.returncode, done.stdout, done.stderr]))

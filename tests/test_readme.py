@@ -1,11 +1,10 @@
 """The README prints no number that a published run did not write, and its links lead somewhere."""
-import json
 import re
 
 import pytest
 
 from lib import ROOT
-from lib.report import results
+from lib.report.runs import Run
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PUBLISHED = ROOT / "reports" / "published"
@@ -15,14 +14,7 @@ PAGES = [ROOT / name for name in ("README.md", "lib/README.md", "lib/bench/READM
 
 def study(plan, name):
     """A published Study."""
-    held = json.loads((PUBLISHED / plan / "result.json").read_text(encoding="utf-8"))
-    return results.decode(held[f"augment/{name}"], results.Study)
-
-
-def answer(beginning):
-    """The paragraph of the README that begins so, and the estimates in it."""
-    text = " ".join(re.search(rf"(?s)\*\*{beginning}.*?\n\n", README)[0].split())
-    return text, set(re.findall(r"[+−]?\d+\.\d points \([^)]*\)", text))
+    return Run(PUBLISHED / plan / "augment" / name).result
 
 
 def text_of(page):
@@ -31,35 +23,44 @@ def text_of(page):
 
 def test_the_answer_holds_the_numbers_of_the_published_report():
     mlp, cnn = (study("cifar10-laptop", name) for name in ("mlp", "cnn"))
-    text, said = answer("The answer, on CIFAR-10")
+    text = " ".join(re.search(r"(?s)\*\*The answer.*?\n\n", README)[0].split())
     best = {arm.arm: arm for arm in mlp.optimum}
-    assert said == {str(e) for e in (mlp.gain, mlp.optimum_gain, cnn.gain, cnn.arm(cnn.rival).gain, mlp.paper_gain,
-                                     mlp.steps_gain, mlp.arm(mlp.rival).gain, best[mlp.rival].gain)}
-    assert not any(arm.edge for arm in best.values()) and best["real"].steps == best["real + synthetic"].steps
-    assert f"each at its best of 1,500 to 12,000 steps ({best['real'].steps:,})" in text
-    assert f"at its best ({best[mlp.rival].steps:,} steps)" in text
-    tried = [re.findall(r"([\d,]+) steps at", row) for row in mlp.choices["candidates"] if " steps at" in row]
-    assert tried == [["1,500", "3,000", "6,000", "12,000"]] * len(best)
-    assert (mlp.arm("real").steps, cnn.arm("real").steps, cnn.optimum) == (1500, 2500, ())
-    assert "training steps (1,500)" in text and "tried at 2,500 steps only" in text
+    assert mlp.gain.above_zero is False and not mlp.optimum_gain.clear and not cnn.optimum
     assert f"{mlp.synthetic_images:,} synthetic images beside {mlp.real_images:,} real ones" in text
-    assert f"n = {mlp.replicates} repetitions of the whole experiment" in text
-    held = json.loads((PUBLISHED / "cifar10-laptop" / "result.json").read_text(encoding="utf-8"))
-    minutes = [held[f"train/cosine.{k}"]["seconds"] / 60 for k in range(mlp.replicates)]
-    assert f"learned for {min(minutes):.0f} to {max(minutes):.0f} minutes of one processor core" in text
+    assert str(mlp.gain) in text and f"loses {-cnn.gain.value:.1f} points" in text and mlp.rival == "real + flip"
+    assert f"gives the MLP {mlp.arm(mlp.rival).gain.value:.1f} points, {best[mlp.rival].gain.value:.1f} with longer" in text
+    assert len(text.split()) <= 90
 
 
-def test_the_answer_on_digits_holds_the_numbers_of_the_published_report():
-    mlp, cnn, plain = (study("digits", name) for name in ("mlp", "cnn", "plain"))
-    text, said = answer("On handwritten digits")
-    assert said == {str(e) for e in (mlp.gain, mlp.paper_gain, mlp.arm(mlp.rival).gain, cnn.gain, plain.gain)}
-    assert f"{mlp.synthetic_images:,} synthetic images beside {mlp.real_images:,} real ones" in text
-    assert f"n = {mlp.replicates} repetitions, for the plain digits {plain.replicates}." in text
-    assert plain.none and f"none, by a margin of {plain.margin:g} points" in text
+def test_the_table_holds_the_numbers_of_the_published_reports():
+    studies = [study("cifar10-laptop", "mlp"), study("cifar10-laptop", "cnn"), study("digits", "mlp")]
+    rows = [[cell.strip() for cell in line.split("|")[2:-1]] for line in README.splitlines() if line.startswith("| ")]
+    for held in ([s.paper_gain.bare for s in studies], [s.gain.bare for s in studies],
+                 [s.arm(s.rival).gain.bare for s in studies], [f"{s.replicates}" for s in studies]):
+        assert held in rows
 
 
-def test_the_readme_can_be_read_in_three_minutes():
-    assert 500 <= len(re.sub(r"(?s)```.*?```", "", README).split()) <= 720
+def blocks(page):
+    """The fenced Python code of a page."""
+    return re.findall(r"(?ms)^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("block", [0, 1])
+def test_the_code_on_the_front_page_runs(block, monkeypatch, tmp_path, capsys):
+    assert len(blocks("README.md")) == 2
+    (tmp_path / "reports").symlink_to(ROOT / "reports")
+    monkeypatch.chdir(tmp_path)                                     # what it writes goes there
+    held = {}
+    exec(compile(blocks("README.md")[block], "README.md", "exec"), held)
+    if block == 0:
+        assert held["images"].shape == (4, 3, 32, 32) and (tmp_path / "dream.png").stat().st_size > 1000
+    else:
+        said = capsys.readouterr().out
+        assert "6,400 images, loss" in said and int(re.search(r"gives (\d+)%", said)[1]) > 40
+
+
+def test_the_map_of_lib_shows_the_same_code():
+    assert blocks("lib/README.md") == blocks("README.md")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())

@@ -23,13 +23,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from lib import ROOT, InputError, data
 from lib.bench import peers, quality
 from lib.bench.peers import CLASSES, Job, T
+from lib.data.images import Images
 from lib.diffusion.devices import Forward, channels_last, pick_device
 from lib.diffusion.samplers import generate
 from lib.diffusion.schedules import make_schedule
 from lib.diffusion.training import train_ddpm
 from lib.diffusion.unet import UNet
 from lib.report import runs
-from lib.study.classifiers import CNN, MLP, train_classifier
+from lib.study.classifiers import CNN, MLP, Batches, train_classifier
 
 PEERS = ("diffusers", "denoising-diffusion-pytorch")
 FILE = ROOT / "reports" / "build" / "bench" / "bench.json"
@@ -50,26 +51,31 @@ def train_ours(job):
 
 def sample_ours(job, network=None):
     network, labels = network or our_unet(job).eval(), job.labels().cpu().repeat(job.rounds + 1)
+    network.trained = make_schedule("linear", T), "eps"
     walked = network if isinstance(network, Nothing) else Forward(network, compiled=job.compiled)
-    return network, generate(walked, make_schedule("linear", T), labels, job.shape, batch=job.batch, device=job.device,
-                             sampler="ddim", steps=job.steps)
+    return network, generate(walked, labels, batch=job.batch, image_shape=job.shape, sampler="ddim", steps=job.steps)
 
 
 class Nothing(nn.Module):
+    def __init__(self, device):
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros(1, device=device))        # where `generate` works
+
     def forward(self, x, t, y):
         return x
 
 
 def sampler_alone(job):
     """Our sampler with a network that does nothing: its time beside the network's."""
-    return sample_ours(job, Nothing())
+    return sample_ours(job, Nothing(job.device))
 
 
 def classify_ours(job):
     make, widths = job.classifier
     net = make(job.shape, CLASSES, widths, members=job.members).to(job.device)
-    return net, train_classifier(net, *job.data(), steps=job.steps * (job.rounds + 1), batch=job.batch, lr=1e-3,
-                                 log_every=job.steps)
+    batches = Batches([Images(*job.data(), tuple(map(str, range(CLASSES))))], batch=job.batch, members=job.members,
+                      device=job.device)
+    return net, train_classifier(net, batches, steps=job.steps * (job.rounds + 1), lr=1e-3, log_every=job.steps)
 
 
 # ---------------------------------------------------------------- the cases

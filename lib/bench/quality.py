@@ -39,7 +39,7 @@ def ours(train, steps):
     net, table = net.to(memory_format=torch.channels_last), make_schedule("cosine", 1000)
     rounds = train_ddpm(net, table, train.images, train.labels, steps=steps, log_every=UPDATES,
                         warmup_steps=min(WARMUP, steps // 10), **TRAINING)
-    return net, rounds, {"model": net, "schedule": table, "target": TRAINING["target"], "guidance": 1.5}
+    return net, rounds, {"model": net, "guidance": 1.5}
 
 
 def diffusers(train, steps):
@@ -49,7 +49,8 @@ def diffusers(train, steps):
     def model(x, t, y):
         return net(x, t, class_labels=y).sample
 
-    return net, rounds, {"model": model, "schedule": make_schedule("linear", 1000), "target": "eps"}
+    model.trained = make_schedule("linear", 1000), "eps"
+    return net, rounds, {"model": model}
 
 
 def lucidrains(train, steps):
@@ -59,7 +60,8 @@ def lucidrains(train, steps):
     def model(x, t, y):
         return ema.ema_model.model(x, t)
 
-    return net, rounds, {"model": model, "schedule": from_betas("its own", net.betas), "target": "v"}
+    model.trained = from_betas("its own", net.betas), "v"
+    return net, rounds, {"model": model}
 
 
 # ---------------------------------------------------------------- measurement

@@ -4,50 +4,103 @@ All choices made by chance come from `seed`, through numpy's RandomState: its st
 same images on every machine and in every later version.
 """
 import importlib
-import inspect
 import os
+import re
 
 from lib import InputError
 
 # name: the module of lib.data with a function of that name; imported when asked for (torchvision takes seconds)
 DATASETS = {"digits": "digits", "cifar10": "official", "fashion_mnist": "official", "folder": "folders"}
+OPTIONS = {                 # what each function takes besides `seed`
+    "digits": ("canvas", "per_class"),
+    "cifar10": ("data_dir", "size", "per_class", "classes"),
+    "fashion_mnist": ("data_dir", "size", "per_class", "classes"),
+    "folder": ("data_dir", "size", "per_class", "classes", "group_by")}
+ALL_OPTIONS = ("data_dir", "size", "canvas", "per_class", "classes", "group_by")
 SIDE = {"digits": 8, "cifar10": 32, "fashion_mnist": 28}     # of the images as they come, pixels; a folder has its own
+TITLES = {"cifar10": "CIFAR-10", "fashion_mnist": "Fashion-MNIST", "folder": "images of a folder"}    # for a reader
+SIDES = (8, 128)            # smallest and largest side of an image, pixels
+CANVAS = 32                 # largest side of a canvas
 
 
 def loader(dataset):
-    """The function that reads the data set `dataset`; what it takes is its signature."""
+    """The function that reads the data set `dataset`."""
     return getattr(importlib.import_module(f"lib.data.{DATASETS[dataset]}"), dataset)
 
 
-def load(dataset, *, data_dir="", size=0, canvas=0, per_class=0, seed=0):
-    """The Split called `dataset`; options as in its loader, 0 or "" = not used, a relative data_dir counts from ROOT.
-
-    InputError for an unknown name, an option out of range or that this data set does not take, and data not to be had.
-    """
+def check_options(dataset, *, data_dir="", size=0, canvas=0, per_class=0, classes=(), group_by=""):
+    """InputError for an unknown data set, and for an option that is out of range or that this one does not take."""
     if dataset not in DATASETS:
         raise InputError(f"dataset={dataset!r}: expected one of {', '.join(map(repr, DATASETS))}")
-    from lib.data.images import SIDES
-    options = {"data_dir": data_dir, "size": size, "canvas": canvas, "per_class": per_class, "seed": seed}
-    taken = inspect.signature(loader(dataset)).parameters
-    for name, value in options.items():
+    taken = OPTIONS[dataset]
+    given = {"data_dir": (data_dir, ""), "size": (size, 0), "canvas": (canvas, 0), "per_class": (per_class, 0),
+             "classes": (list(classes), []), "group_by": (group_by, "")}
+    for name, (value, unused) in given.items():
         if value and name not in taken:
-            raise InputError(f"{name}={value!r}: dataset={dataset!r} takes only {', '.join(taken)}")
-    for name, high in (("size", SIDES[1]), ("canvas", 32)):
-        if options[name] and not SIDES[0] <= options[name] <= high:
-            raise InputError(f"{name}={options[name]}: expected 0, or a number from {SIDES[0]} to {high}")
-    for name in ("per_class", "seed"):
-        if options[name] < 0:
-            raise InputError(f"{name}={options[name]}: expected at least 0")
-    return loader(dataset)(**{name: options[name] for name in taken})
+            raise InputError(f"{name}={value!r}: dataset={dataset!r} takes no {name}: expected {name}={unused!r}; it "
+                             f"takes {', '.join(taken)}")
+    for name, value, high in (("size", size, SIDES[1]), ("canvas", canvas, CANVAS)):
+        if value and not SIDES[0] <= value <= high:
+            raise InputError(f"{name}={value}: expected 0, or a number from {SIDES[0]} to {high}")
+    if per_class < 0:
+        raise InputError(f"per_class={per_class}: expected at least 0")
+    try:
+        re.compile(group_by)
+    except re.error as error:
+        raise InputError(f"group_by={group_by!r}: expected a regular expression ({error})") from None
+    if classes and not 2 <= len(set(classes)) == len(classes):
+        raise InputError(f"classes={list(classes)!r}: expected at least two names, each once")
+
+
+def load(dataset, *, data_dir="", size=0, canvas=0, per_class=0, seed=0, classes=(), group_by=""):
+    """The Split called `dataset`; what its function takes is in OPTIONS, 0, "" or () = not used.
+
+    data_dir: a relative one counts from the working directory. classes: the names of those to load, in the data set's
+    own order; () is all. InputError for an unknown name, an option out of range or that this data set does not take,
+    and data not to be had.
+    """
+    options = {"data_dir": data_dir, "size": size, "canvas": canvas, "per_class": per_class, "classes": tuple(classes),
+               "group_by": group_by}
+    check_options(dataset, **options)
+    if seed < 0:
+        raise InputError(f"seed={seed}: expected at least 0")
+    return loader(dataset)(**{name: options[name] for name in OPTIONS[dataset]}, seed=seed)
 
 
 def load_for(settings):
-    """The Split that a training's parameters ask for: a mapping with dataset, data_dir, size, canvas, per_class and
-    data_seed, such as a run's config. Errors as `load`."""
+    """The Split that a training's parameters ask for: a mapping with dataset, data_dir, size, canvas, per_class,
+    data_seed, classes and group_by, such as a run's config. A relative data_dir counts from the repository, as a
+    notebook may run in any folder. Errors as `load`."""
     options = {name: settings[name] for name in ("dataset", "data_dir", "size", "canvas", "per_class")}
+    options |= {name: settings[name] for name in ("classes", "group_by") if name in settings}   # older runs have none
     if options["dataset"] == "folder":          # as for the other sets: "" is the environment's folder
         options["data_dir"] = options["data_dir"] or os.environ.get("DREAMING_DATA_DIR", "")
+    if options["data_dir"]:
+        from lib.data.places import in_project
+        options["data_dir"] = str(in_project(options["data_dir"]))
     return load(**options, seed=settings["data_seed"])
+
+
+def describe(settings):
+    """The name of a data set for a reader: 'digits on a 12x12 canvas', 'CIFAR-10 at 16x16 pixels'.
+
+    settings: a mapping with dataset, canvas and size, such as a run's config.
+    """
+    name = TITLES.get(settings["dataset"], settings["dataset"])
+    if settings["dataset"] == "digits":
+        canvas = settings["canvas"]
+        name = f"digits on a {canvas}x{canvas} canvas" if canvas > SIDE["digits"] else "plain 8x8 digits"
+    return name + (f" at {settings['size']}x{settings['size']} pixels" if settings["size"] else "")
+
+
+def to_download(settings):
+    """The folder to which `load_for` would download a data set first, None where it would not. InputError where the
+    folder is a wrong one."""
+    if DATASETS[settings["dataset"]] != "official":
+        return None
+    from lib.data import official, places
+    chosen = settings["data_dir"]
+    return official.to_download(settings["dataset"], str(places.in_project(chosen)) if chosen else "")
 
 
 def same_split(split, expected, what="the network"):
@@ -62,9 +115,10 @@ def same_split(split, expected, what="the network"):
 
 def check(config):
     """Load what a notebook's config asks for and return {dataset, classes, train, validation, test, shape, sha256,
-    notes}; of the classes and the three parts, the numbers. Errors as `load`."""
+    notes, counts}; of the classes and the three parts, the numbers. counts: {part: {class: images}}. Errors as `load`.
+    """
     from lib.data.images import fingerprint
     split = load_for(vars(config))
     return {"dataset": config.dataset, "classes": len(split.classes), "train": len(split.train),
             "validation": len(split.validation), "test": len(split.test), "shape": list(split.image_shape),
-            "sha256": fingerprint(split), "notes": list(split.notes)}
+            "sha256": fingerprint(split), "notes": list(split.notes), "counts": split.counts}

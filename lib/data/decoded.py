@@ -14,26 +14,32 @@ import PIL
 
 from lib.data.places import cache
 
+KINDS = (1, 3)              # channels: grey and coloured pictures
+
 
 def load(root, size):
     """What was saved of the folder `root` at `size`: {sha256 of a file, as bytes: (C, H, W) uint8}, or {}."""
     try:
         with np.load(_file(root, size), allow_pickle=False) as saved:
-            return {bytes(digest): picture for digest, picture in zip(saved["sha256"], saved["pictures"], strict=True)}
+            return {bytes(digest): picture for kind in KINDS
+                    for digest, picture in zip(saved[f"sha256 {kind}"], saved[f"pictures {kind}"], strict=True)}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return {}
 
 
 def save(root, size, pictures):
     """Write what `load` reads: first beside, then renamed, so that two processes do each other no harm."""
-    path = _file(root, size)
+    path, arrays = _file(root, size), {}
+    for kind in KINDS:
+        own = {digest: picture for digest, picture in pictures.items() if len(picture) == kind}
+        arrays[f"sha256 {kind}"] = np.frombuffer(b"".join(own), np.uint8).reshape(-1, 32)
+        arrays[f"pictures {kind}"] = np.stack(list(own.values())) if own else np.zeros(0, np.uint8)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         try:
             with open(descriptor, "wb") as file:
-                np.savez(file, sha256=np.stack([np.frombuffer(digest, np.uint8) for digest in pictures]),
-                         pictures=np.stack(list(pictures.values())))
+                np.savez(file, **arrays)
             os.replace(temporary, path)
         finally:
             with suppress(FileNotFoundError):
@@ -41,6 +47,6 @@ def save(root, size, pictures):
 
 
 def _file(root, size):
-    made_by = f"{PIL.__version__} 1"            # count up when resize or the reading of pictures changes
+    made_by = f"{PIL.__version__} 2"            # count up when resize or the reading of pictures changes
     key = hashlib.sha256(os.fsencode(root.resolve()) + f" {size} {made_by}".encode()).hexdigest()[:16]
     return cache() / "pictures" / f"{key}.npz"

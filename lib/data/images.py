@@ -8,8 +8,6 @@ from torch.nn import functional as F
 
 from lib import InputError
 
-SIDES = (8, 64)             # smallest and largest side of an image, pixels
-
 
 @dataclass(frozen=True, eq=False)
 class Images:
@@ -62,6 +60,12 @@ class Split:
     def classes(self):
         return self.train.classes
 
+    @property
+    def counts(self):
+        """{part: {class: number of images}}"""
+        return {name: dict(zip(part.classes, part.labels.bincount(minlength=len(part.classes)).tolist(), strict=True))
+                for name, part in (("train", self.train), ("validation", self.validation), ("test", self.test))}
+
 
 def join(a, b):
     """All of `a`, then all of `b`. InputError unless classes and image shape are the same."""
@@ -76,6 +80,20 @@ def join(a, b):
 def select(images, index):
     """The images at `index`: a slice, a mask (N,), or a sequence of positions, in its order."""
     return Images(images.images[index], images.labels[index], images.classes)
+
+
+def of_classes(split, classes):
+    """The images of some classes, in the split's order of classes. InputError for a name that is none."""
+    if unknown := [name for name in classes if name not in split.classes]:
+        raise InputError(f"classes: {unknown[0]!r} is none: expected some of {', '.join(split.classes)}")
+    kept = torch.tensor([k for k, name in enumerate(split.classes) if name in classes])
+    names = tuple(split.classes[k] for k in kept)
+
+    def those_of(part):
+        mask = torch.isin(part.labels, kept)
+        return Images(part.images[mask], torch.searchsorted(kept, part.labels[mask]), names)
+    return Split(*map(those_of, (split.train, split.validation, split.test)), split.notes,
+                 split.test_ids[torch.isin(split.test.labels, kept).numpy()])
 
 
 def to_float(images):
@@ -114,20 +132,26 @@ def resize(images, size):
 def hold_out(images, order, share, per_class):
     """Divide positions in `images` into (train, validation); `order` is the shuffled positions, an int64 array.
 
-    validation: the last `share` of each class in `order`, at least one image, whatever `per_class` is. train: of the
-    others the first `per_class` of each class, class by class (0: all, as they follow in `order`). InputError where a
-    class has fewer than `per_class` left.
+    validation: the last `share` of each class in `order`, at least one image, whatever `per_class` is. train: the
+    others, limited as in `limit`, with its InputError.
     """
     labels = images.labels.numpy()[order]
     of_class = [order[labels == k] for k in range(len(images.classes))]
     rest = [positions[:len(positions) - max(1, round(share * len(positions)))] for positions in of_class]
-    k = min(range(len(rest)), key=lambda k: len(rest[k]))
-    if len(rest[k]) < per_class:
-        raise InputError(f"per_class={per_class}: expected at most {len(rest[k])}, "
-                         f"all training images of class {images.classes[k]!r}")
     left = np.isin(order, np.concatenate(rest))
-    train = np.concatenate([positions[:per_class] for positions in rest]) if per_class else order[left]
-    return train, order[~left]
+    return limit(images, order[left], per_class), order[~left]
+
+
+def limit(images, order, per_class):
+    """The first `per_class` of each class of the positions `order`, class by class; 0: all, as they follow. InputError
+    where a class has fewer."""
+    labels = images.labels.numpy()[order]
+    of_class = [order[labels == k] for k in range(len(images.classes))]
+    k = min(range(len(of_class)), key=lambda k: len(of_class[k]))
+    if len(of_class[k]) < per_class:
+        raise InputError(f"per_class={per_class}: expected at most {len(of_class[k])}, "
+                         f"all training images of class {images.classes[k]!r}")
+    return np.concatenate([positions[:per_class] for positions in of_class]) if per_class else order
 
 
 def fingerprint(split):

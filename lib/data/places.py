@@ -6,7 +6,12 @@ from lib import ROOT
 
 
 def absolute(data_dir):
-    """`data_dir` as a path; a relative one counts from the repository: a notebook runs in another folder."""
+    """`data_dir` as a path; a relative one counts from the working directory."""
+    return Path(data_dir).expanduser().absolute()
+
+
+def in_project(data_dir):
+    """`data_dir` of a plan or notebook as a path; a relative one counts from the repository."""
     return ROOT / Path(data_dir).expanduser()
 
 
@@ -18,4 +23,10 @@ def cache():
 def default_data_dir():
     """DREAMING_DATA_DIR, else the cache."""
     chosen = os.environ.get("DREAMING_DATA_DIR")
-    return absolute(chosen) if chosen else cache()
+    return in_project(chosen) if chosen else cache()
+
+
+def is_lfs_pointer(path):
+    """Whether a file holds the address that Git LFS keeps in the place of a large file which was not fetched."""
+    with path.open("rb") as file:
+        return file.read(40).startswith(b"version https://git-lfs.github.com/spec/")

@@ -10,9 +10,18 @@ LOSS_WEIGHTS = ("simple", "min-snr", "vlb")
 SAMPLERS = ("ancestral", "ancestral-large", "ddim", "dpm++2m", "heun")
 SPACINGS = ("even", "quadratic", "log-snr")
 X0_HANDLINGS = ("none", "clip", "dynamic")
+OPTIMIZERS = ("adam", "muon")
 PRECISIONS = ("auto", "fp32", "bf16")
 COMPILED = ("auto", "off", "default", "reduce-overhead", "max-autotune-no-cudagraphs")     # torch.compile's modes
 PATCHES = (1, 2, 4)             # sides of the squares of pixels that the network works on
+
+
+def check_rungs(rungs, batch):
+    """InputError unless each rung has at least a batch of images more than the one before it (the first: than 0)."""
+    for before, rung in zip([0, *rungs], rungs, strict=False):
+        if rung - before < batch:
+            raise InputError(f"rungs={list(rungs)}: expected rising numbers of images, each at least batch={batch} "
+                             "above the one before it")
 
 
 def known(parameter, name, accepted):

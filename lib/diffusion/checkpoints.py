@@ -60,16 +60,23 @@ def digest(tensors, metadata):
 
 
 # ---------------------------------------------------------------- a trained network
-def save_model(path, model, dtype=torch.float32):
+def network_file(rung=0):
+    """Name of the file of a training's network: of the last or only one, or of the one at `rung` images."""
+    return f"network-{rung}.safetensors" if rung else "model.safetensors"
+
+
+def save_model(path, model, dtype=torch.float32, training=None):
     """Write a trained network with all that sampling needs: weights, options, schedule, target, `model.classes`.
 
-    dtype: of the weights; bfloat16 halves the file, for publishing. The schedule stays float64.
+    dtype: of the weights; bfloat16 halves the file, for publishing. The schedule stays float64. training: how it came
+    to be, as JSON holds it; a text of the file's metadata.
     """
     schedule, target = model.trained
     classes = json.dumps(getattr(model, "classes", [str(k) for k in range(model.num_classes)]))
     weights = {name: p.detach().to(dtype) for name, p in model.named_parameters()}
-    save_tensors(path, weights | {"schedule.betas": schedule.betas},
-                 {"unet": json.dumps(model.options), "schedule": schedule.name, "target": target, "classes": classes})
+    about = {"unet": json.dumps(model.options), "schedule": schedule.name, "target": target, "classes": classes}
+    about |= {"training": json.dumps(training)} if training else {}
+    save_tensors(path, weights | {"schedule.betas": schedule.betas}, about)
 
 
 def load_model(path, device="cpu"):
@@ -158,8 +165,39 @@ def set_aside(path, error, instead):
     warnings.warn(f"{error}; it is {aside.name} now, and {instead}", stacklevel=3)
 
 
+def pack(network, average, optimizer):
+    """{name: tensor} of what a training has learned: its network, the average, and the optimiser's moments."""
+    tensors = {}
+    for (name, p), mean in zip(network.named_parameters(), average.parameters(), strict=True):
+        tensors |= {f"model.{name}": p, f"ema.{name}": mean}
+        tensors |= {f"optimizer.{key}.{name}": value for key, value in optimizer.state[p].items()}
+    return tensors
+
+
+@torch.no_grad()
+def unpack(tensors, network, average, optimizer):
+    """Put what `pack` gave back into a network, an average and an optimiser of the same kinds."""
+    weights = dict(network.named_parameters())
+    for (name, p), mean in zip(weights.items(), average.parameters(), strict=True):
+        p.copy_(tensors[f"model.{name}"])
+        mean.copy_(tensors[f"ema.{name}"])
+        optimizer.state[p] = {}
+    for full, value in tensors.items():
+        if full.startswith("optimizer."):
+            _, key, name = full.split(".", 2)
+            optimizer.state[weights[name]][key] = like(weights[name], value)
+
+
+def like(weight, value):
+    """A new copy of what an optimiser keeps of a weight, where it expects it: moments in the weight's memory format
+    (fused Adam asks for it), its count on the weight's device, but for mps, where it is on the CPU."""
+    if value.shape == weight.shape:
+        return torch.empty_like(weight).copy_(value)
+    return value.to("cpu" if weight.device.type == "mps" else weight.device, copy=True)
+
+
 class State:
-    """The file of a training's state and the one before it: network, average, optimiser and progress.
+    """The file of a training's state and the one before it: tensors, and a few texts about them.
 
     A whole file replaces the other one; whatever happens while it is written, the previous one is there.
     """
@@ -168,41 +206,22 @@ class State:
         self.path = Path(path)
         self.previous = self.path.with_name(f"{self.path.stem}.previous{self.path.suffix}")
 
-    def save(self, network, average, optimizer, done, seconds, records, recent):
-        """recent: tensors of one shape, of the steps since the last record."""
-        tensors = {f"recent.{k}": row for k, row in enumerate(recent)}
-        for (name, p), mean in zip(network.named_parameters(), average.parameters(), strict=True):
-            tensors |= {f"model.{name}": p, f"ema.{name}": mean}
-            tensors |= {f"optimizer.{key}.{name}": value for key, value in optimizer.state[p].items()}
+    def save(self, tensors, about):
         fresh = self.path.with_name(f"{self.path.stem}.fresh{self.path.suffix}")
-        save_tensors(fresh, tensors, {"done": done, "seconds": seconds, "records": json.dumps(records)})
+        save_tensors(fresh, tensors, about)
         if self.path.exists():
             os.replace(self.path, self.previous)
         os.replace(fresh, self.path)
 
-    def load(self, network, average, optimizer):
-        """Put the newest whole state back; (steps done, seconds spent, records, recent), or (0, 0.0, [], []).
+    def load(self):
+        """(tensors, about) of the newest whole file; ({}, {}) if there is none.
 
         A damaged file is set aside, with a warning that names it.
         """
         for path in (self.path, self.previous):
-            if not path.exists():
-                continue
-            try:
-                tensors, meta = load_tensors(path)
-            except DamagedError as error:
-                set_aside(path, error, "training goes on from the state before it, or from the start")
-                continue
-            device = next(network.parameters()).device
-            with torch.no_grad():
-                for (name, p), mean in zip(network.named_parameters(), average.parameters(), strict=True):
-                    p.copy_(tensors[f"model.{name}"])
-                    mean.copy_(tensors[f"ema.{name}"])
-                    moments = {key: torch.empty_like(p).copy_(tensors[f"optimizer.{key}.{name}"])   # in p's memory
-                               for key in ("exp_avg", "exp_avg_sq")}                # format: fused Adam asks for it
-                    counter = "cpu" if device.type == "mps" else device             # where it keeps its count
-                    optimizer.state[p] = moments | {"step": tensors[f"optimizer.step.{name}"].to(counter)}
-            count = sum(name.startswith("recent.") for name in tensors)
-            recent = [tensors[f"recent.{k}"].to(device) for k in range(count)]
-            return int(meta["done"]), float(meta["seconds"]), json.loads(meta["records"]), recent
-        return 0, 0.0, [], []
+            if path.exists():
+                try:
+                    return load_tensors(path)
+                except DamagedError as error:
+                    set_aside(path, error, "training resumes from the state before it, or from the start")
+        return {}, {}

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from lib import InputError
+from lib.data.images import to_uint8
 from lib.diffusion import SPACINGS, X0_HANDLINGS, known
 from lib.diffusion.process import predict_x0, q_posterior
 
@@ -215,18 +216,40 @@ def class_labels(num_classes, per_class):
     return torch.arange(num_classes * per_class) % num_classes
 
 
-def generate(model, schedule, labels, image_shape, *, seed=0, numbers=None, batch=250, device="cpu", **options):
+def as_labels(model, labels):
+    """Labels as numbers, (N,) int64: a tensor of them, or a list of numbers and names of `model.classes`.
+
+    InputError for a name that the model does not know.
+    """
+    if isinstance(labels, torch.Tensor):
+        return labels
+    names = {name: k for k, name in enumerate(getattr(model, "classes", ()))}
+    if unknown := [label for label in labels if isinstance(label, str) and label not in names]:
+        raise InputError(f"label {unknown[0]!r}: expected one of {', '.join(map(repr, names))}")
+    return torch.tensor([names.get(label, label) for label in labels], dtype=torch.int64)
+
+
+def generate(model, labels, *, seed=0, numbers=None, batch=250, image_shape=None, **options):
     """Make one image for each label, in batches; yield {done, images: (b, C, H, W) float, images_per_second}.
 
-    numbers: which images of the run `seed` these are; 0 to N-1 unless told, so one alone can be made again.
-    options: those of `sample_steps`. An image is a function of (seed, its number, its label and the options); `batch`
-    changes only the speed.
+    model: a network or a `devices.Forward`; its `trained` are the schedule and the target. labels: see `as_labels`.
+    numbers: which images of the run `seed` these are, 0 to N-1 by default, so one alone can be made again.
+    image_shape: (C, H, W), by default the square of the model's `options`. options: those of `sample_steps`. An image
+    is a function of (seed, its number, its label and the options); `batch` changes only the speed.
     """
+    labels, (schedule, target) = as_labels(model, labels), model.trained
     numbers = range(len(labels)) if numbers is None else list(numbers)
+    shape = image_shape or (model.options["image_channels"], *[model.options["image_size"]] * 2)
+    weight = next(model.parameters(), labels) if hasattr(model, "parameters") else labels
     start = time.monotonic()
     for first in range(0, len(labels), batch):
-        y = labels[first:first + batch].to(device)
-        noise = ImageNoise(seed, numbers[first:first + batch], image_shape)
-        x = sample(model, schedule, y, noise, **options)
+        y = labels[first:first + batch].to(weight.device)
+        noise = ImageNoise(seed, numbers[first:first + batch], shape)
+        x = sample(model, schedule, y, noise, target=target, **options)
         done = first + len(y)
         yield {"done": done, "images": x.cpu(), "images_per_second": done / (time.monotonic() - start)}
+
+
+def draw(model, labels, **options):
+    """One image for each label, (N, C, H, W) uint8; arguments as for `generate`."""
+    return torch.cat([to_uint8(part["images"]) for part in generate(model, labels, **options)])

@@ -26,11 +26,36 @@ def report(arguments):
     What is up to date is not made again. Writes reports/build/PLAN/report.html and .pdf, and reports/runs/PLAN/.
     """
     from lib.engine import make
-    from lib.engine.plan import read_plan
+    from lib.engine.plan import check_data, check_devices, in_root, read_plan
+    if arguments.tell:
+        from lib.engine import publish
+        code, page = publish.tell(arguments.plan)
+        if not code:
+            print(f"  {in_root(page)}\n  {in_root(page.with_suffix('.pdf'))}")
+        return code
+    from lib.engine.stale import stale
     if arguments.data_dir:
         os.environ["DREAMING_DATA_DIR"] = str(Path(arguments.data_dir).expanduser().absolute())
     plan, profile = read_plan(arguments.plan), make.find_profile(arguments.profile)
-    return make.would_make(plan) if arguments.dry_run else make.make(plan, profile)
+    if not arguments.dry_run:
+        return make.make(plan, profile)
+    again = stale(plan)
+    for folder in check_data(plan, again, download=False):
+        print(f"{folder.name} would be downloaded to {folder.parent}")
+    if profile.name in ("cpu", "gpu"):
+        check_devices(plan, again)
+    return make.would_make(plan)
+
+
+def accept(arguments):
+    """Take a plan's finished runs as current though their code has changed, for a reason that its report shows.
+
+    A run that is stale for another reason is not accepted. Keeps the old record of the code in the run's
+    provenance.json; `report` then makes the page again.
+    """
+    from lib.engine import make
+    from lib.engine.plan import read_plan
+    return make.accept(read_plan(arguments.plan), arguments.because)
 
 
 def test(arguments):
@@ -206,9 +231,10 @@ def parser():
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
 
     def add(call):
-        words = call.__doc__.partition("\n")[0]
-        one = commands.add_parser(call.__name__, help=words[0].lower() + words[1:].rstrip("."), allow_abbrev=False,
-                                  description=" ".join(call.__doc__.split()))
+        text = call.__doc__ or call.__name__                # python -OO keeps no docstrings
+        summary = text.partition("\n")[0]
+        one = commands.add_parser(call.__name__, help=summary[0].lower() + summary[1:].rstrip("."), allow_abbrev=False,
+                                  description=" ".join(text.split()))
         one.set_defaults(call=call, passes_on=call in (test, lab), refuse=one.error)
         return one.add_argument
 
@@ -221,6 +247,11 @@ def parser():
     option("--profile", default="", metavar="NAME",
            help="where it runs: cpu, gpu (that of this machine), slurm, or a folder with a config.yaml")
     option("-n", "--dry-run", action="store_true", help="only tell which runs would be made, and why (seconds)")
+    option("--tell", action="store_true",
+           help="only make the page again, from finished runs or from what is published; runs nothing")
+    option = add(accept)
+    option("plan", metavar="PLAN", help="a plan with finished runs")
+    option("--because", required=True, metavar="TEXT", help="why the change of code does not change the results")
     add(test)("--all", action="store_true", help="the slow ones too")
     add(lab)("--fresh", action="store_true", help="copy all pages anew, over your changes")
     option = add(run)

@@ -1,4 +1,5 @@
 """The environment .venv: made by the first command, from a bare Python, so with the standard library alone."""
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -7,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from lib import ROOT, InputError
@@ -145,15 +147,42 @@ def enter(words):
 
 def come_first():
     """Let what is started here (Snakemake, JupyterLab, kernels) find this clone's lib, whichever is installed, and
-    this environment's kernel python3, whichever lies on the user's paths. Where the home can't be written, other
-    packages keep their caches and settings in reports/build/.home."""
+    this environment's kernel python3, whichever lies on the user's paths."""
     here = "." if os.pathsep in str(ROOT) else ROOT         # a list can't hold it, and all of a report starts in ROOT
     for variable, first in (("PYTHONPATH", here), ("JUPYTER_PATH", Path(sys.prefix) / "share" / "jupyter")):
         os.environ[variable] = os.pathsep.join(filter(None, [str(first), os.environ.get(variable, "")]))
-    if not (Path.home().is_dir() and os.access(Path.home(), os.W_OK)):
-        home = ROOT / "reports" / "build" / ".home"
-        home.mkdir(parents=True, exist_ok=True)
-        os.environ["HOME"] = str(home)
+    move_home()
+
+
+def move_home():
+    """Where the home can't be written or is full, let other packages keep their caches and settings in
+    reports/build/.home. Data sets that lie in the home's cache are still found. InputError where neither has room."""
+    home, other = Path.home(), ROOT / "reports" / "build" / ".home"
+    trouble = why_not_written(home)
+    if not trouble:
+        return
+    with contextlib.suppress(OSError):
+        other.mkdir(parents=True, exist_ok=True)
+    if again := why_not_written(other):
+        raise InputError(f"nothing can be written in the home {home} ({trouble}), nor in {other.parent} ({again}): "
+                         "make room in one of them")
+    print(f"nothing can be written in the home {home} ({trouble}): caches and settings of other packages go to "
+          f"{other.relative_to(ROOT)}", file=sys.stderr)
+    if (home / ".cache" / "dreaming-data").is_dir():
+        os.environ.setdefault("DREAMING_DATA_DIR", str(home / ".cache" / "dreaming-data"))
+    os.environ["HOME"] = str(other)
+
+
+def why_not_written(folder):
+    """The system's reason why no megabyte can be written in a folder; "" where it can."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(2**20))
+            file.flush()
+            os.fsync(file.fileno())                         # a file server tells of a quota only here
+    except OSError as error:
+        return error.strerror
+    return ""
 
 
 def found(name):

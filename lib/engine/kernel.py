@@ -1,9 +1,12 @@
 """One notebook in one kernel: a job of a plan (`run_job`), a step alone (`run_interactive`), a run that is read
 (`ensure`)."""
 import contextlib
+import dataclasses
+import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -19,6 +22,7 @@ from lib import ROOT, DamagedError, InputError
 from lib.engine import gpus, parameters
 from lib.engine.parameters import STEPS
 from lib.engine.plan import in_root
+from lib.engine.stale import record_of
 from lib.processes import kernel_sockets, on_stop
 from lib.report import runs
 
@@ -35,6 +39,33 @@ class NotebookFailed(RuntimeError):
     def __init__(self, message, code=1):
         super().__init__(message)
         self.code = code
+
+
+def run_step(step, values, out, **options):
+    """Run a step's notebook as it is at this moment, with all its parameters `values`; the executed copy goes to `out`.
+
+    The run's record gets the code of this moment, so that a file which is saved later makes the run stale, whether the
+    kernel has read it by then or not. options, errors: as in `run_notebook`.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"nb-{os.getpid()}-", ignore_cleanup_errors=True) as folder:
+        notebook = Path(shutil.copy(STEPS[step].file, folder))
+        code = runs.write_json(Path(folder) / "code.json", record_of(step, values, notebook))
+        with surroundings(folder, DREAMING_CODE=str(code)):
+            run_notebook(notebook, out, values, **options)
+
+
+@contextlib.contextmanager
+def surroundings(folder, **others):
+    """While inside, kernels start without the user's own settings of IPython, Python and matplotlib, with `others`."""
+    style = Path(importlib.util.find_spec("matplotlib").origin).parent / "mpl-data" / "matplotlibrc"
+    others |= {"IPYTHONDIR": str(Path(folder) / "ipython"), "MATPLOTLIBRC": str(style)}
+    before = {name: os.environ.pop(name, None) for name in (*others, "PYTHONSTARTUP")}
+    os.environ.update(others)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def run_notebook(notebook, out, values, skip="skip-execution"):
@@ -123,7 +154,7 @@ def mark(file, notebook, out, status):
     """Write into the executed notebook how it ended (papermill says `completed` in every cell of a killed one), and
     take out where on this machine it ran."""
     book = json.loads(without_places(file.read_text(encoding="utf-8")))
-    book["metadata"]["papermill"] |= {"input_path": in_root(Path(notebook)), "output_path": in_root(out),
+    book["metadata"]["papermill"] |= {"input_path": f"notebooks/{Path(notebook).name}", "output_path": in_root(out),
                                       "status": status, "exception": status != "completed"}
     if status in ("killed", "interrupted"):
         cells = [c["metadata"]["papermill"] for c in book["cells"] if c["metadata"].get("papermill")]
@@ -154,7 +185,7 @@ def run_interactive(step, values):
     check_interactive(run, step)
     out = run.path("notebook.ipynb")
     os.environ.setdefault("OMP_NUM_THREADS", str(joblib.cpu_count()))
-    run_notebook(STEPS[step].file, out, values)
+    run_step(step, dataclasses.asdict(config), out)
     return out
 
 
@@ -198,7 +229,7 @@ def run_job(values, threads=1):
     tell("start")
     try:
         with gpus.own(step):
-            run_notebook(STEPS[step].file, run.path("notebook.ipynb"), values, skip="explorer")     # nobody moves them
+            run_step(step, values, run.path("notebook.ipynb"), skip="explorer")                     # nobody moves them
         if not run.finished:
             raise NotebookFailed("the notebook ended without writing result.json")
         if step == "report":
@@ -216,12 +247,14 @@ def run_job(values, threads=1):
 
 
 def build_report(plan, run, values):
-    """The folder reports/build/<plan>: report.html and .pdf from the executed article and schedule notebooks, the pages
-    and the data of the runs; the report's run keeps what all of them hold, so that another page is noticed."""
+    """The site reports/build/<plan>: the page and its PDF from the executed article, and the runs that it tells of. The
+    report's run keeps what all files hold, so that another page is noticed."""
+    from lib.report.collected import collect
     from lib.report.site import write_site
-    schedules = [ROOT / folder / "notebook.ipynb" for folder in values["runs"] if Path(folder).parts[-2] == "schedules"]
     folder = ROOT / "reports" / "build" / plan
-    write_site(run.path("notebook.ipynb"), [ROOT / folder for folder in values["runs"]], folder, appendices=schedules)
-    made = [file for pattern in ("report.*", "runs/*.html", "data/*.csv") for file in folder.glob(pattern)]
-    pages = {file.relative_to(folder).as_posix(): runs.sha256(file) for file in sorted(made)}
+    collected = collect([runs.load(folder) for folder in values["runs"]], values["missing"], plan=plan,
+                        title=values["title"], about=values["about"])
+    write_site(run.path("notebook.ipynb"), collected, folder)
+    pages = {file.relative_to(folder).as_posix(): runs.sha256(file)
+             for file in sorted(folder.rglob("*")) if file.is_file()}
     runs.write_json(run.path("provenance.json"), run.provenance | {"pages": pages})

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lib import ROOT, InputError
 from lib.engine import gpus
-from lib.engine.plan import check_data, check_devices, in_root
+from lib.engine.plan import check_data, check_devices, in_root, read_plan
+from lib.engine.stale import accept as accept_code
 from lib.engine.stale import stale
 
 # Snakemake imports nbformat, and that jsonschema, which would compile a grammar of web addresses: 2.5 s for nothing.
@@ -40,23 +41,46 @@ def would_make(plan):
     return 0
 
 
+def accept(plan, because):
+    """Take the finished runs of a plan whose code alone has changed as current, and print which."""
+    if not because.strip():
+        raise InputError(f"--because {because!r}: expected a reason")
+    with alone(plan):
+        for label, reason in accept_code(plan, because.strip()).items():
+            print(f"accepted: {label}: {reason}")
+    print(f"`python3 -m lib report {plan.name}` makes the report, which names these runs")
+    return 0
+
+
 def make(plan, profile):
     """Bring all runs of the plan and its report up to date; the exit code. One command at a time works on a plan.
 
     0 means that every run is current, and the page and the PDF are those of the report's run.
     """
+    with alone(plan):
+        return make_alone(plan, profile)
+
+
+@contextlib.contextmanager
+def alone(plan):
+    """While inside, no other command works on the plan. InputError where one does, and where its folder cannot be
+    written."""
     from filelock import FileLock, Timeout
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
         (plan.folder / ".lock").touch()
     except OSError as error:
         raise InputError(f"{plan.folder}: expected a folder that can be written ({error.strerror})") from None
+    lock = FileLock(str(plan.folder / ".lock"))
     try:
-        with FileLock(str(plan.folder / ".lock"), timeout=0):
-            check_owner(plan)
-            return make_alone(plan, profile)
+        lock.acquire(timeout=0)
     except Timeout:
         raise InputError(f"another command works on the plan {plan.name}: wait for its end, or stop it") from None
+    try:
+        check_owner(plan)
+        yield
+    finally:
+        lock.release()
 
 
 def record(plan):
@@ -90,6 +114,7 @@ def make_alone(plan, profile):
     print(f"plan {plan.name} ({plan.title}): {len(plan.jobs)} runs{minutes}", flush=True)
     done, watch = run_snakemake(plan, profile, again)
     failed = watch.failed | {label: ("the run was killed (out of memory?)", 3) for label in watch.running}
+    plan = plan if failed else read_plan(in_root(plan.file))    # it may have been saved meanwhile
     left = stale(plan)
     if failed or left:
         return explain(plan, failed, left, done)

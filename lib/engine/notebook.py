@@ -14,7 +14,7 @@ from lib import ROOT
 from lib.engine import parameters
 from lib.engine.kernel import INTERACTIVE, check_interactive, ensure
 from lib.engine.parameters import QUICK, READS, STEPS
-from lib.engine.stale import code_hash
+from lib.engine.stale import record_of
 from lib.report import runs
 
 
@@ -44,7 +44,9 @@ def begin(step, namespace):
     upstream = [*(runs.load(folder) for folder in trained), *read]
     for made in upstream:
         say_if_quick(made)
-    run = runs.start(step, config, upstream=upstream, code=code_hash(step))
+    kept = os.environ.get("DREAMING_CODE")                  # of the moment at which this kernel was started
+    code = runs.read_json(kept) if kept else record_of(step, dataclasses.asdict(config))
+    run = runs.start(step, config, upstream, code)
     speak_plainly(run)
     return config, run, read
 

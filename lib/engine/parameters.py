@@ -11,8 +11,7 @@ import importlib.util
 import typing
 from typing import Annotated, NamedTuple
 
-from lib import ROOT, InputError
-from lib.data import DATASETS, SIDE
+from lib import ROOT, InputError, data
 from lib.diffusion import (
     COMPILED,
     LOSS_WEIGHTS,
@@ -23,9 +22,11 @@ from lib.diffusion import (
     SPACINGS,
     TARGETS,
     X0_HANDLINGS,
+    check_rungs,
 )
-from lib.engine.values import Rule, above, at_least, between, check, each, one_of, perhaps, shown, zero_or
-from lib.study import ARMS, CLASSIFIERS, OPTIMIZERS, generators
+from lib.diffusion import OPTIMIZERS as TRAINING_OPTIMIZERS
+from lib.engine.values import Rule, above, at_least, between, check, each, one_of, perhaps, shown
+from lib.study import ARMS, CLASSIFIERS, MIXED, OPTIMIZERS, REAL, generators
 
 READS = {"train_run": "train", "generate_runs": "generate"}     # parameter: whose run(s)
 
@@ -44,9 +45,9 @@ class Config:
     def check_together(self):
         """Raise InputError for values that are fine alone and not together."""
 
-    def check_with(self, read, data=None):
+    def check_with(self, read, facts=None):
         """Raise InputError for values that do not fit those of the jobs of a plan, `read`, whose results they are used
-        with. data: the facts of the training's images, as lib.data.check tells them, None before they are read."""
+        with. facts: what lib.data.check tells of the training's images, None before they are read."""
 
 
 def check_share(name, share, batch):
@@ -75,11 +76,13 @@ class SchedulesConfig(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig(Config):
-    dataset: Annotated[str, one_of(*DATASETS)]
+    dataset: Annotated[str, one_of(*data.DATASETS)]
     data_dir: str
-    size: Annotated[int, zero_or(8, 64)]
-    canvas: Annotated[int, zero_or(8, 32)]
-    per_class: Annotated[int, at_least(0)]
+    size: int
+    canvas: int
+    per_class: int
+    classes: list[str]
+    group_by: str
     data_seed: Seed
     schedule: Annotated[str, one_of(*SCHEDULES)]
     T: Annotated[int, between(2, 10_000)]
@@ -93,8 +96,11 @@ class TrainConfig(Config):
     patch: Annotated[int, one_of(*PATCHES)]
     label_drop: Annotated[float, between(0, 0.9)]
     steps: Annotated[int, at_least(1)]
+    rungs: list[int]
     batch: Annotated[int, at_least(1)]
+    optimizer: Annotated[str, one_of(*TRAINING_OPTIMIZERS)]
     lr: Annotated[float, above(0)]
+    muon_lr: Annotated[float, above(0)]
     warmup_steps: Annotated[int, at_least(0)]
     grad_clip: Annotated[float, above(0)]
     ema_halflife_images: Annotated[int, at_least(1)]
@@ -109,12 +115,14 @@ class TrainConfig(Config):
     run_dir: str
 
     def check_together(self):
+        data.check_options(self.dataset, **{name: getattr(self, name) for name in data.ALL_OPTIONS})
         if self.channels % 8:
             raise InputError(f"channels={self.channels}: expected a multiple of 8 (group normalisation)")
+        check_rungs(self.rungs, self.batch)
 
-    def check_with(self, read, data=None):
-        side = self.size or (self.dataset == "digits" and self.canvas) or SIDE.get(self.dataset)
-        sides = data["shape"][1:] if data else [side, side] if side else []
+    def check_with(self, read, facts=None):
+        side = self.size or (self.dataset == "digits" and self.canvas) or data.SIDE.get(self.dataset)
+        sides = facts["shape"][1:] if facts else [side, side] if side else []
         if any(side % self.patch for side in sides):
             raise InputError(f"patch={self.patch}: expected a divisor of the image's sides, "
                              f"{' x '.join(map(str, sides))}")
@@ -129,6 +137,7 @@ class TrainConfig(Config):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GenerateConfig(Config):
     train_run: str
+    rung: Annotated[int, at_least(0)]
     images_per_class: Annotated[int, at_least(1)]
     sampler: Annotated[str, one_of(*SAMPLERS)]
     sample_steps: Annotated[int, at_least(1)]
@@ -153,8 +162,11 @@ class GenerateConfig(Config):
             raise InputError("fid=True: expected the package torch-fidelity: pip install torch-fidelity (it downloads "
                              "Inception weights)")
 
-    def check_with(self, read, data=None):
+    def check_with(self, read, facts=None):
         train = read[0].config
+        if self.rung and self.rung not in train.rungs:
+            raise InputError(f"rung={self.rung}: expected 0 or one of rungs={shown(train.rungs)} of the training "
+                             f"{read[0].name}")
         if self.sample_steps > train.T:
             raise InputError(f"sample_steps={self.sample_steps}: expected at most T={train.T} of the training "
                              f"{read[0].name}")
@@ -166,7 +178,7 @@ class GenerateConfig(Config):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AugmentConfig(Config):
     generate_runs: Annotated[list[str], each(Rule(bool, "the name of a run"))]
-    arms: Annotated[list[str], each(one_of(*ARMS))]
+    arms: Annotated[list[str], each(Rule(lambda name: name in ARMS, one_of(*ARMS).accepted))]
     classifier: Annotated[str, one_of(*CLASSIFIERS)]
     widths: Annotated[list[int], each(between(1, 4096))]
     synthetic_fraction: Annotated[float, between(0.01, 0.99)]
@@ -185,14 +197,14 @@ class AugmentConfig(Config):
     run_dir: str
 
     def check_together(self):
-        for arm in ("real", "real + synthetic"):
+        for arm in (REAL, MIXED):
             if arm not in self.arms:
                 raise InputError(f"arms={shown(self.arms)}: expected {arm!r} among them")
         if len(set(self.arms)) < len(self.arms):
             raise InputError(f"arms={shown(self.arms)}: expected each once")
         check_share("synthetic_fraction", self.synthetic_fraction, self.batch)
 
-    def check_with(self, read, data=None):
+    def check_with(self, read, facts=None):
         generators.settings(check_generators(read))
 
 
@@ -226,10 +238,10 @@ class DoseConfig(Config):
             if 0 < share < 1:
                 check_share("shares", share, self.batch)
 
-    def check_with(self, read, data=None):
+    def check_with(self, read, facts=None):
         known = check_generators(read)
         train, splits = known[0][0], len({train["data_seed"] for train, _ in known})
-        real = data["train"] / data["classes"] if data else train["per_class"]         # 0: all, and so unknown
+        real = facts["train"] / facts["classes"] if facts else train["per_class"]      # 0: all, and so unknown
         made = sum(g.config.images_per_class for g in read) // splits                  # of each replicate
         if real and max(self.ratios) > made / real + 1e-9:
             raise InputError(f"ratios={shown(self.ratios)}: expected at most {made / real:g}, {made} synthetic for "

@@ -315,30 +315,38 @@ def in_root(path):
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
 
 
-def check_data(plan, labels):
+def check_data(plan, labels, download=True):
     """Load each data set of the trainings `labels` once, before hours of work, and see whether the plan's values fit
-    it. InputError: a line for each run that can't be; its kind is the first one's."""
+    it. InputError: a line for each problem and the first run that has it; its kind is the first one's.
+
+    download=False: a set that is not there yet is not fetched; returns the folders that it would be fetched to."""
     from lib import data
-    options = ("dataset", "data_dir", "size", "canvas", "per_class", "data_seed")
-    known, told = {}, []
+    known, problems, refused, missing = {}, {}, set(), set()
 
     def facts(train):
-        key = tuple(getattr(train.config, name, None) for name in options)
-        if key not in known:
-            known[key] = data.check(train.config)
+        values = {name: getattr(train.config, name, None) for name in ("dataset", *data.ALL_OPTIONS, "data_seed")}
+        if data.DATASETS.get(values["dataset"]) == "official":
+            del values["data_seed"]                         # each seed's parts are as large as the others'
+        if (key := str(values)) not in known:
+            folder = None if download else data.to_download(vars(train.config))
+            missing.update([folder] if folder else [])
+            known[key] = None if folder else data.check(train.config)
         return known[key]
 
     for job in plan.jobs:
         train = trained(job)
-        if train is None or train.label not in labels or train.label in [label for label, _ in told]:
+        if train is None or train.label not in labels or train.label in refused:
             continue
         try:
             job.config.check_with(job.upstream, facts(train))
         except InputError as error:
-            told.append((job.label, error))
-    if told:
-        lines = [f"{label.replace('/', '.')}: {error}" for label, error in told]
-        raise type(told[0][1])(in_lines(plan.file, lines))
+            refused.add(job.label)
+            for line in str(error).splitlines():
+                problems.setdefault(line, (job, error))
+    if problems:
+        lines = [f"{job.step}.{job.name}: {line}" for line, (job, _) in problems.items()]
+        raise type(next(iter(problems.values()))[1])(in_lines(plan.file, lines))
+    return sorted(missing)
 
 
 def check_devices(plan, labels):

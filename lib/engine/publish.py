@@ -1,8 +1,10 @@
-"""What is published of a finished plan: its report, its numbers, its best pictures, a network to dream with."""
+"""What is published of a finished plan: its site, and a network to draw with."""
 import contextlib
 import importlib.metadata
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,70 +15,159 @@ from lib.data.images import to_uint8
 from lib.diffusion.checkpoints import load_model, save_model
 from lib.diffusion.devices import Forward, limit_threads, pick_device
 from lib.diffusion.samplers import class_labels, generate
-from lib.engine.plan import read_plan
+from lib.engine.plan import in_root, read_plan
 from lib.engine.stale import stale
-from lib.report import figures, results, runs
-from lib.report.site import copy_without_runs
+from lib.report import figures, runs
+from lib.report.site import drop_dead_links
 
 FOLDER = ROOT / "reports" / "published"
-PICTURES = ("front", "forest")     # of the article, for a README
 LARGEST = 50e6      # bytes of a published network
 
 
 def publish(plan, network=""):
-    """Copy a finished plan's report to reports/published/PLAN/, with data/*.csv, result.json (the numbers of all runs),
-    requirements.txt, the pictures that a README shows, and the trained network named `network` in bfloat16. The runs'
-    own pages, which are large, stay behind, and so do the links to them. Returns the folder.
+    """Copy a finished plan's site to reports/published/PLAN/, with requirements.txt and the trained network named
+    `network` in bfloat16. The pages of replicates other than the first stay behind. Returns the folder.
 
-    InputError where a run is not finished or was made by code that no commit holds, an unknown network, or one that is
-    too large.
+    Where the runs are not here, a page that `report PLAN --tell` made from what is published replaces the old page; the
+    network stays. The folder is replaced as a whole or not at all. InputError where a run is not finished or was made
+    by code that no commit holds, for an unknown network, and for one that is too large.
     """
+    if not finished(plan) and (FOLDER / plan / "plan.json").is_file():
+        return publish_page(plan)
     plan = read_plan(plan)
-    for label, words in stale(plan).items():
-        raise InputError(f"{label} is not up to date ({words}): `python3 -m lib report {plan.name}` makes it")
-    for job in plan.jobs:
-        made = runs.run_at(job.config.run_dir).provenance
-        if made["commit"] in ("unknown", "none") or made["uncommitted_changes"] is not False:
-            told = "with changes that are in no commit" if made["uncommitted_changes"] is True else \
-                "where git could not tell its commit"
-            raise InputError(f"{job.label} was made {told}: commit all changes, delete its result.json and make it "
-                             "again")
+    check(plan)
     known = {job.name: job for job in plan.of("train")}
     if network and network not in known:
         raise InputError(f"network {network!r}: expected one of {', '.join(known)}")
     folder = FOLDER / plan.name
-    folder.mkdir(parents=True, exist_ok=True)
-    copy_without_runs(plan.html, folder)
-    numbers = {job.label: results.encode(runs.load(job.config.run_dir).result) for job in plan.jobs}
-    runs.write_atomic(folder / "result.json", json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
-    runs.write_atomic(folder / "requirements.txt", requirements())
-    shutil.rmtree(folder / "data", ignore_errors=True)
-    shutil.copytree(plan.html.parent / "data", folder / "data")
-    article = plan.job("report", "default").folder / "figures"
-    for picture in PICTURES:
-        if (article / f"{picture}.png").exists():
-            shutil.copyfile(article / f"{picture}.png", folder / f"{picture}.png")
-    if network:
-        file = folder / "network.safetensors"
-        save_model(file, load_model(known[network].folder / "model.safetensors")[0], torch.bfloat16)
-        if file.stat().st_size > LARGEST:
-            size = file.stat().st_size / 1e6
-            file.unlink()
-            raise InputError(f"network {network!r} has {size:.0f} MB: expected at most {LARGEST / 1e6:.0f} MB")
+    mend(folder)
+    new = folder.with_name(f".{plan.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        shutil.copytree(plan.html.parent, new)
+        leave_out_pages(new, {job.label for job in plan.jobs if job.replicate in ("", ".0")})
+        runs.write_atomic(new / "requirements.txt", requirements())
+        if network:
+            save_network(known[network].folder / "model.safetensors", new / "network.safetensors")
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    replace(folder, new)
     return folder
+
+
+def publish_page(name):
+    """Publish a page that was told again. InputError where there is none."""
+    folder, built = FOLDER / name, ROOT / "reports" / "build" / name
+    if not (built / "report.pdf").is_file():
+        raise InputError(f"plan {name!r}: its runs are not finished; to publish a new page of what is published, call "
+                         f"`python3 -m lib report {name} --tell` first")
+    new = folder.with_name(f".{name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.copytree(built, new)
+    for kept in [*folder.glob("*.safetensors"), *folder.glob("requirements.txt"), *folder.glob("*/*/notebook.html")]:
+        if not (new / kept.relative_to(folder)).exists():
+            shutil.copyfile(kept, new / kept.relative_to(folder))
+    leave_out_pages(new, {run.parent.relative_to(new).as_posix() for run in new.glob("*/*/notebook.html")})
+    replace(folder, new)
+    return folder
+
+
+def check(plan):
+    """InputError where a run of the plan is not current, or was not made by a commit."""
+    for label, reason in stale(plan).items():
+        raise InputError(f"{label} is not up to date ({reason}): `python3 -m lib report {plan.name}` makes it")
+    for job in plan.jobs:
+        made = runs.run_at(job.config.run_dir).provenance
+        if made["commit"] in ("unknown", "none") or made["uncommitted_changes"] is not False:
+            how = "with changes that are in no commit" if made["uncommitted_changes"] is True else \
+                "where git could not tell its commit"
+            raise InputError(f"{job.label} was made {how}: commit all changes, delete its result.json and make it "
+                             "again")
+
+
+def save_network(source, file):
+    """Save a trained network in bfloat16. InputError for one that is too large."""
+    save_model(file, load_model(source)[0], torch.bfloat16)
+    if file.stat().st_size > LARGEST:
+        raise InputError(f"network {source.parent.name!r} has {file.stat().st_size / 1e6:.0f} MB: expected at most "
+                         f"{LARGEST / 1e6:.0f} MB")
+
+
+def leave_out_pages(folder, kept):
+    """Remove the runs' own pages but those of the runs `kept`, and the links to them."""
+    for page in folder.glob("*/*/notebook.html"):
+        if page.parent.relative_to(folder).as_posix() not in kept:
+            page.unlink()
+    drop_dead_links(folder / "report.html")
+
+
+def replace(folder, new):
+    """Put the folder `new` in the place of `folder`, which is kept until the new one is there."""
+    old = folder.with_name(f".{folder.name}.old")
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def mend(folder):
+    """Bring back what a publication that was killed has set aside, and say so."""
+    old = folder.with_name(f".{folder.name}.old")
+    if old.exists():
+        if folder.exists():
+            shutil.rmtree(old)
+        else:
+            os.replace(old, folder)
+            print(f"an earlier publication was killed: {in_root(folder)} is as it was before it", file=sys.stderr)
 
 
 def requirements():
     """The exact versions of this environment's packages, as pip reads them."""
-    found = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
-    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name != "dreaming-data")
+    versions = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
+    return "".join(f"{name}=={version}\n" for name, version in sorted(versions.items()) if name != "dreaming-data")
 
 
+# ---------------------------------------------------------------- told again
+def tell(name):
+    """Make the page of a plan again without running anything: from its finished runs, or, where some are not here, from
+    what was published. Returns (exit code, the page).
+
+    InputError where neither is there.
+    """
+    from lib.engine.kernel import run_job
+    folders, about = finished(name) or published(name)
+    values = {"plan": about["plan"], "runs": folders, "missing": about["missing"], "title": about["title"],
+              "about": about["about"], "run_dir": f"reports/runs/{about['plan']}/report/default"}
+    (ROOT / "reports" / "runs" / about["plan"]).mkdir(parents=True, exist_ok=True)
+    return run_job(values), ROOT / "reports" / "build" / about["plan"] / "report.html"
+
+
+def finished(name):
+    """(folders of a plan's runs, {plan, title, about, missing}), or None where a run is not finished."""
+    plan = read_plan(name)
+    folders = [job.config.run_dir for job in plan.jobs if job.step != "report"]
+    if not all(runs.run_at(folder).finished for folder in folders):
+        return None
+    return folders, {"plan": plan.name, "title": plan.title, "about": plan.about, "missing": []}
+
+
+def published(name):
+    """The same of what is published."""
+    file = FOLDER / name / "plan.json"
+    if not file.is_file():
+        names = ", ".join(sorted(path.parent.name for path in FOLDER.glob("*/plan.json")))
+        raise InputError(f"plan {name!r}: its runs are not finished, and it is not among the published ones ({names})")
+    about = json.loads(file.read_text(encoding="utf-8"))
+    return [f"reports/published/{name}/{run}" for run in about["runs"]], about
+
+
+# ---------------------------------------------------------------- networks
 def networks():
     """The published networks: {plan: file}, of the largest images first, damaged ones last."""
     size = dict.fromkeys(sorted(FOLDER.glob("*/network.safetensors")), 0)
     for file in size:
-        with contextlib.suppress(InputError):               # told to whom asks for this one
+        with contextlib.suppress(InputError):               # reported to whoever asks for this one
             size[file] = load_model(file)[0].options["image_size"]
     return {file.parent.name: file for file in sorted(size, key=lambda file: -size[file])}
 
@@ -96,16 +187,14 @@ def dream(name="", *, per_class=8, steps=25, guidance=1.5, seed=0, out="reports/
     if not file.is_file():
         names = ", ".join(known) or "(none is published)"
         raise InputError(f"network {name!r}: expected one of {names}, or a .safetensors file")
-    model, schedule, target = load_model(file, pick_device())
+    model, schedule, _ = load_model(file, pick_device())
     limit_threads(model)
     if not 1 <= steps <= schedule.T:
         raise InputError(f"--steps {steps}: expected 1 to {schedule.T:,}, the steps of the network's training")
-    options, K = model.options, model.num_classes
+    K = model.num_classes
     labels = class_labels(K, per_class)
-    shape = (options["image_channels"], *[options["image_size"]] * 2)
     parts = [part["images"] for part in track(generate(
-        Forward(model), schedule, labels, shape, seed=seed, batch=100, device=next(model.parameters()).device,
-        target=target, steps=steps, guidance=guidance))]
+        Forward(model), labels, seed=seed, batch=100, steps=steps, guidance=guidance))]
     images = to_uint8(torch.cat(parts))
     folder = ROOT / out
     stem = file.parent.name if file.stem in ("network", "model") else file.stem

@@ -4,16 +4,15 @@ A run is current if its result is whole and was made with the plan's parameters,
 its upstream runs have now, and from the images that its folder has now. So it stays current where the project is
 copied, and a file that is gone or damaged is noticed.
 """
-import ast
+import datetime
 import hashlib
-import json
 import os
-import re
 
 from lib import ROOT, InputError
 from lib.engine import parameters
-from lib.engine.parameters import STEPS
-from lib.engine.plan import COMPARED
+from lib.engine.definitions import Code, Modules, Use, without_docstrings
+from lib.engine.parameters import READS, STEPS
+from lib.engine.plan import COMPARED, SET_BY_PLAN, in_root
 from lib.engine.values import shown
 from lib.report import runs
 
@@ -21,16 +20,44 @@ IN_REPORT = ("schedules", "report")                         # the steps whose no
 
 
 def stale(plan):
-    """{label: why} of the runs that are to be made (again), in the order of the plan; empty: all is up to date."""
-    found, code = {}, {step: code_hash(step) for step in dict.fromkeys(job.step for job in plan.jobs)}
+    """{label: reason} of the runs that are to be made (again), in the order of the plan; empty: all is up to date."""
+    again, code = {}, CodeOf(plan)
     for job in plan.jobs:
-        if words := why(job, found, code[job.step]) or (job.step == "report" and pages_differ(plan, job)):
-            found[job.label] = words
-    return found
+        if reason := why(job, again, code) or (job.step == "report" and pages_differ(plan, job)):
+            again[job.label] = reason
+    return again
+
+
+def accept(plan, because):
+    """Take the finished runs of a plan whose code alone has changed as current: {label: what has changed}.
+
+    Their records get today's code; the earlier one is kept there, with the date and the reason `because`. The report is
+    not accepted but made again, as it tells of this. InputError where there is nothing to accept.
+    """
+    again, code, accepted = {}, CodeOf(plan), {}
+    for job in plan.jobs:
+        reason = why(job, again, code)
+        if reason and job.step != "report" and why(job, again, code=None) is None:
+            accepted[job.label] = reason
+        elif reason:
+            again[job.label] = reason
+    if not accepted:
+        raise InputError(f"plan {plan.name}: nothing to accept: no finished run is stale by its code alone")
+    for job in plan.of("report"):
+        (job.folder / "result.json").unlink(missing_ok=True)
+    today = datetime.date.today().isoformat()
+    for job in plan.jobs:
+        if job.label in accepted:
+            record = (run := runs.run_at(job.config.run_dir)).provenance
+            entry = {"date": today, "because": because, "code": record["code"]}
+            runs.write_json(run.path("provenance.json"), record | {
+                "code": code.now(job), "accepted": [*record.get("accepted", []), entry]})
+    return accepted
 
 
 def why(job, again, code):
-    """In words, why a run is to be made (again), None for a current one. again: labels of stale runs; code: hash."""
+    """In words, why a run is to be made (again), None for a current one. again: labels of stale runs; code: the CodeOf
+    the plan, None to leave the code out."""
     run = runs.run_at(job.config.run_dir)
     try:
         before = run.config
@@ -47,8 +74,8 @@ def why(job, again, code):
         result, made = runs.load(job.config.run_dir).result, run.provenance
         if not job.notebook.is_file():
             return "its executed notebook is missing"
-        if made["code"] != code:
-            return "its page, words or code have changed" if job.step == "report" else "its code has changed"
+        if code and (changed := code.changes(job)):
+            return f"its code has changed: {few(changed)}"
         now = {name: runs.content(ROOT / "reports" / "runs" / name) for name in made["upstream"]}
         if now != made["upstream"] or {runs.run_at(u.config.run_dir).name for u in job.upstream} - set(now):
             return "it was made from other results"
@@ -78,69 +105,109 @@ def pages_differ(plan, job):
 
 
 # ---------------------------------------------------------------- code
-def code_hash(step):
-    """Hash of what can change a step's results besides its parameters: its code cells and the lib modules they import.
+class CodeOf:
+    """The code that the runs of a plan use as it is now, beside what they were made with."""
 
-    Saved outputs, comments, docstrings, explorers and the parameters cell (its values are compared) don't count, nor
-    does the engine, which only starts notebooks. How results are shown and stored (lib.report) doesn't count where
-    hours of work would be lost: a finished training keeps its old figures, and a result that can't be read any more is
-    noticed by itself. Prose counts in the notebooks that the report shows. InputError names a cell that is no Python.
-    """
-    skipped = ("lib.engine.", "lib.report.") if step in COMPARED else ("lib.engine.",)
-    file = STEPS[step].file
-    kept = [(number, cell) for number, cell in enumerate(parameters.cells(file), 1)
-            if not {"parameters", "explorer"} & set(cell.metadata.get("tags", []))]
-    trees = [parameters.python_of(cell, f"notebooks/{file.name}, cell {number}")
-             for number, cell in kept if cell.cell_type == "code"]
-    code = {"cells": [ast.unparse(without_docstrings(tree)) for tree in trees]}
-    todo = {name for tree in trees for name in imported(tree)}
-    todo |= {"lib.report.site", "lib.report.page", "lib.report.pdf"} if step == "report" else set()
-    while todo:
-        name = todo.pop()
-        if name in code or f"{name}.".startswith(skipped) or not module_file(name).exists():
-            continue
+    def __init__(self, plan):
+        self.today, self.values = Today(), {job.config.run_dir: job.values for job in plan.jobs}
+
+    def now(self, job):
+        """The record of a job's code."""
+        before = job_record(job)
+        return self.today.record(job.step, job.values, self.values.get, before if isinstance(before, dict) else None)
+
+    def changes(self, job):
+        """The names of what has changed: definitions first that are others now, then those that came or went."""
+        before, now = job_record(job), self.now(job)
+        if not isinstance(before, dict):
+            return ["it was recorded by file, not by definition"]
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        return sorted(names, key=lambda name: not (name in before and name in now))
+
+
+def job_record(job):
+    return runs.run_at(job.config.run_dir).provenance["code"]
+
+
+class Today:
+    """The code as it is now, each file read once, and what of it a run uses. notebook: the file of a step's notebook in
+    place of the project's own."""
+
+    def __init__(self, notebook=None):
+        everything = Modules(ROOT).without("lib.engine")
+        self.modules = {True: everything.without("lib.engine", "lib.report"), False: everything}    # COMPARED, or not
+        self.notebook, self.read, self.records = notebook, {}, {}
+
+    def record(self, step, values, values_of, before=None):
+        """{name: hash} of what can change a run's results besides its parameters `values`: the code cells of its
+        notebook, and the definitions of lib that they use (lib.engine.definitions says which those are).
+
+        Saved outputs, comments, docstrings, explorers and the parameters cell (its values are compared) do not count,
+        nor does the engine, which only starts notebooks. How results are shown and stored (lib.report) does not count
+        where hours of work would be lost: a finished training keeps its old figures, and a result that can no longer be
+        read is noticed by itself. Prose counts in the notebooks that the report shows; the report's template and its
+        article count for the report.
+
+        The entries of a registry count by the names in the parameters of the run and of the runs that it reads;
+        values_of(run_dir) gives the parameters of those. before: an earlier record of the run. Where hours of work
+        would be lost, an entry that came after it does not count, though its registry is used as a whole.
+        InputError names a cell that is no Python.
+        """
+        named, given = chosen(values, values_of)
+        before = frozenset(before) if before and step in COMPARED else None
+        key = step, named, given, before, values.get("plan")
+        if key not in self.records:
+            self.records[key] = self.find(*key)
+        return self.records[key]
+
+    def find(self, step, named, given, before, plan):
+        name, code, prose = self.read_notebook(step)
+        page = [("lib.report.site", "write_site"), ("lib.report.assemble", "page")] if step == "report" else []
+        used = Use(self.modules[step in COMPARED], code, named=named, given=given, before=before, also=page)
+        others = {name: code.text} | ({f"{name} (prose)": prose} if step in IN_REPORT else {})
+        files = [*(ROOT / "reports").glob("template/**/*"), ROOT / "reports" / "articles" / f"{plan}.md"]
+        others |= {in_root(path): path.read_bytes() for path in files if step == "report" and path.is_file()}
+        return {name: digest(text) for name, text in others.items()} | used.record()
+
+    def read_notebook(self, step):
+        """(name, Code of the cells, prose) of a step's notebook, without what does not count."""
+        if step not in self.read:
+            file = self.notebook or STEPS[step].file
+            name = f"notebooks/{file.name}"
+            kept = [(number, cell) for number, cell in enumerate(parameters.cells(file), 1)
+                    if not {"parameters", "explorer"} & set(cell.metadata.get("tags", []))]
+            code = Code([without_docstrings(parameters.python_of(cell, f"{name}, cell {number}"))
+                         for number, cell in kept if cell.cell_type == "code"], "")
+            prose = "\n\n".join(cell.source for _, cell in kept if cell.cell_type == "markdown")
+            self.read[step] = name, code, prose
+        return self.read[step]
+
+
+def digest(text):
+    return hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest()[:12]
+
+
+def chosen(values, values_of):
+    """What parameters, and those of the runs that they name, choose: (the texts among the values, the names)."""
+    texts, names = set(), set()
+    for name, value in values.items():
+        several = value if isinstance(value, list) else [value]
+        if name in READS or name == "runs":
+            for run_dir in several:
+                for known, new in zip((texts, names), chosen(values_of(run_dir) or {}, values_of), strict=True):
+                    known |= new
+        elif name not in SET_BY_PLAN:
+            names.add(name)
+            texts |= {one for one in several if isinstance(one, str)}
+    return frozenset(texts), frozenset(names)
+
+
+def record_of(step, values, notebook=None):
+    """The record of a run that begins now, with all its parameters; the runs that it reads are there. notebook: the
+    file of its notebook, if it is another one than the project's."""
+    def values_of(run_dir):
         try:
-            tree = ast.parse(module_file(name).read_text(encoding="utf-8"))
-        except SyntaxError as error:
-            raise InputError(f"{name}, line {error.lineno}: {error.msg}") from None
-        todo |= imported(tree, name if module_file(name).name == "__init__.py" else name.rpartition(".")[0])
-        code[name] = ast.unparse(without_docstrings(tree))
-    if step in IN_REPORT:
-        code["prose"] = [cell.source for _, cell in kept if cell.cell_type == "markdown"]
-    digest = hashlib.sha256(json.dumps(code, sort_keys=True).encode())
-    if step == "report":
-        for file in sorted((ROOT / "reports").glob("template/**/*")):
-            digest.update(file.read_bytes() if file.is_file() else b"")
-    return digest.hexdigest()[:16]
-
-
-def module_file(name):
-    """The file of a module or package in lib."""
-    path = ROOT / name.replace(".", "/")
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def imported(tree, package="lib"):
-    """The names in lib that the code of a module in `package` imports: `import lib.a`, `from lib import a, b`,
-    `from .a import f`, f"lib.a.{name}" for importlib (all of lib.a), and the packages that they lie in."""
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            parts = package.split(".")
-            above = ".".join(parts[:len(parts) - node.level + 1]) if node.level else ""
-            base = ".".join(filter(None, [above, node.module]))
-            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Constant) and re.fullmatch(r"lib\.\w+\.", str(node.value)):
-            names |= {node.value + file.stem for file in (ROOT / node.value.replace(".", "/")).glob("*.py")}
-    names |= {".".join(parts[:k]) for parts in (n.split(".") for n in names) for k in range(1, len(parts))}
-    return {n for n in names if n.split(".")[0] == "lib"}
-
-
-def without_docstrings(tree):
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            if ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
-    return tree
+            return runs.run_at(run_dir).config
+        except (OSError, ValueError):
+            return {}
+    return Today(notebook).record(step, values, values_of)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from lib import InputError
 
-LONGEST = 300               # letters of a sentence that refuses a value
+LONGEST = 500               # letters of a sentence that refuses a value
 
 
 class Rule(NamedTuple):
@@ -36,10 +36,6 @@ def between(low, high):
 
 def each(rule):
     return Rule(lambda vs: len(vs) > 0 and all(rule.accepts(v) for v in vs), f"a list, not empty, each {rule.accepted}")
-
-
-def zero_or(low, high):
-    return Rule(lambda v: v == 0 or low <= v <= high, f"0, or a number from {low} to {high}")
 
 
 def shown(value):

@@ -1,4 +1,4 @@
-"""One function per figure: arrays in, a matplotlib Figure out. The same colour for the same thing everywhere."""
+"""Figures: each function takes arrays and returns a matplotlib Figure. A thing has the same colour in all figures."""
 import base64
 import io
 import struct
@@ -9,12 +9,14 @@ import numpy as np
 from IPython.display import display
 
 from lib.report.text import figure_fonts, plain
+from lib.study import ARMS, BASE, CONTROL, FREE, SYNTHETIC
 
-# Okabe & Ito's palette: told apart by colour-blind readers too
+# Okabe & Ito's palette, which colour-blind readers can distinguish
 COLOURS = {"linear": "#0072B2", "cosine": "#D55E00", "synthetic": "#009E73", "real": "#5B6770", "perfect": "#A9B2B8",
            "rival": "#A66A00", "control": "#8C979E", "paper": "#AA3377",
            "optimum": "#009E73"}
 OTHERS = ["#CC79A7", "#8A6D00", "#56B4E9", "#882255", "#117733", "#444444"]
+plt.rcdefaults()            # whatever style the user has set: it could make words white on white, or ask for LaTeX
 plt.rcParams.update({
     "figure.dpi": 100, "figure.constrained_layout.use": True, "font.family": figure_fonts(), "font.size": 10.5,
     "axes.titlesize": 11,
@@ -23,59 +25,65 @@ plt.rcParams.update({
 
 
 def colours(names):
-    """One colour for each name: the fixed one of a word that it holds, else the next free one."""
+    """A different colour for each name, as {name: colour}.
+
+    A name that contains a key of COLOURS gets that colour, unless an earlier name has it; any other gets one of OTHERS.
+    """
     free = iter(OTHERS * (1 + len(names) // len(OTHERS)))
-    fixed = {name: next((c for word, c in COLOURS.items() if word in name), None) for name in names}
-    used, chosen = set(), {}
+    colour_of = {}
     for name in names:
-        c = fixed[name] if fixed[name] and fixed[name] not in used else next(free)
-        used.add(c)
-        chosen[name] = c
-    return chosen
+        fixed = next((colour for key, colour in COLOURS.items() if key in name), None)
+        colour_of[name] = fixed if fixed and fixed not in colour_of.values() else next(free)
+    return colour_of
 
 
-def short(words, longest=60):
-    """A name (of a class, a run) as a figure shows it, cut to the width of `longest` letters."""
-    shown, width = [], 0
-    for letter in " ".join(str(words).split()):
+def short(name, longest=60):
+    """The name of a class or a run as a figure shows it, cut to the width of `longest` letters."""
+    letters, width = [], 0
+    for letter in " ".join(str(name).split()):
         drawn = plain(letter) or letter
         width += max(len(drawn.removeprefix("\\")), 1 + (unicodedata.east_asian_width(letter) in "WF"))
         if width > longest:
-            return "".join(shown) + "…"
-        shown.append(drawn)
-    return "".join(shown)
+            return "".join(letters) + "…"
+        letters.append(drawn)
+    return "".join(letters)
 
 
 # ---------------------------------------------------------------- showing
 def to_png(fig):
-    """The figure as PNG bytes, at twice the resolution that a page shows it in. Closes it."""
+    """PNG bytes of a figure, with twice as many pixels as a page shows it with. Closes the figure."""
     file = io.BytesIO()
     fig.savefig(file, format="png", dpi=1.6 * fig.get_dpi(), bbox_inches="tight", facecolor="white")
     plt.close(fig)
     return file.getvalue()
 
 
-def show_png(png, alt, caption="", name="", links=None):
-    """Display PNG bytes with an alt text and a Markdown caption; name: for links to the figure; links: {"notebook",
-    "data"}, files that its numbers stand in. The page sets all this from the picture's metadata; in JupyterLab, which
-    does not, the caption follows as an output of its own, which the page leaves out."""
+def show_png(png, alt, caption="", name="", links=None, svg="", switch=None):
+    """Display PNG bytes with an alt text and a Markdown caption.
+
+    name: for links to the figure; links: {"notebook", "data"}, the files that have its numbers; svg: the same figure as
+    SVG; switch: what a page's reader can choose (drawings.Drawn). A page reads all this from the picture's metadata.
+    JupyterLab does not: for it the caption follows as a second output, which a page omits.
+    """
     width, height = struct.unpack(">II", png[16:24])
-    words = {"alt": alt, "caption": caption, "width": width // 2, "height": height // 2}
-    words |= {key: value for key, value in (("name", name), ("links", links)) if value}
-    display({"image/png": base64.b64encode(png).decode(), "text/plain": alt}, raw=True, metadata={"image/png": words})
+    metadata = {"alt": alt, "caption": caption, "width": width // 2, "height": height // 2}
+    more = {"name": name, "links": links, "svg": svg, "switch": switch}
+    metadata |= {key: value for key, value in more.items() if value}
+    picture = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
+    display(picture, raw=True, metadata={"image/png": metadata})
     if caption:
         display({"text/markdown": caption, "text/plain": caption}, raw=True, metadata={"caption": True})
 
 
 # ---------------------------------------------------------------- pictures
 def to_pixels(image):
-    """(C, H, W) uint8 -> what imshow takes."""
+    """An image for imshow: (C, H, W) -> (H, W) if grey, else (H, W, C)."""
     image = np.asarray(image)
     return image[0] if len(image) == 1 else image.transpose(1, 2, 0)
 
 
 def tile(rows, gap=1, background=255):
-    """(R, N, C, H, W) uint8 -> one picture (height, width[, 3]) with a white gap between the images."""
+    """One picture of many images, with a white gap between them: (R, N, C, H, W) uint8 -> (height, width[, 3])."""
     rows = np.asarray(rows)
     R, N, C, H, W = rows.shape
     sheet = np.full((C, R * (H + gap) - gap, N * (W + gap) - gap), background, np.uint8)
@@ -86,7 +94,7 @@ def tile(rows, gap=1, background=255):
 
 
 def show_sheet(ax, rows, row_names=(), column_names=(), title=None):
-    """Draw (R, N, C, H, W) images as a sheet with names at its rows and columns."""
+    """Draw images as a sheet with names of its rows and columns. rows: (R, N, C, H, W) uint8."""
     rows = np.asarray(rows)
     R, N, _, H, W = rows.shape
     gap = max(1, round(H / 16))
@@ -102,8 +110,8 @@ def show_sheet(ax, rows, row_names=(), column_names=(), title=None):
 
 
 def image_grid(rows, row_names=(), column_names=(), title=None):
-    """A sheet of images: rows (R, N, C, H, W) uint8, such as one row for each class. No wider than a phone can show so
-    that its names are readable."""
+    """A sheet of images, narrow enough that its names can be read on a phone. rows: (R, N, C, H, W) uint8, such as one
+    row for each class."""
     R, N, _, H, W = np.asarray(rows).shape
     width = min(5.8, 0.75 * N + 0.5)
     fig, ax = plt.subplots(figsize=(width, width * R * H / (N * W) + 0.45))
@@ -112,7 +120,7 @@ def image_grid(rows, row_names=(), column_names=(), title=None):
 
 
 def real_and_synthetic(real, synthetic, classes):
-    """Real images beside generated ones of the same classes: two (K, N, C, H, W) sheets, one row for each class."""
+    """A sheet of real images beside one of synthetic images, a row for each class. Both: (K, N, C, H, W) uint8."""
     K, N, _, H, W = np.asarray(real).shape
     fig, axes = plt.subplots(1, 2, figsize=(9, 4.5 * K * H / (N * W) * 0.93 + 0.4))
     show_sheet(axes[0], real, classes, title="real")
@@ -121,8 +129,10 @@ def real_and_synthetic(real, synthetic, classes):
 
 
 def losses_beside_images(histories, rows, column_names):
-    """Training losses, left, and images of the same networks, right. histories: {name: DataFrame with images, loss};
-    rows: {name: (N, C, H, W) uint8}."""
+    """Training losses (left) and images of the same networks (right).
+
+    histories: {name: DataFrame with images, loss}; rows: {name: (N, C, H, W) uint8}.
+    """
     fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3), width_ratios=[1, 1.6])
     colour = colours(list(rows))
     for name, h in histories.items():
@@ -135,7 +145,7 @@ def losses_beside_images(histories, rows, column_names):
 
 
 def by_class(images, labels, num_classes, n):
-    """The first n images of each class as (K, n, C, H, W); black where a class has fewer."""
+    """The first n images of each class, black where a class has fewer. (K, n, C, H, W) uint8"""
     images, labels = np.asarray(images), np.asarray(labels)
     sheet = np.zeros((num_classes, n, *images.shape[1:]), np.uint8)
     for k in range(num_classes):
@@ -145,9 +155,9 @@ def by_class(images, labels, num_classes, n):
 
 
 def samples(files, n=2):
-    """n images of each class from every run, a row for each: a figure for each shape of image.
+    """A list of figures, one for each shape of image: n images of each class from every run, a row for each run.
 
-    files: {label: images.npz}; the columns go through the classes n times.
+    files: {label: path of images.npz}; the columns go through the classes n times.
     """
     sheets = {}
     for label, file in files.items():
@@ -161,7 +171,7 @@ def samples(files, n=2):
 
 # ---------------------------------------------------------------- schedules and training
 def schedule_curves(alphas_cumprod, noise_gain):
-    """Signal left, log-SNR and noise gain of some schedules. Both arguments: {name: (T,)}."""
+    """Three charts over t/T with a line for each schedule: signal, log-SNR, noise gain. Both: {name: (T,)}."""
     fig, axes = plt.subplots(1, 3, figsize=(10, 3.1))
     colour = colours(list(alphas_cumprod))
     for name, ac in alphas_cumprod.items():
@@ -178,7 +188,7 @@ def schedule_curves(alphas_cumprod, noise_gain):
 
 
 def theory_and_measurement(t, expected, measured, names, ylabel):
-    """Lines from formulas, dots from a simulation. expected, measured: {name: (len(t),)}."""
+    """Lines from a formula and circles from a simulation over the steps t. expected, measured: {name: (len(t),)}."""
     fig, ax = plt.subplots(figsize=(6, 3.2))
     colour = colours(names)
     for name in names:
@@ -190,7 +200,10 @@ def theory_and_measurement(t, expected, measured, names, ylabel):
 
 
 def one_curve_in_log_snr(formula, simulated, ylabel):
-    """The same quantity against t/T and against log-SNR. Both: {name: (t/T, log-SNR, values)}; lines and dots."""
+    """One quantity against t/T (left) and against log-SNR (right): lines of a formula, circles of a simulation.
+
+    Both arguments: {name: (t/T, log-SNR, values)}, three arrays of one length.
+    """
     fig, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
     colour = colours(list(formula))
     for name in formula:
@@ -218,24 +231,33 @@ def spread_on_the_way_back(spreads):
 
 
 def loss_curves(histories, x="images"):
-    """Training loss against images seen. histories: {name: DataFrame with images, loss}."""
+    """Training loss against images seen: each record pale, their running mean dark.
+
+    histories: {name: DataFrame with images, loss}.
+    """
     fig, ax = plt.subplots(figsize=(6.5, 3.2))
     colour = colours(list(histories))
     for name, h in histories.items():
         smooth = h["loss"].ewm(span=max(1, len(h) // 20)).mean()
+        point = "o" if len(h) == 1 else None                # a line through one point shows nothing
         ax.plot(h[x], h["loss"], color=colour[name], alpha=0.2, lw=1)
-        ax.plot(h[x], smooth, color=colour[name], lw=2, label=short(name))
+        ax.plot(h[x], smooth, color=colour[name], lw=2, marker=point, label=short(name))
     ax.set(xlabel="training images seen", ylabel="training loss", yscale="log")
     ax.legend()
     return fig
 
 
+def late_errors(history):
+    """Mean error over the last fifth of a training, in each part of 0..T-1. history: as for `error_by_t`. (parts,)"""
+    return history.tail(max(1, len(history) // 5)).filter(regex=r"^error_\d+$").mean().to_numpy()
+
+
 def error_by_t(histories, ylabel="squared error of the target"):
-    """The error of late training in each part of 0..T-1. histories: {name: DataFrame with error_0, error_1, ...}."""
+    """Mean error late in training in each part of 0..T-1. histories: {name: DataFrame with error_0, error_1, ...}."""
     fig, ax = plt.subplots(figsize=(6.5, 3.0))
     colour = colours(list(histories))
     for name, h in histories.items():
-        late = h.tail(max(1, len(h) // 5)).filter(regex=r"^error_\d+$").mean()
+        late = late_errors(h)
         ax.plot((np.arange(len(late)) + 0.5) / len(late), late, "o-", color=colour[name], lw=2, label=short(name))
     ax.set(xlabel="$t/T$", ylabel=ylabel, yscale="log", xlim=(0, 1))
     ax.legend()
@@ -243,7 +265,7 @@ def error_by_t(histories, ylabel="squared error of the target"):
 
 
 def bound_terms(by_t, T):
-    """Bits per dimension of one reverse step against t. by_t: [(t, bits)]."""
+    """Bits per dimension that one reverse step adds to the bound, against t. by_t: [(t, bits)]."""
     fig, ax = plt.subplots(figsize=(6.5, 2.8))
     t, bits = zip(*by_t, strict=True)
     ax.plot(np.array(t) + 1, bits, color=colours(["bits"])["bits"], lw=2)
@@ -254,27 +276,27 @@ def bound_terms(by_t, T):
 # ---------------------------------------------------------------- classifiers
 def confusion(matrices, classes):
     """Confusion matrices side by side on one scale. matrices: {title: (K, K) percent, rows sum to 100}."""
-    import seaborn as sns  # a second, which other figures need not wait for
-    K, n, words = len(classes), len(matrices), [short(c, 20) for c in classes]
+    import seaborn as sns  # takes a second, which other figures need not wait for
+    K, n, names = len(classes), len(matrices), [short(c, 20) for c in classes]
     fig, axes = plt.subplots(1, n, figsize=(4.9 * n, 4.5), squeeze=False)
     for ax, (title, matrix) in zip(axes[0], matrices.items(), strict=True):
         sns.heatmap(matrix, ax=ax, cmap="Blues", vmin=0, vmax=100, annot=K <= 12, fmt=".0f", square=True,
-                    cbar=False, annot_kws={"size": 8}, xticklabels=words, yticklabels=words)
+                    cbar=False, annot_kws={"size": 8}, xticklabels=names, yticklabels=names)
         ax.set(xlabel="predicted", ylabel="true" if ax is axes[0][0] else "", title=title)
         tidy_labels(ax, classes)
     return fig
 
 
 def confusion_difference(difference, classes, p_values=None):
-    """Points by which each cell of a confusion matrix changed: blue more, red less. (K, K)
+    """The change of each cell of a confusion matrix: blue grew, red shrank.
 
-    Cells whose p-value (K, K) is below 0.05 get a frame.
+    difference: (K, K) points; p_values: (K, K), cells below 0.05 get a frame.
     """
-    import seaborn as sns  # a second, which other figures need not wait for
-    limit, words = max(1.0, float(np.abs(difference).max())), [short(c, 20) for c in classes]
+    import seaborn as sns  # takes a second, which other figures need not wait for
+    limit, names = max(1.0, float(np.abs(difference).max())), [short(c, 20) for c in classes]
     fig, ax = plt.subplots(figsize=(5.6, 4.6))
     sns.heatmap(difference, ax=ax, cmap="RdBu", center=0, vmin=-limit, vmax=limit, annot=len(classes) <= 12,
-                fmt="+.0f", square=True, annot_kws={"size": 8}, xticklabels=words, yticklabels=words,
+                fmt="+.0f", square=True, annot_kws={"size": 8}, xticklabels=names, yticklabels=names,
                 cbar_kws={"label": "change in points", "shrink": 0.8})
     for i, j in np.argwhere(p_values < 0.05) if p_values is not None else ():
         ax.add_patch(plt.Rectangle((j + 0.04, i + 0.04), 0.92, 0.92, fill=False, lw=1.8, ec="black", clip_on=False))
@@ -284,19 +306,31 @@ def confusion_difference(difference, classes, p_values=None):
 
 
 def tidy_labels(ax, classes):
+    """Remove grid and ticks of a matrix; turn its column names where they are long."""
     ax.grid(False)
     long = max(map(len, classes)) > 3
     ax.tick_params(axis="x", rotation=45 if long else 0, length=0)
     ax.tick_params(axis="y", rotation=0, length=0)
 
 
+KINDS = {BASE: "real", FREE: "rival", SYNTHETIC: "synthetic", CONTROL: "control"}
+
+
+def group(arm):
+    """The group of an arm; of one that the registry lacks, such as an older result has, "others"."""
+    return ARMS[arm].group if arm in ARMS else SYNTHETIC if arm.endswith("synthetic") else "others"
+
+
 def accuracy_dots(arms, chance=None):
-    """One dot for each seed, a bar for the mean. arms: {name: (n,) accuracies in percent}, drawn from top to bottom."""
+    """A row for each arm: a dot for each network, a bar at their mean. arms: {name: (n,) percent}, from top to bottom.
+
+    chance: percent, a dotted line.
+    """
     fig, ax = plt.subplots(figsize=(7.5, 0.55 * len(arms) + 0.9))
     rng = np.random.default_rng(0)
     for row, (name, values) in enumerate(arms.items()):
         values = np.asarray(values)
-        colour = COLOURS["synthetic" if "synthetic" in name else "real"]
+        colour = COLOURS[KINDS.get(group(name.removesuffix(", at its optimum")), "control")]
         ax.plot(values, row + rng.uniform(-0.12, 0.12, len(values)), "o", color=colour, alpha=0.65, ms=5, mew=0)
         ax.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=colour, lw=2.5)
         ax.annotate(f"{values.mean():.1f}", (values.max(), row), (7, 0), textcoords="offset points", va="center",
@@ -312,7 +346,7 @@ def accuracy_dots(arms, chance=None):
 
 
 def paired_dots(rows, xlabel):
-    """Two or more shares for each row, with intervals. rows: {row: {name: (percent, low, high)}}, top to bottom."""
+    """Dots with intervals, two or more in each row. rows: {row: {name: (percent, low, high)}}, from top to bottom."""
     names = list(dict.fromkeys(name for shares in rows.values() for name in shares))
     colour = dict(zip(names, [COLOURS["cosine"], COLOURS["linear"], *OTHERS], strict=False))
     fig, ax = plt.subplots(figsize=(7.5, 0.6 * len(rows) + 1.3))
@@ -328,33 +362,32 @@ def paired_dots(rows, xlabel):
     return fig
 
 
-def walks(found):
+def walks(walks):
     """Label agreement without and with a limit on the estimated image, a row for each Walk."""
-    names = {"free": "no limit on the estimate", "clipped": "clipped to [-1, 1]"}
     rows = {}
-    for w in found:
-        ends = {words: getattr(w, name) for name, words in names.items()}
-        rows[f"{w.schedule}, {w.target}"] = {words: (e.value, e.low, e.high) for words, e in ends.items()}
+    for w in walks:
+        agreements = {"no limit on the estimate": w.free, "clipped to [-1, 1]": w.clipped}
+        rows[f"{w.schedule}, {w.target}"] = {label: (e.value, e.low, e.high) for label, e in agreements.items()}
     return paired_dots(rows, "label agreement in percent")
 
 
 def accuracy_curves(curves):
-    """Validation accuracy against optimiser steps, with the range over seeds.
+    """Validation accuracy against updates: the mean over networks as a line, their range as a band.
 
-    curves: {name: [(step, (n,) percent), ...]}.
+    curves: {name: [(updates, (n,) percent), ...]}.
     """
     fig, ax = plt.subplots(figsize=(6.5, 3.2))
     colour = colours(list(curves))
     for name, points in curves.items():
-        steps, values = [p[0] for p in points], np.array([p[1] for p in points])
-        ax.plot(steps, values.mean(1), color=colour[name], lw=2, label=short(name))
-        ax.fill_between(steps, values.min(1), values.max(1), color=colour[name], alpha=0.18, lw=0)
-    ax.set(xlabel="optimiser steps", ylabel="validation accuracy in percent")
+        updates, values = [p[0] for p in points], np.array([p[1] for p in points])
+        ax.plot(updates, values.mean(1), color=colour[name], lw=2, label=short(name))
+        ax.fill_between(updates, values.min(1), values.max(1), color=colour[name], alpha=0.18, lw=0)
+    ax.set(xlabel="updates", ylabel="validation accuracy in percent")
     ax.legend(loc="lower right")
     return fig
 
 
-DOSES = (       # title, x, scale of x, {curve: its name}
+DOSES = (       # title, label of x, scale of x, {curve: its name}
     ("How many synthetic images?", "synthetic images for each real one", "linear", {"ratio": "real + synthetic"}),
     ("Which share of a batch?", "share of synthetic images in each batch", "linear", {"share": "real + synthetic"}),
     ("In place of how many real ones?", "images", "log", {
@@ -362,7 +395,7 @@ DOSES = (       # title, x, scale of x, {curve: its name}
 
 
 def dose_response(curves):
-    """Mean accuracy with its interval, a chart for each question. curves: those of a Dose result."""
+    """Mean accuracy with its interval, a chart for each of DOSES. curves: those of a Dose."""
     fig, axes = plt.subplots(1, len(DOSES), figsize=(4.1 * len(DOSES), 3.4), sharey=True)
     for ax, (title, xlabel, scale, names) in zip(axes, DOSES, strict=True):
         colour = colours(list(names.values()))
@@ -378,10 +411,10 @@ def dose_response(curves):
 
 
 def by_class_dots(table, columns, p=None, beside=None):
-    """A chart for each column with a row for each class. table: DataFrame indexed by class.
+    """A chart of dots for each column, with a row for each class. table: DataFrame indexed by class.
 
-    p: column of p-values; in the first chart a dot is filled where it is below 0.05. beside: {column: another one},
-    drawn as a hollow dot.
+    p: column of p-values; in the first chart a dot is filled where p < 0.05. beside: {column: a second column}, which
+    is drawn as a hollow dot.
     """
     fig, axes = plt.subplots(1, len(columns), figsize=(3.2 * len(columns), 0.32 * len(table) + 1.1), sharey=True)
     rows = np.arange(len(table))
@@ -401,7 +434,7 @@ def by_class_dots(table, columns, p=None, beside=None):
 
 
 def class_bars(values, classes, ylabel):
-    """Bars for each class and each series. values: {name: (K,) percent}."""
+    """Bars for each class, one for each series. values: {series: (K,) percent}."""
     fig, ax = plt.subplots(figsize=(8, 2.8))
     colour, width = colours(list(values)), 0.8 / len(values)
     for i, (name, v) in enumerate(values.items()):
@@ -417,7 +450,7 @@ def class_bars(values, classes, ylabel):
 
 
 def distance_histogram(distances):
-    """How far images are from their nearest training image. distances: {name: (n,)} in grey levels (0..255)."""
+    """Histograms of the distance to the nearest training image, with medians. distances: {name: (n,)}, grey levels."""
     fig, ax = plt.subplots(figsize=(6.5, 2.8))
     colour = colours(list(distances))
     edges = np.linspace(0, max(d.max() for d in distances.values()), 40)

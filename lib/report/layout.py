@@ -1,6 +1,6 @@
-"""A rendered page as one reads it: its opening, numbered figures and tables, appendices, contents, the way back.
+"""The layout of a page: opening, numbered figures and tables, appendices, contents, and links back.
 
-Each function changes the soup of a page in place.
+Each function changes the soup (BeautifulSoup) of a rendered page in place.
 """
 import re
 import string
@@ -15,20 +15,21 @@ APPENDIX = "Appendix: "
 
 
 def finish(page, title, up):
-    """All of it, in the order in which one step needs another. title, up: as in `page.write_html`."""
+    """Do all steps below, in the order in which they need each other. title, up: as in `page.write_html`."""
     letter_appendices(page)
     mark_opening(page, title)
     number_figures(page)
     mend_tables(page)
     hold_together(page)
     let_scroll(page)
+    fold_appendices(page)
     add_contents(page)
     add_way(page, up)
     page.title.string = title or words(page.h1)
 
 
 def mend_images(main, strict):
-    """An image that is not inside the page leaves its alt text; if `strict`, one without alt text is an InputError."""
+    """Replace images from outside the page by their alt text. InputError for one without alt text, if `strict`."""
     for image in main.find_all("img"):
         alt = image.get("alt", "").strip()
         if strict and not alt:
@@ -39,7 +40,7 @@ def mend_images(main, strict):
 
 
 def lowered(main):
-    """The headings of a notebook that is an appendix: its h1 becomes an h2, every other goes down one level."""
+    """Lower the headings of an appendix by one level: its h1 becomes an h2. Returns `main`."""
     for heading in main.find_all(HEADING):
         if heading.name == "h1":
             heading.insert(0, APPENDIX)
@@ -49,16 +50,28 @@ def lowered(main):
 
 
 def letter_appendices(page):
-    """'Appendix A: ' in place of 'Appendix: ', through the article's own appendices and the notebooks after them."""
-    found = [heading for heading in page.main.find_all("h2") if words(heading).startswith(APPENDIX.strip())]
-    for letter, heading in zip(string.ascii_uppercase, found, strict=False):
+    """Write 'Appendix A: ' in place of 'Appendix: ' in the article's own appendices and the notebooks after them."""
+    headings = [heading for heading in page.main.find_all("h2") if words(heading).startswith(APPENDIX.strip())]
+    for letter, heading in zip(string.ascii_uppercase, headings, strict=False):
         first = heading.find(string=True)
         first.replace_with(first.replace(APPENDIX.strip(), f"Appendix {letter}:", 1))
         heading["class"] = heading.get("class", "lettered")
 
 
+def fold_appendices(page):
+    """Each lettered appendix folds below its heading."""
+    for heading in page.main.find_all("h2", class_=("lettered", "appendix")):
+        followers = []
+        for element in heading.find_next_siblings():
+            if element.name == "h2" or "note" in element.get("class", []):
+                break
+            followers.append(element)
+        fold = heading.wrap(page.new_tag("summary")).wrap(page.new_tag("details", attrs={"class": "appendix"}))
+        fold.extend([element.extract() for element in followers])
+
+
 def mark_opening(page, title):
-    """See that the page has a heading; mark what may stand between it and the first h2, then come folds before it."""
+    """Give the page an h1 if it has none; mark the parts of its opening, and move folds before the h1 behind them."""
     if not page.h1:
         heading = page.new_tag("h1")
         heading.string = title or "Report"
@@ -77,7 +90,7 @@ def mark_opening(page, title):
 
 
 def opening_kind(element):
-    """What an element after the title is: byline, numbers, abstract, or None."""
+    """The part of the opening that an element after the title is: "byline", "numbers", "abstract", or None."""
     if element.name == "p" and element.em and words(element) == words(element.em):
         return "byline"
     if element.name == "ul" and all(item.select_one(":scope > strong") and words(item).startswith(words(item.strong))
@@ -87,12 +100,12 @@ def opening_kind(element):
 
 
 def words(element):
-    """The text of an element; a formula's without its TeX."""
+    """The text of an element, without the TeX of its formulas."""
     return "".join(text for text in element.strings if text.parent.name != "annotation").strip()
 
 
 def number_figures(page):
-    """'Figure 1.' before each caption, and the numbers in links to figures; links to missing figures become words."""
+    """Write 'Figure 1.' before each caption and the numbers in links to figures; unwrap links to missing figures."""
     numbers = {}
     for number, caption in enumerate(page.main.select("figure > figcaption:has(.caption)"), 1):
         first = caption.select_one(".caption p") or caption.select_one(".caption")
@@ -105,8 +118,8 @@ def number_figures(page):
         number = numbers.get(unquote(link["href"][1:]))
         if number is None:
             link.unwrap()
-        elif named := re.fullmatch(r"(fig\w*\.?)(\s*\d+)?", words(link), re.I):
-            link.string = f"{named[1]}\u00a0{number}"
+        elif match := re.fullmatch(r"(fig\w*\.?)(\s*\d+)?", words(link), re.I):
+            link.string = f"{match[1]}\u00a0{number}"
 
 
 # 64.70 %, +7.84 ± 1.29, 36.8 / 40.6, 64.7 % (63.1 to 66.4), p < 0.001, 4.0 × 10⁻⁵, 2026-11-23 08:01, or nothing
@@ -117,8 +130,8 @@ MINUS = re.compile(r"(?<![\w.,)-])-(?=\d)")
 
 
 def mend_tables(page):
-    """Tables without pandas' looks, numbers to the right with a real minus sign; on a phone they stack or scroll."""
-    numbered = 0
+    """Restyle all tables: no pandas styles, numbers on the right with a real minus sign; stack or scroll on a phone."""
+    captioned = 0
     for number, table in enumerate(page.main.find_all("table"), 1):
         for element in table.find_all("colgroup"):
             element.decompose()
@@ -132,9 +145,9 @@ def mend_tables(page):
             if not cell.get_text(strip=True):
                 cell.name = "td"
         if table.caption and words(table.caption):
-            numbered += 1
+            captioned += 1
             label = page.new_tag("span", attrs={"class": "number"})
-            label.string = f"Table {numbered}."
+            label.string = f"Table {captioned}."
             table.caption.insert(0, label)
             label.insert_after(" ")
         stacks = mend_columns(table)
@@ -143,7 +156,7 @@ def mend_tables(page):
 
 
 def merge_heads(table):
-    """One row in place of pandas' two, the columns' names above the name of the index."""
+    """Merge pandas' two head rows, the names of the columns and that of the index, into one."""
     rows = [row.find_all(["th", "td"], recursive=False) for row in table.select("thead > tr")]
     pairs = list(zip(*rows, strict=True)) if len(rows) == 2 and len(rows[0]) == len(rows[1]) else []
     if pairs and not any(words(above) and words(below) for above, below in pairs):
@@ -153,7 +166,7 @@ def merge_heads(table):
 
 
 def mend_columns(table):
-    """Set columns of numbers flush right, tell each cell its column's name; return whether the rows can be stacked."""
+    """Align columns of numbers right and give each cell its column's name. Returns whether the rows can be stacked."""
     rows = [row.find_all(["th", "td"], recursive=False) for row in table.find_all("tr")]
     rows = [row for row in rows if row and not any("colspan" in cell.attrs for cell in row)]
     head = [row for row in rows if row[0].find_parent("thead")]
@@ -168,8 +181,8 @@ def mend_columns(table):
             for row in body:
                 for text in list(row[column].strings):
                     text.replace_with("–" if text.lower() in ("nan", "-") else MINUS.sub("−", text))
-        named = [words(row[column]) for row in head if len(row) >= -column]
-        if name := next((name for name in reversed(named) if name), ""):
+        names = [words(row[column]) for row in head if len(row) >= -column]
+        if name := next((name for name in reversed(names) if name), ""):
             for row in body:
                 row[column]["data-label"] = name
     return bool(head) and width > 2 and not table.select("[rowspan]")
@@ -179,9 +192,9 @@ MEASURED = re.compile(r"((?<![\d.,])[+\-−]?\d[\d.,]*+(?: ± [\d.,]*\d(?: %)?| 
 
 
 def hold_together(page):
-    """No line break inside '5 %', '1.2 ± 0.3' and 'p < 0.001'."""
+    """Forbid line breaks inside '5 %', '1.2 ± 0.3' and 'p < 0.001'."""
     for text in page.main.find_all(string=re.compile(" [%±<=] ?")):
-        if not text.find_parent(["pre", "code", "math"]):
+        if not text.find_parent(["pre", "code", "math", "svg"]):
             parts = MEASURED.split(text)
             for number in range(1, len(parts), 2):
                 held = page.new_tag("span", attrs={"class": "held"})
@@ -191,13 +204,13 @@ def hold_together(page):
 
 
 def let_scroll(page):
-    """Whatever may be wider than a phone and scrolls can be reached with the keyboard."""
+    """Let the keyboard reach everything that scrolls because it may be wider than a phone."""
     for element in page.main.select(".picture, .table, .formula, .highlight pre"):
         element["tabindex"] = "0"
 
 
 def add_contents(page):
-    """Give every heading and figure an id of its own, and every section a line in the contents."""
+    """Give every heading and figure a unique id, and every section a line in the contents."""
     contents, used = page.select_one("nav ol"), {"main"}
     for element in page.main.select("h1, h2, h3, h4, h5, h6, [id]"):
         base = slug = element.get("id") or "section"
@@ -206,14 +219,14 @@ def add_contents(page):
             slug, number = f"{base}-{number}", number + 1
         used.add(slug)
         element["id"] = slug
-        if element.name in ("h2", "h3"):
+        if element.name == "h2":
             line = BeautifulSoup(f'<li class="{element.name}"><a></a></li>', "html.parser").li
             line.a.string, line.a["href"] = words(element), f"#{slug}"
             contents.append(line)
 
 
 def add_way(page, up):
-    """The way to the page `up`; on a page that others belong to, where its links lead, if it is given away alone."""
+    """Add a link to the page `up`. A page with links to other files gets a note that they need its folder."""
     if up:
         way = page.new_tag("p", attrs={"class": "up"})
         way.append(page.new_tag("a", href=up, string="← Report"))

@@ -12,8 +12,10 @@ What the page does with a notebook:
              items begin with a **number**, a blockquote (the abstract)
   appendices `## Appendix: ...` and the notebooks that follow the article get letters: Appendix A, B, ...
   figures    outputs whose metadata hold {"image/png": {"alt": text, "caption": Markdown, "width": px, "height": px,
-             "name": word, "links": {"notebook": href, "data": href}}}, all but alt optional. A caption begins with the
-             figure's **title.** Figures are numbered in their order; [figure](#fig-NAME) is a link that gets the number
+             "name": word, "links": {"notebook": href, "data": href}, "svg": the figure as SVG, which the page shows
+             inline, "switch": choices for the reader (drawings.Drawn)}}, all but alt optional. A caption begins
+             with the figure's **title.** Figures are numbered in their order; [figure](#fig-NAME) is a link that gets
+             the number
   tables     those with a caption are numbered
   formulas   are numbered by \\tag{...} only
 """
@@ -36,7 +38,7 @@ from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from lib import ROOT, InputError
-from lib.report import layout
+from lib.report import layout, svg
 from lib.report.runs import write_atomic
 from lib.report.safe_html import clean
 from lib.report.text import LONG, cut, scrub
@@ -190,6 +192,7 @@ class PageExporter(HTMLExporter):
         self.formulas = Formulas()
         self.register_filter("typeset", lambda tex: clean(self.formulas(tex.strip().strip("$"), True)))
         self.register_filter("clean", clean)
+        self.register_filter("inline_svg", svg.inline)
         self.look = {
             "css": (TEMPLATE / "page.css").read_text(encoding="utf-8"),
             "math_font": base64.b64encode((TEMPLATE / "stix-two-math-subset.woff2").read_bytes()).decode(),

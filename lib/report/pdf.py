@@ -14,6 +14,7 @@ from bs4 import BeautifulSoup
 from lib import InputError
 from lib.report.page import IMAGES, TEMPLATE, WIDE
 from lib.report.runs import write_atomic
+from lib.report.svg import standalone
 from lib.report.text import east_asian_folders, typeset
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"        # beside those of Typst and the system
@@ -43,8 +44,14 @@ def prepare(page):
     """Turn what pandoc would lose into what it keeps, and let the abstract fill the first page."""
     if second := page.select_one("main > figure ~ figure:has(~ blockquote.abstract)"):
         second.insert_before(page.select_one("blockquote.abstract").extract())
-    for element in page.main.select("details, .up"):
+    for element in page.main.select("details.appendix, details.appendix > summary"):
+        element.unwrap()
+    for element in page.main.select("details, .up, .switch"):
         element.decompose()
+    for picture in page.main.select("[role=img]:has(> svg)"):
+        image = page.new_tag("img", src="data:image/svg+xml;base64,"
+                             + base64.b64encode(standalone(picture.svg).encode()).decode(), alt=picture["aria-label"])
+        picture.replace_with(image)
     for element in page.main.select(".picture, .caption"):
         element.unwrap()
     for figure in page.main.find_all("figure"):
@@ -83,12 +90,12 @@ def restore_tex(page):
 
 def mark_places(page):
     """Give what page.typ styles an id report-..., which becomes a label in Typst."""
-    for element in page.main.select("p.byline, ul.numbers, blockquote.abstract, p.links, p.note, div.error, "
+    for element in page.main.select("p.byline, p.deck, ul.numbers, blockquote.abstract, p.links, p.note, div.error, "
                                     "div.question, div.line"):
         element.wrap(page.new_tag("div", id="report-" + element["class"][0]))
         if element.name == "blockquote":
             element.unwrap()
-    if len(page.select("main > h2")) > 2:
+    if len(page.select("main > h2")) > 2 and not page.select_one("p.deck"):       # an article needs no contents
         page.main.h2.insert_before(marker("contents"))
     for heading in page.main.select("h2.lettered")[:1] + page.main.select("h2.appendix"):
         heading.insert_before(marker("appendix"))
@@ -109,7 +116,9 @@ def save_images(page, folder):
         alts[name] = image["alt"]
         image["src"] = name
         width, height = (image.attrs.pop(side, "") for side in ("width", "height"))
-        if width.isdecimal() and height.strip("0").isdecimal():
+        if name.endswith(".svg"):
+            image["width"] = "100%"
+        elif width.isdecimal() and height.strip("0").isdecimal():
             share = min(100, 90 * int(width) / WIDE, 68 * int(width) / int(height))        # no higher than half a page
             image["width"] = f"{share:.0f}%"
     return alts

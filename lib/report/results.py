@@ -47,7 +47,8 @@ class Schedules:
 @dataclasses.dataclass(frozen=True)
 class Training:
     """Notebook 20. split: fingerprint of the data it learned from; loss: mean of the last records; bits: the
-    variational bound, of it prior = L_T and decoder = L_0 (bits/dim)."""
+    variational bound, of it prior = L_T and decoder = L_0 (bits/dim); class_counts: training images of each class;
+    notes: what was left out of the data."""
 
     dataset: str            # in words: "digits on a 12x12 canvas"
     split: str
@@ -61,6 +62,8 @@ class Training:
     bits_prior: float
     bits_decoder: float
     seconds: float
+    class_counts: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def epochs(self):
@@ -165,14 +168,15 @@ def encode(value):
 
 
 def decode(value, kind):
-    """Undo `encode` for the annotated type `kind`."""
+    """Undo `encode` for the annotated type `kind`. A missing field takes its default, so older results still read; an
+    unknown field, or a missing one without a default, is an error."""
     if isinstance(kind, types.UnionType):
         kinds = [k for k in typing.get_args(kind) if k is not types.NoneType]
         return None if value is None else decode(value, kinds[0])
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        if set(value) != set(hints):
-            raise KeyError(f"{kind.__name__} has {', '.join(hints)}, and not {', '.join(value)}")
+        if unknown := sorted(set(value) - set(hints)):
+            raise KeyError(f"{kind.__name__} has no field {', '.join(unknown)}; it has {', '.join(hints)}")
         return kind(**{name: decode(v, hints[name]) for name, v in value.items()})
     if kind is pd.DataFrame:
         names, labels = value["names"], value["index"]

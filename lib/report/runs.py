@@ -2,8 +2,8 @@
 
     reports/runs/<plan>/<step>/<name>/
       config.json      the complete parameters, written before any work
-      provenance.json  commit, code, versions, device, threads, what was read of upstream runs; at the end the sha256 of
-                       each file that the run wrote
+      provenance.json  commit, code {definition: hash}, versions, device, threads, what was read of upstream runs; at
+                       the end the sha256 of each file that the run wrote; later why a change of code was accepted
       progress.json    how far the long cell is
       history.csv      one row per logging interval
       figures/*.png    with alt text and caption in figures.json
@@ -118,21 +118,27 @@ class Run:
         np.savez_compressed(temporary, **{k: np.asarray(v) for k, v in arrays.items()})
         os.replace(temporary, self.folder / file)
 
-    def figure(self, fig, name, alt, caption, links=None):
-        """Show `fig` here and keep it as figures/<name>.png with its alt text and Markdown caption. links: {"notebook",
-        "data"}: files of the report's folder that its numbers stand in."""
+    def figure(self, fig, name, alt, caption, links=None, vector=False, switch=None):
+        """Show `fig` here and keep it as figures/<name>.png with its alt text and Markdown caption.
+
+        links: {"notebook", "data"}, files of the report's folder that have its numbers. vector: the page gets it as SVG
+        too. switch: what a page lets its reader choose (see drawings.Drawn).
+        """
         from lib.report.figures import to_png
+        from lib.report.svg import draw
+        if vector:
+            write_atomic(self.path(f"figures/{name}.svg"), draw(fig, name))
         write_atomic(self.path(f"figures/{name}.png"), to_png(fig))
         index = self.path("figures/figures.json")
         write_json(index, (read_json(index) if index.exists() else {}) | {name: {"alt": alt, "caption": caption}})
-        self.show_figure(name, links=links)
+        self.show_figure(name, links=links, switch=switch)
 
-    def show_figure(self, name, caption="", links=None):
+    def show_figure(self, name, caption="", links=None, switch=None):
         """Display figures/<name>.png with its alt text and `caption`, by default its own."""
         from lib.report.figures import show_png
-        words = read_json(self.path("figures/figures.json"))[name]
-        show_png(self.path(f"figures/{name}.png").read_bytes(), words["alt"], caption or words["caption"],
-                 name=name, links=links or {})
+        kept, svg = read_json(self.path("figures/figures.json"))[name], self.path(f"figures/{name}.svg")
+        show_png(self.path(f"figures/{name}.png").read_bytes(), kept["alt"], caption or kept["caption"], name=name,
+                 links=links, svg=svg.read_text(encoding="utf-8") if svg.exists() else "", switch=switch)
 
     def track(self, records, total, unit="steps", about=""):
         """Pass `records` (mappings with a key `done`) on; show one progress line and keep it in progress.json.
@@ -233,14 +239,14 @@ def line_of_cell():
 
 
 # ---------------------------------------------------------------- start, load, compare
-def start(step, config, upstream=(), code=""):
+def start(step, config, upstream=(), code=None):
     """Open the run folder of `config` ("" is the interactive run of `step`): write config.json and provenance.json.
 
     What an earlier run left there is removed, but for its states (state-*.safetensors): an interrupted training or
-    study goes on from them. code: hash of the code that can change the result. InputError where another process works
-    in that folder, where it is no run folder, and where it holds files that no run wrote.
+    study goes on from them. code: {definition: hash} of the code that can change the result. InputError where another
+    process works in that folder, where it is no run folder, and where it holds files that no run wrote.
     """
-    run = run_at(config.run_dir or f"reports/runs/interactive/{step}/default")
+    run, code = run_at(config.run_dir or f"reports/runs/interactive/{step}/default"), code or {}
     if run.folder.exists():
         check_ours(run)
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -329,6 +335,7 @@ def provenance(upstream=()):
     return {
         "start": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **commit(),
+        "words": last_commit("reports/articles", "reports/template", "notebooks/90_report.ipynb", "lib/report"),
         "python": platform.python_version(),
         "versions": {p: importlib.metadata.version(p) for p in PACKAGES if found(p)},
         "system": f"{platform.system()} {platform.machine()}",
@@ -348,18 +355,32 @@ def content(folder):
 
 def commit():
     """{commit, uncommitted_changes} of the code; both "unknown" where git can't vouch for it: no git, a downloaded ZIP,
-    a repository of somebody else."""
+    a repository of somebody else. The user's own settings of git hide no file."""
+    places = ("--", "lib", "notebooks", "reports", ":(exclude)reports/published")
     top = git("rev-parse", "--show-toplevel")
-    changes = git("status", "--porcelain", "--", "lib", "notebooks", "reports", ":(exclude)reports/published")
-    if not top or Path(top).resolve() != ROOT.resolve() or changes is None:
+    changed = git("-c", "core.fsmonitor=false", "status", "--porcelain", "--untracked-files=no", *places)
+    new = git("ls-files", "--others", "--exclude-per-directory=.gitignore", *places)
+    if not top or Path(top).resolve() != ROOT.resolve() or changed is None or new is None:
         return {"commit": "unknown", "uncommitted_changes": "unknown"}
-    return {"commit": git("rev-parse", "--short=12", "HEAD") or "unknown", "uncommitted_changes": bool(changes)}
+    return {"commit": git("rev-parse", "--short=12", "HEAD") or "unknown", "uncommitted_changes": bool(changed + new)}
+
+
+def last_commit(*paths):
+    """The short name of the last commit that changed `paths`, with + where they hold changes that no commit has;
+    "unknown" where git can't vouch for it."""
+    if commit()["commit"] == "unknown":
+        return "unknown"
+    name = git("log", "-1", "--format=%h", "--abbrev=12", "--", *paths)
+    changes = git("status", "--porcelain", "--", *paths)
+    return (name or "unknown") + "+" * bool(changes)
 
 
 def git(*words):
-    """What git prints, None where it can't answer."""
+    """What git prints about the project, None where it can't answer."""
+    others = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    env = {name: value for name, value in os.environ.items() if name not in others}
     try:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(["git", *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
@@ -373,15 +394,17 @@ def found(package):
 
 
 def run_at(run_dir):
-    """The run in the folder `run_dir` (reports/runs/<plan>/<step>/<name>, from the repository), finished or not.
+    """The run in the folder `run_dir` (reports/runs/<plan>/<step>/<name>, from the repository), finished or not; or a
+    published one, in reports/published.
 
     InputError for a folder elsewhere, wherever links on its way lead.
     """
-    runs = ROOT / "reports" / "runs"
     folder = Path(os.path.normpath(ROOT / run_dir))
-    if not (folder.resolve().is_relative_to(runs.resolve()) and len(folder.parts) == len(runs.parts) + 3):
-        raise InputError(f"run_dir={str(run_dir)[:200]!r}: expected reports/runs/<plan>/<step>/<name>")
-    return Run(folder)
+    for parent in ("runs", "published"):
+        top = ROOT / "reports" / parent
+        if folder.resolve().is_relative_to(top.resolve()) and len(folder.parts) == len(top.parts) + 3:
+            return Run(folder)
+    raise InputError(f"run_dir={str(run_dir)[:200]!r}: expected reports/runs/<plan>/<step>/<name>")
 
 
 def load(run_dir):

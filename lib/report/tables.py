@@ -1,31 +1,35 @@
-"""A result's numbers as the tables that one reads: pure functions, result -> DataFrame of text."""
-from statistics import fmean, stdev
+"""Tables for readers: each function takes a result and returns a DataFrame of text."""
+from statistics import fmean
 
 import pandas as pd
 
 from lib.report.results import MINUS, Estimate, number
 from lib.report.text import escape, powers
+from lib.study import ARMS, MIXED, REAL
 
 
 def show(table, digits=4):
-    """A table for the page: `text`, with a named index as its first columns and no numbers of rows."""
-    named = table.index.names != [None]
-    return text(table.reset_index() if named else table, digits).style.hide(axis="index")
+    """A DataFrame styled for a page: its numbers by `text`, a named index as its first columns, no row numbers."""
+    has_named_index = table.index.names != [None]
+    return text(table.reset_index() if has_named_index else table, digits).style.hide(axis="index")
 
 
 def text(table, digits=4):
-    """Every number of `table` as text: `digits` significant ones, whole numbers in full (1,204), nothing for NaN."""
+    """A copy of a DataFrame with every number as text.
+
+    Floats have `digits` significant digits, whole numbers are in full (1,204), and NaN is empty.
+    """
     def cell(value):
         if isinstance(value, str) or pd.isna(value):
             return value if isinstance(value, str) else ""
-        words = f"{value:,}" if pd.api.types.is_integer(value) else f"{value:#.{digits}g}"
-        return powers(words).replace("-", MINUS)
+        plain = f"{value:,}" if pd.api.types.is_integer(value) else f"{value:#.{digits}g}"
+        return powers(plain).replace("-", MINUS)
     return table.map(cell)
 
 
 # ---------------------------------------------------------------- schedules
 def schedules(result):
-    """A row for each schedule of a Schedules result: its ends, its idle steps, its noise gain."""
+    """A row for each schedule of a Schedules result: both ends, redundant steps, largest noise gain."""
     f = result.facts
     return pd.DataFrame({
         "signal at T": f["signal_at_T"].map(lambda v: powers(f"{v:.1e}")),
@@ -37,43 +41,71 @@ def schedules(result):
         "at t": f["largest_gain_at"].map("{:,}".format)})
 
 
-# ---------------------------------------------------------------- training
+def noise_and_errors(result):
+    """A row for each schedule that a Schedules result compares: its noise, and what a small error does under it."""
+    compared = result.ends.index.unique(0)
+    at_end, lost = (result.ends[column].unstack().loc[compared] for column in ("at the end", "% of pixels lost"))
+    facts = result.facts.loc[compared]
+    return pd.DataFrame({
+        "noise outweighs signal from step": facts["equal_noise_step"].map("{:,.0f}".format),
+        "redundant steps": facts["redundant_steps"].map("{:,.0f}".format),
+        "first gain": facts["first_noise_gain"].map("{:.3g}".format),
+        "spread, stays right": at_end["stays right, plain"].map(lambda v: number(v, 2)),
+        "spread, saturates": at_end["saturates, plain"].map(lambda v: number(v, 2)),
+        "pixels lost": lost["saturates, plain"].map(lambda v: f"{number(v, 2)} %"),
+        "spread, saturates, clipped": at_end["saturates, x0 clipped"].map(lambda v: number(v, 2))})
+
 
 # ---------------------------------------------------------------- generation
+def memorisation(m):
+    """The verdict of a Memorisation with its numbers, in one row."""
+    return pd.DataFrame([{
+        "verdict": m.verdict, "close to a training image, %": number(m.share),
+        "expected of new images, %": number(m.expected), "p": p_value(m.p),
+        "threshold, grey levels": number(m.threshold), "equal to a training image": f"{m.copies:,}",
+        "copies found from, %": number(m.detectable), "n": f"{m.images:,}"}])
+
 
 # ---------------------------------------------------------------- study
 def choices(table):
-    """What was chosen on validation images, a row for each choice. table: `choices` of a Study."""
+    """A row for each choice that was made on validation images. table: `choices` of a Study."""
     return table.rename(columns={"candidates": "mean validation accuracy of each, %"})
 
 
+def explained(names):
+    """What the arms called `names` train on, as a table in Markdown."""
+    rows = [f"| {name} | {ARMS[name].line} | {ARMS[name].group} |" for name in names]
+    return "\n".join(["| arm | trains on | group |", "|---|---|---|", *rows])
+
+
 def arms(study):
-    """Every arm of a Study: its accuracy with its interval, over all its networks, and its gain against real."""
+    """A row for each arm of a Study: its accuracy with interval, over all its networks, and its gain against real."""
     return pd.DataFrame([{
         "arm": a.arm, "steps": f"{a.steps:,}", "test accuracy, %": a.accuracy.bare, "sd": number(a.sd, 2),
         "networks": f"{a.accuracy.n}", "against real, points": a.gain.bare if a.gain else ""} for a in study.arms])
 
 
 def contrasts(study):
-    """What a Study asks: its main question, the original paper's comparison, and the secondary ones."""
+    """A row for each question of a Study: the main one, the original paper's comparison, then the secondary ones."""
     rows = [("real + synthetic against real", study.gain, study.gain.p)]
     if study.paper_gain:
         rows += [("real + synthetic against real, equal epochs", study.paper_gain, None),
                  ("real against real, equal epochs", study.steps_gain, None)]
     rows += [(f"{c.arm} against {c.against} (p after Holm)", c.difference, c.p) for c in study.contrasts]
-    return pd.DataFrame([{"question": words, "difference, points": e.bare, "p": p_value(p)} for words, e, p in rows])
+    return pd.DataFrame([
+        {"question": question, "difference, points": e.bare, "p": p_value(p)} for question, e, p in rows])
 
 
 def gains(study):
-    """What synthetic images add in a Study: at equal steps, at each arm's own optimum, at equal epochs."""
-    found = {"equal steps": study.gain, "each arm at its own optimum": study.optimum_gain,
-             "equal epochs, as in the original paper": study.paper_gain}
+    """One row: what synthetic images add in a Study at equal steps, at each arm's own optimum, at equal epochs."""
+    comparisons = {"equal steps": study.gain, "each arm at its own optimum": study.optimum_gain,
+                   "equal epochs, as in the original paper": study.paper_gain}
     return pd.DataFrame([{"gain, points": "real + synthetic against real"}
-                         | {name: e.bare if e else "" for name, e in found.items()}])
+                         | {name: e.bare if e else "" for name, e in comparisons.items()}])
 
 
 def optimum(study):
-    """The main arms of a Study, each at its own optimum."""
+    """A row for each main arm of a Study, at its own optimum."""
     return pd.DataFrame([{
         "arm": a.arm, "best steps": f"{a.steps:,}", "learning rate": f"{a.lr:g}",
         "at the edge of the steps tried": "yes" if a.edge else "no", "test accuracy, %": a.accuracy.bare,
@@ -81,38 +113,38 @@ def optimum(study):
 
 
 def p_value(p):
-    """'0.032', '< 0.001'; '' for None."""
+    """A p-value as text: '0.032', '< 0.001', or '' for None."""
     return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def variance(study):
-    """What the variance of a Study's gain is made of: each thing that was repeated, and what it adds."""
+    """A row for each thing that a Study repeated, with its part of the gain's variance as a standard error."""
     v = study.variance
     return pd.DataFrame({"repeated": v.index, "n": v["n"].map("{:,.0f}".format).to_numpy(),
                          "standard error from it, points": (v["variance"]**0.5).map(lambda x: number(x, 2)).to_numpy()})
 
 
 def by_class(study):
-    """Each class's change of recall beside the quality of its synthetic images; numbers, for a figure."""
+    """A row for each class: its change of recall and the quality of its synthetic images, as numbers for a figure."""
     return study.by_class.rename(columns={
         "change of recall": "change of recall, points", "p": "p after Holm", "label_agreement": "label agreement, %",
         "coverage": "coverage, %", "coverage_perfect": "coverage of a perfect generator, %"})
 
 
-def studies(named):
-    """A row for each of {label: Study}."""
+def studies(studies):
+    """A row for each study: accuracies and gains. studies: {label: Study}."""
     return pd.DataFrame([{
-        "study": label, "classifier": s.classifier, "real, %": s.arm("real").accuracy.bare,
-        "real + synthetic, %": s.arm("real + synthetic").accuracy.bare, "gain at equal steps, points": s.gain.bare,
+        "study": label, "classifier": s.classifier, "real, %": s.arm(REAL).accuracy.bare,
+        "real + synthetic, %": s.arm(MIXED).accuracy.bare, "gain at equal steps, points": s.gain.bare,
         "gain at equal epochs, points": s.paper_gain.bare if s.paper_gain else "",
         "gain at own optimum, points": s.optimum_gain.bare if s.optimum_gain else "",
         "replicates": f"{s.replicates}" if s.replicates else "", "generators": f"{s.generators}", "seeds": f"{s.seeds}"}
-        for label, s in named.items()])
+        for label, s in studies.items()])
 
 
 # ---------------------------------------------------------------- dose
 def exchange(dose):
-    """How many real images alone each number of synthetic ones alone is worth."""
+    """A row for each number of synthetic images of a Dose: how many real ones give the same accuracy."""
     return pd.DataFrame([{
         "synthetic images alone": f"{e.synthetic:,}", "test accuracy, %": e.accuracy.bare,
         "as good as so many real ones": dose.worth(e),
@@ -125,21 +157,21 @@ VARIED = ("dataset", "canvas", "size", "schedule", "target", "loss_weight", "cha
 
 
 def varied(configs):
-    """The parameters of a training that are not the same in all `configs`, or schedule."""
+    """Names of the parameters that differ between the `configs` of trainings; ["schedule"] if none does."""
     return [k for k in VARIED if len({str(c[k]) for c in configs}) > 1] or ["schedule"]
 
 
-def trained(named):
-    """A row for each of {label: (config, Training)}: what sets it apart, what it cost, what it reached."""
-    names = varied([config for config, _ in named.values()])
+def trained(trainings):
+    """A row for each training: what it varies, its cost, what it reached. trainings: {label: (config, Training)}."""
+    names = varied([config for config, _ in trainings.values()])
     return pd.DataFrame([{"run": label} | {k: str(config[k]).strip("[]") for k in names} | {
         "bits/dim": t.bits.bare, "million weights": number(t.parameters / 1e6, 2), "images seen": f"{t.images:,}",
         "final loss": number(t.loss, 4), "training time, s": number(t.seconds, 0)}
-        for label, (config, t) in named.items()])
+        for label, (config, t) in trainings.items()])
 
 
-def generated(named):
-    """A row for each of {label: (config, Generation)}: how it was sampled, and how good the images are."""
+def generated(generations):
+    """A row for each generation: its sampler and its quality. generations: {label: (config, Generation)}."""
     return pd.DataFrame([{
         "run": label, "network": config["train_run"].split("/")[-1], "sampler": config["sampler"],
         "steps": f"{config['sample_steps']}", "guidance": f"{config['guidance']:g}", "x0": config["x0_handling"],
@@ -147,11 +179,11 @@ def generated(named):
         "label agreement, %": g.label_agreement.bare, "worst class, %": number(g.by_class["label_agreement"].min()),
         "Fréchet distance (real to real)": f"{number(g.frechet.value, 2)} ({number(g.reference.value, 2)})",
         "coverage, % (perfect)": f"{number(g.coverage)} ({number(g.coverage_perfect)})", "n": f"{g.images:,}"}
-        for label, (config, g) in named.items()])
+        for label, (config, g) in generations.items()])
 
 
 def walks(ablation):
-    """The same sampling without and with a limit on the estimated image, a row for each network."""
+    """A row for each Walk of an Ablation: label agreement and pixel spread without and with a limit on the estimate."""
     return pd.DataFrame([{
         "schedule": w.schedule, "target": w.target, "walk": f"{w.sampler}, {w.steps} steps",
         "agreement without limit, %": w.free.bare, "clipped, %": w.clipped.bare,
@@ -161,7 +193,7 @@ def walks(ablation):
 # ---------------------------------------------------------------- report
 def trainings(families):
     """The trainings of a report: bits per dimension first, then what made it. families: {name: its replicates
-    (gathered.Step), or one}; of replicates the mean."""
+    (collected.Step), or one}; of replicates the mean."""
     return pd.DataFrame([{
         "network": escape(name), "bits/dim": bits([step.result.bits for step in steps]).bare,
         "schedule": steps[0].config["schedule"], "learns": steps[0].config["target"],
@@ -174,11 +206,8 @@ def bits(estimates):
     """The Estimate of one network, or of the mean of replicates, each with test images of its own."""
     if len(estimates) == 1:
         return estimates[0]
-    from lib.study.statistics import t_estimate
-
-    values = [e.value for e in estimates]
-    n, error = len(values), stdev(values) / len(values)**0.5
-    return t_estimate(fmean(values), [error**2], [n - 1], n, "networks", "bits/dim")
+    from lib.report.collected import mean_estimate
+    return mean_estimate([e.value for e in estimates], "networks", "bits/dim")
 
 
 def worth(dose):
@@ -187,17 +216,38 @@ def worth(dose):
     return exchange(dose).iloc[sorted({known[k] for k in (0, len(known) // 2, -1)})] if known else pd.DataFrame()
 
 
-def claims(answers, figures=()):
-    """The original paper's claims: claim, verdict, evidence, with links to the `figures` (names) that the page has."""
-    return pd.DataFrame([{
-        "the original paper says": f"{escape(x.claim)} ({escape(x.where)})", "verdict": x.verdict,
-        "evidence": escape(x.evidence) + (f' <a href="#fig-{x.figure}">figure</a>' if x.figure in figures else "")}
-        for x in answers])
+def claims(answers):
+    """The original paper's claims: claim, verdict, and the number that decides."""
+    return pd.DataFrame([{"the original paper says": f"{escape(a.claim)} ({escape(a.where)})", "here": a.verdict,
+                          "number": escape(a.number)} for a in answers])
+
+
+def images(families):
+    """How good each generator's images are, beside real ones: {name: its replicates (collected.Step), or one}."""
+    rows = []
+    for name, steps in families.items():
+        values = measures(steps)
+        rows.append({"generator": escape(name), "networks": f"{len(steps)}"} | {
+            f"{measure} (real images)": f"{number(fmean(e.value for e in estimates), decimals)} "
+                                        f"({number(reference, decimals)})"
+            for (measure, (estimates, reference)), decimals in zip(values.items(), (1, 2, 1, 1), strict=True)})
+    return pd.DataFrame(rows)
+
+
+def runs_made(steps):
+    """The runs by what made them: commit, device, threads, how many, how long."""
+    table = provenance(steps)
+    if table.empty:
+        return table
+    table["step"] = table["run"].str.partition("/")[0]
+    grouped = table.groupby(["step", "commit", "device", "threads"], sort=False)
+    rows = grouped.agg(runs=("run", "size"), minutes=("seconds", lambda s: number(s.sum() / 60, 1))).reset_index()
+    return rows.astype(str)
 
 
 # ---- as data: the CSV files below the article's figures
 def all_gains(studies):
-    """For each study (gathered.Step) and arm that is compared: gain, low, high, p."""
+    """For each study (collected.Step) and arm that is compared: gain, low, high, p."""
     found = [(s, arm.arm, arm.gain) for s in studies for arm in s.result.arms if arm.gain]
     found += [(s, "the original paper's comparison", s.result.paper_gain) for s in studies if s.result.paper_gain]
     return pd.DataFrame([{"study": s.label, "arm": arm, "gain": e.value, "low": e.low, "high": e.high, "p": e.p}
@@ -208,7 +258,7 @@ MEASURES = ("recognised, %", "distance to real", "covered, %", "near a training 
 
 
 def measures(steps):
-    """{measure: (Estimates, what real images reach)} of a generation and its replicates (gathered.Step)."""
+    """{measure: (Estimates, what real images reach)} of a generation and its replicates (collected.Step)."""
     rows = [((g.label_agreement, g.judge_accuracy.value), (g.frechet, g.reference.value),
              (Estimate(g.coverage), g.coverage_perfect), (Estimate(g.memorisation.share), g.memorisation.expected))
             for g in (step.result for step in steps)]
@@ -217,7 +267,7 @@ def measures(steps):
 
 
 def quality(generations):
-    """For each generator (gathered.Step) and measure: value, low, high, and what real images reach."""
+    """For each generator (collected.Step) and measure: value, low, high, and what real images reach."""
     return pd.DataFrame([{"generator": step.label, "measure": measure, "value": e.value, "low": e.low, "high": e.high,
                           "reference": reference}
                          for step in generations for measure, ((e,), reference) in measures([step]).items()],
@@ -225,8 +275,11 @@ def quality(generations):
 
 
 def provenance(steps):
-    """For each run (gathered.Step): commit, start, seconds, device, threads."""
-    kept = ("commit", "uncommitted_changes", "start", "seconds", "device", "threads")
-    rows = [{"run": step.name} | {k: step.run.provenance[k] for k in kept} | {"seconds": step.seconds}
-            for step in steps if step.run]
-    return pd.DataFrame(rows, columns=["run", *kept])
+    """For each run (collected.Step): commit, start, seconds, device, threads; when and why it was taken as current
+    though its code had changed ("" where it was not)."""
+    kept, rows = ("commit", "uncommitted_changes", "start", "seconds", "device", "threads"), []
+    for step in (step for step in steps if step.run):
+        made = step.run.provenance
+        accepted = "; ".join(f"{entry['date']}: {entry['because']}" for entry in made.get("accepted", []))
+        rows.append({"run": step.name} | {k: made[k] for k in kept} | {"seconds": step.seconds, "accepted": accepted})
+    return pd.DataFrame(rows, columns=["run", *kept, "accepted"])

@@ -1,10 +1,80 @@
 """The study: classifiers, arms, statistics, the quality of synthetic images, the original paper's claims.
 
-The accepted names stand here, without torch, so that a plan is checked before any heavy import.
+The accepted names are here, without torch, so that a plan is checked before any heavy import.
 """
+import dataclasses
+from collections.abc import Callable
+
 CLASSIFIERS = {"mlp": "MLP", "strong-mlp": "strong MLP", "cnn": "CNN"}      # and how they are called in text
 OPTIMIZERS = ("adamw", "sgd")
-ARMS = ("real", "real twice", "real + flip", "real + shift", "real + flip and shift", "real + noise",
-        "real + retrieval", "real + synthetic", "real + best synthetic", "real + random synthetic",
-        "real + shift + synthetic", "synthetic only", "shuffled labels", "real, equal epochs")
-CLASSICAL = ("real + flip", "real + shift", "real + flip and shift")     # the rivals that need no generator
+
+REAL, MIXED, EQUAL_EPOCHS = "real", "real + synthetic", "real, equal epochs"
+BASE, FREE, SYNTHETIC, CONTROL = GROUPS = "real images", "free augmentation", "synthetic images", "controls"
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One way to train a classifier, compared with the others.
+
+    group: one of GROUPS; an arm of FREE is a rival of synthetic images that needs no generator. line: what it trains
+    on. build(sources, settings): its Mix, made of `Sources` by `Settings`, all of lib.study.arms. filtered: whether it
+    needs the share of the images that a filter keeps.
+    """
+
+    group: str
+    line: str
+    build: Callable
+    filtered: bool = False
+
+
+ARMS = {
+    REAL: Arm(
+        BASE, "the real images",
+        lambda sources, settings: sources.real()),
+    "real twice": Arm(
+        CONTROL, "every real image twice: a larger set and nothing new",
+        lambda sources, settings: sources.twice()),
+    "real + flip": Arm(
+        FREE, "real images, mirrored by chance",
+        lambda sources, settings: sources.real(augment="flip")),
+    "real + shift": Arm(
+        FREE, "real images, moved by up to an eighth of their side",
+        lambda sources, settings: sources.real(augment="shift")),
+    "real + flip and shift": Arm(
+        FREE, "real images, mirrored and moved",
+        lambda sources, settings: sources.real(augment="flip and shift")),
+    "real + noise": Arm(
+        CONTROL, "in each batch a share of real images with Gaussian noise",
+        lambda sources, settings: sources.mixed(sources.noisy(settings.seed))),
+    "real + retrieval": Arm(
+        CONTROL, "in each batch that share of real images: the nearest one to each synthetic image "
+        "([Burg et al. 2023](https://arxiv.org/abs/2304.10253))",
+        lambda sources, settings: sources.mixed(sources.nearest())),
+    MIXED: Arm(
+        SYNTHETIC, "in each batch that share of synthetic images",
+        lambda sources, settings: sources.mixed()),
+    "real + best synthetic": Arm(
+        SYNTHETIC, "the same, only those that a judge is surest of; how many is chosen on validation images",
+        lambda sources, settings: sources.mixed(sources.best(settings.share)), filtered=True),
+    "real + random synthetic": Arm(
+        SYNTHETIC, "as many, drawn by chance: what the judge's choice is worth",
+        lambda sources, settings: sources.mixed(sources.random(settings.share, settings.seed)), filtered=True),
+    "real + shift + synthetic": Arm(
+        SYNTHETIC, "real and synthetic images, all of them moved",
+        lambda sources, settings: sources.mixed(augment="shift")),
+    "synthetic only": Arm(
+        SYNTHETIC, "synthetic images alone (\"classification accuracy score\", "
+        "[Ravuri & Vinyals 2019](https://arxiv.org/abs/1905.10887))",
+        lambda sources, settings: sources.alone()),
+    "shuffled labels": Arm(
+        CONTROL, "synthetic images alone, with each other's labels: must fall to chance",
+        lambda sources, settings: sources.alone(sources.shuffled(settings.seed))),
+    EQUAL_EPOCHS: Arm(
+        BASE, "the real images for as many epochs, as in the original paper: fewer updates",
+        lambda sources, settings: sources.real(steps=sources.equal_epochs(settings.steps))),
+}
+
+
+def rivals():
+    """The names of the arms that need no generator."""
+    return [name for name, arm in ARMS.items() if arm.group == FREE]

@@ -1,47 +1,41 @@
 """The study: arms that differ in their training images and in nothing else.
 
-Every arm takes the same number of steps at the same batch size, from the same weights and in the same order of images
+Every arm takes the same number of updates at the same batch size, from the same weights and in the same order of images
 (one arm, named so, takes the original paper's fewer). What is chosen, is chosen on validation images; the test is
 sealed, and each arm opens it once.
 
-A study of replicates repeats the whole experiment: each replicate has images, a generator and a classifier seed of its
-own, and what is `Images` in a study of one split is a tuple of them here, one for each replicate. The networks of an
-arm are then the members of one model, member r that of replicate r.
+A study is a list of replicates: each repeats the whole experiment, with a split of the data, a generator and a
+classifier seed of its own. On a single split the list has one entry, and several generators meet several seeds.
 """
 import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from lib import InputError, data
 from lib.data import augmentations
 from lib.data.images import Images, join, select, to_float, to_uint8
-from lib.study import classifiers, quality
+from lib.study import ARMS, classifiers, quality
 from lib.study.generators import settings
 
 NOT_TESTED = -1     # in the place of a label that was not predicted
 
 
-def each(images):
-    """Images as a tuple: those of each replicate, or the only ones."""
-    return images if isinstance(images, tuple) else (images,)
-
-
 class SealedTest:
     """The test images of a study. Only `open` sees them, once for each arm: after its last choice.
 
-    images: Images, or a tuple with those of each replicate; then ids tells which images of the data set they are, (n,)
-    for each. labels: (N,) of all test images, each image once.
+    images: a list with the test Images of each replicate; ids: which images of the data set they are, (n,) for each, by
+    default all different. labels: (N,) of all test images, each image once.
     """
 
-    def __init__(self, images, ids=()):
-        self._images, self._places, self.opened = images, None, []
-        self.labels = np.concatenate([one.labels.numpy() for one in each(images)])
-        if ids:
+    def __init__(self, images, ids=None):
+        self._images, self.opened = images, []
+        self._places = side_by_side(images)
+        self.labels = np.concatenate([one.labels.numpy() for one in images])
+        if ids is not None:
             _, first, place = np.unique(np.concatenate(ids), return_index=True, return_inverse=True)
-            self._places, self.labels = np.split(place, starts(images)[1:]), self.labels[first]
+            self._places, self.labels = [place[where] for where in self._places], self.labels[first]
 
     def __len__(self):
         return len(self.labels)
@@ -58,51 +52,37 @@ class SealedTest:
 
 
 def predicted(models, images, places=None):
-    """Predicted labels of Images by models with `members` networks each: (variants, members, N).
+    """Predicted labels: (replicates, generators, seeds, N).
 
-    Of a tuple with the images of each replicate, by the members of a single model: (replicates, N), where image k of
-    replicate r stands in column places[r][k] (by default all beside each other), and NOT_TESTED elsewhere.
+    models: one for each generator; images: a list with the Images of each replicate. Image k of replicate r is in
+    column places[r][k], by default in a column of its own; NOT_TESTED: the replicate does not have that image.
     """
-    if isinstance(images, Images):
-        return np.stack([classifiers.predict(model, images.images).numpy() for model in models])
-    (model,), places = models, places or np.split(np.arange(sum(map(len, images))), starts(images)[1:])
-    table = np.full((len(images), 1 + max(map(max, places))), NOT_TESTED)
-    for row, place, labels in zip(table, places, own_labels(model, images), strict=True):
-        row[place] = labels
-    return table
+    places, table = places or side_by_side(images), []
+    shape = len(images), models[0].members // len(images), 1 + max(map(max, places))
+    for model in models:
+        labels = np.full(shape, NOT_TESTED)                                         # (replicates, seeds, N)
+        for r, own in enumerate(classifiers.predict(model, [one.images for one in images])):
+            labels[r][:, places[r]] = own
+        table.append(labels)
+    return np.stack(table, 1)
 
 
-def own_labels(model, images):
-    """Predicted labels of each member's own images: a list of (n,). images: a tuple of Images."""
-    padded = pad_sequence([one.images for one in images], batch_first=True)
-    return [p[:len(one)] for p, one in zip(classifiers.predict(model, padded).numpy(), images, strict=True)]
-
-
-def starts(images):
-    """Where each one's images begin if all stand beside each other."""
-    return np.cumsum([0, *map(len, images[:-1])])
-
-
-def parts(splits):
-    """(train, validation, SealedTest) of a study: of one Split, or a tuple of each with those of each replicate."""
-    train, validation, test, ids = zip(*((s.train, s.validation, s.test, s.test_ids) for s in splits), strict=True)
-    if len(test) == 1:
-        return train[0], validation[0], SealedTest(test[0])
-    return train, validation, SealedTest(test, ids)
+def side_by_side(images):
+    """For each replicate's images the columns of a table in which every image has its own."""
+    ends = np.cumsum([len(one) for one in images])
+    return np.split(np.arange(ends[-1]), ends[:-1])
 
 
 # ---------------------------------------------------------------- generators
 class Material(NamedTuple):
     """What a study works with.
 
-    splits: {data_seed: Split}, rising. train, validation, test: as `parts` gives them. synthetic, scores: of each
-    generator the Images and the judge's scores of them, (N,). data_seeds: of each generator. groups: {words
-    for a setting: positions of its generators}.
+    splits: a list with the Split of each replicate; a single one where all generators learned from the same images.
+    test: the sealed test. synthetic, scores: of each generator the Images, and the judge's scores of them, (N,).
+    data_seeds: of each generator. groups: {a setting's description: positions of its generators}.
     """
 
-    splits: dict
-    train: Images | tuple
-    validation: Images | tuple
+    splits: list
     test: SealedTest
     synthetic: tuple
     scores: tuple
@@ -110,14 +90,26 @@ class Material(NamedTuple):
     groups: dict
 
     @property
-    def split(self):
-        """The split of the first replicate, or the only one."""
-        return next(iter(self.splits.values()))
+    def train(self):
+        """A list with the training images of each replicate."""
+        return [split.train for split in self.splits]
+
+    @property
+    def validation(self):
+        """A list with the validation images of each replicate."""
+        return [split.validation for split in self.splits]
 
     @property
     def replicates(self):
         """How many there are; 0 where all generators learned from one split."""
         return len(self.splits) if len(self.splits) > 1 else 0
+
+    def sources(self, setting):
+        """The Sources of arms with the generators of a setting. Those of several replicates, one each, count as one."""
+        synthetic, scores = ([values[i] for i in self.groups[setting]] for values in (self.synthetic, self.scores))
+        if self.replicates:
+            return Sources(self.train, [synthetic], [scores])
+        return Sources(self.train, [[images] for images in synthetic], [[one] for one in scores])
 
 
 def material(generations, trainings):
@@ -132,7 +124,14 @@ def material(generations, trainings):
                               for g, seed in zip(generations, seeds, strict=True)), strict=True)
     for images, run, seed in zip(synthetic, generations, seeds, strict=True):
         quality.check_no_leak(images.images, splits[seed].test.images, what=run.name)
-    return Material(splits, *parts(splits.values()), synthetic, scores, seeds, groups)
+    splits = list(splits.values())
+    return Material(splits, sealed(splits), synthetic, scores, seeds, groups)
+
+
+def sealed(splits):
+    """The SealedTest of replicates, each of whose images has one column however many replicates test it."""
+    return SealedTest([split.test for split in splits],
+                      [split.test_ids for split in splits] if len(splits) > 1 else None)
 
 
 def splits_of(trainings):
@@ -144,28 +143,6 @@ def splits_of(trainings):
     return dict(sorted(splits.items()))
 
 
-# ---------------------------------------------------------------- what an arm is
-@dataclasses.dataclass(frozen=True)
-class Arm:
-    """What a classifier learns from. variants: (images, extra or None), one pair of `Images` for each generator or
-    replicate, or a single one where no generator has a part; `extra` takes its share of each batch. augment: a name in
-    `augmentations`, or "" for none. steps: 0 means all."""
-
-    variants: tuple
-    augment: str = ""
-    steps: int = 0
-
-
-def real_arm(train, **options):
-    return Arm(tuple((images, None) for images in each(train)), **options)
-
-
-def mixed_arm(train, generated, **options):
-    """Real images with those of each generator; each replicate's real images with those of its own generator."""
-    real = train if isinstance(train, tuple) else [train] * len(generated)
-    return Arm(tuple(zip(real, generated, strict=True)), **options)
-
-
 def load(file, classes):
     """The synthetic Images of a run's images.npz, and the judge's scores (N,) of them."""
     with np.load(file) as arrays:
@@ -173,42 +150,93 @@ def load(file, classes):
         return Images(images, labels, classes), arrays["scores"]
 
 
-def best_arm(train, generated, scores, share):
-    """Real images with the `share` of each generator's images that the judge is surest of."""
-    return mixed_arm(train, [best_share(g, s, share) for g, s in zip(generated, scores, strict=True)])
+# ---------------------------------------------------------------- what an arm learns from
+@dataclasses.dataclass(frozen=True)
+class Mix:
+    """What the classifiers of an arm learn from. variants: (real, extra or None) for each generator, or a single pair
+    where no generator has a part; `real` and `extra` are tuples with the Images of each replicate, and `extra` takes
+    its share of each batch. augment: a name in `augmentations`, or "" for none. steps: updates; 0 means all."""
+
+    variants: tuple
+    augment: str = ""
+    steps: int = 0
 
 
-def random_arm(train, generated, share, seed=0):
-    """As many of each generator's images, drawn by chance."""
-    return mixed_arm(train, [random_share(g, share, seed) for g in generated])
+def mix(train, extra=None, **options):
+    """The Mix of real images, with those of each generator if there are any. train: a list with the Images of each
+    replicate; extra: such a list for each generator."""
+    return Mix(tuple((tuple(train), extra and tuple(extra)) for extra in extra or [None]), **options)
 
 
-def build_arms(train, generated, steps, seed=0, names=()):
-    """{name: Arm} of the whole study, but for the filter's; only of those in `names`, if there are any. train: the real
-    images, or a tuple with those of each replicate; generated: `Images` of each generator, of each replicate."""
-    generator = torch.Generator().manual_seed(seed)
-    mixed, n = mixed_arm(train, generated), len(each(train)[0])
-    noisy = [Images(to_uint8(augmentations.noise(to_float(real.images), generator)), real.labels, real.classes)
-             for real in each(train)]
-    nearest = [select(real, quality.nearest_distance(g.images, real.images)[1]) for real, g in mixed.variants
-               if not names or "real + retrieval" in names]          # minutes, of large sets
-    shuffled = [Images(g.images, g.labels[torch.randperm(len(g), generator=generator)], g.classes)
-                for g in generated]
-    arms = {
-        "real": real_arm(train),
-        "real twice": Arm(tuple((join(real, real), None) for real in each(train))),
-        "real + flip": real_arm(train, augment="flip"),
-        "real + shift": real_arm(train, augment="shift"),
-        "real + flip and shift": real_arm(train, augment="flip and shift"),
-        "real + noise": mixed_arm(train, noisy),
-        "real + retrieval": nearest and mixed_arm(train, nearest),
-        "real + synthetic": mixed,
-        "real + shift + synthetic": mixed_arm(train, generated, augment="shift"),
-        "synthetic only": Arm(tuple((g, None) for g in generated)),
-        "shuffled labels": Arm(tuple((g, None) for g in shuffled)),
-        "real, equal epochs": real_arm(train, steps=max(1, round(steps * n / (n + len(generated[0]))))),
-    }
-    return {name: arm for name, arm in arms.items() if not names or name in names}
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What an arm may depend on beside its images. steps: updates of every arm; share: of the images that a filter
+    keeps, or None."""
+
+    steps: int
+    seed: int = 0
+    share: float | None = None
+
+
+class Sources(NamedTuple):
+    """The images that arms are made of. train: a list with the real Images of each replicate; synthetic: such a list
+    for each generator; scores: the judge's, (N,) for each of them.
+
+    `real`, `twice`, `mixed` and `alone` make a Mix; the others make images for `mixed` or `alone`, nested as
+    `synthetic` is.
+    """
+
+    train: list
+    synthetic: list
+    scores: list = ()
+
+    def real(self, **options):
+        return mix(self.train, **options)
+
+    def twice(self):
+        return mix([join(images, images) for images in self.train])
+
+    def mixed(self, extra=None, **options):
+        return mix(self.train, extra or self.synthetic, **options)
+
+    def alone(self, images=None):
+        return Mix(tuple((tuple(of_generator), None) for of_generator in images or self.synthetic))
+
+    def noisy(self, seed):
+        """The real images with a little noise; they count as those of one generator."""
+        generator = torch.Generator().manual_seed(seed)
+        return [[Images(to_uint8(augmentations.noise(to_float(real.images), generator)), real.labels, real.classes)
+                 for real in self.train]]
+
+    def nearest(self):
+        """For each synthetic image the real one that is nearest to it. (Minutes, of large sets.)"""
+        return [[select(real, quality.nearest_distance(images.images, real.images)[1])
+                 for real, images in zip(self.train, of_generator, strict=True)] for of_generator in self.synthetic]
+
+    def shuffled(self, seed):
+        """The synthetic images with each other's labels."""
+        generator = torch.Generator().manual_seed(seed)
+        return [[Images(one.images, one.labels[torch.randperm(len(one), generator=generator)], one.classes)
+                 for one in of_generator] for of_generator in self.synthetic]
+
+    def best(self, share):
+        """The share of the synthetic images that the judge is surest of."""
+        return [[best_share(images, scores, share) for images, scores in zip(*pair, strict=True)]
+                for pair in zip(self.synthetic, self.scores, strict=True)]
+
+    def random(self, share, seed):
+        """As many of them, drawn by chance."""
+        return [[random_share(images, share, seed) for images in of_generator] for of_generator in self.synthetic]
+
+    def equal_epochs(self, steps):
+        """The updates of real images alone in as many epochs as `steps` updates of real and synthetic ones are."""
+        n = len(self.train[0])
+        return max(1, round(steps * n / (n + len(self.synthetic[0][0]))))
+
+
+def build(names, sources, settings):
+    """{name: Mix} of these arms."""
+    return {name: ARMS[name].build(sources, settings) for name in names}
 
 
 def best_share(images, scores, share):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 from lib.data.images import to_float
 from lib.diffusion.training import Diverged
@@ -90,43 +91,70 @@ CLASSIFIERS = {"mlp": MLP, "strong-mlp": StrongMLP, "cnn": CNN}
 
 
 # ---------------------------------------------------------------- training
+class Part:
+    """The real images of every batch, or the synthetic ones: part(step) -> images (members, n, C, H, W), labels
+    (members, n).
+
+    replicates: a list with the `Images` of each replicate, which has as many members as each other; n: how many of them
+    are in a batch; seeds: of each member, what its order of images follows. Images move to the device whole.
+    """
+
+    def __init__(self, replicates, n, seeds, device):
+        each, sizes = len(seeds) // len(replicates), [len(images) for images in replicates]
+        self.images = torch.cat([images.images for images in replicates]).to(device)
+        self.labels = torch.cat([images.labels for images in replicates]).to(device)
+        self.starts = np.cumsum([0, *sizes[:-1]]).repeat(each).tolist()             # of each member's images
+        self.orders = [PassOrder(sizes[m // each], n, seed) for m, seed in enumerate(seeds)]
+
+    def __call__(self, step):
+        index = torch.stack([start + order(step) for start, order in zip(self.starts, self.orders, strict=True)])
+        index = index.to(self.images.device)                                        # (members, n)
+        return self.images[index], self.labels[index]
+
+
+class Batches:
+    """What a model's members see: batches(step) -> uint8 images (members, batch, C, H, W), labels (members, batch).
+
+    real: a list with the `Images` of each replicate; synthetic: likewise, or None. With these, each batch holds
+    round(batch * synthetic_fraction) of them and real images for the rest, so that every arm of a study takes the same
+    number of updates at the same batch size. Member m follows an order of its own, from seed + m.
+    """
+
+    def __init__(self, real, synthetic=None, *, batch, synthetic_fraction=0.5, members=1, seed=0, device="cpu"):
+        count, seeds = round(batch * synthetic_fraction) if synthetic else 0, [seed + m for m in range(members)]
+        self.seed, self.parts = seed, []
+        if batch > count:
+            self.parts.append(Part(real, batch - count, seeds, device))
+        if count:       # in an order of its own: in the same one, sets of one size would go through a batch in pairs
+            self.parts.append(Part(synthetic, count, [(own, "synthetic") for own in seeds], device))
+
+    def __call__(self, step):
+        images, labels = zip(*(part(step) for part in self.parts), strict=True)
+        return torch.cat(images, 1), torch.cat(labels, 1)
+
+
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
-def train_classifier(model, images, labels, *, steps, batch, lr, weight_decay=0.0, optimizer="adamw", seed=0,
-                     synthetic=None, synthetic_fraction=0.5, augment=None, log_every=100):
-    """Train the `members` networks of `model` at once, each on batches of its own.
+def train_classifier(model, batches, *, steps, lr, weight_decay=0.0, optimizer="adamw", augment=None, log_every=100):
+    """Train the members of `model` at once, each on its own part of `batches`, which are `Batches`.
 
-    images: (N, C, H, W) uint8, labels: (N,), or two lists with those of each member; they move to the device whole and
-    stay uint8. synthetic: (images, labels), likewise, or None; with it, each batch holds round(batch *
-    synthetic_fraction) synthetic images and real ones for the rest, so that every arm of a study takes the same number
-    of steps at the same batch size. augment: one of
-    `lib.data.augmentations`, applied to each batch, or None. optimizer: one of OPTIMIZERS; AdamW's lr falls in a line
-    to 0, plain SGD's stays, as in the simplest textbook loop. Yields {done, loss, images_per_second} every `log_every`
-    steps.
+    augment: one of `lib.data.augmentations`, applied to each batch, or None. optimizer: one of OPTIMIZERS; AdamW's lr
+    falls in a line to 0, plain SGD's stays, as in the simplest textbook loop. Yields {done, loss, images_per_second}
+    every `log_every` steps. Diverged if the loss is not finite.
     """
     device = next(model.parameters()).device
-    parts = [(images, labels, batch)]
-    if synthetic is not None:
-        share = round(batch * synthetic_fraction)
-        parts = [(images, labels, batch - share), (*synthetic, share)]
-    parts = [(*joined(x, y, model.members, device), n) for x, y, n in parts if n]
     descent = OPTIMIZERS[optimizer](model.parameters(), lr=lr, weight_decay=weight_decay,
                                     fused=device.type in ("cpu", "cuda"))
-    # the second part has an order of its own: in the same one, sets of one size would go through a batch in pairs
-    orders = [[PassOrder(size, n, seed + m if k == 0 else (seed + m, "synthetic")) for m, (_, size) in enumerate(own)]
-              for k, (_, _, own, n) in enumerate(parts)]
     model.train()
     start, losses = time.monotonic(), []
     for step in range(steps):
-        index = [torch.stack([first + o(step) for (first, _), o in zip(own, order, strict=True)]).to(device)
-                 for (_, _, own, _), order in zip(parts, orders, strict=True)]                  # (members, n)
-        x = to_float(torch.cat([part[0][i] for part, i in zip(parts, index, strict=True)], 1))  # (members, batch, ...)
-        y = torch.cat([part[1][i] for part, i in zip(parts, index, strict=True)], 1)
+        images, y = batches(step)
+        x = to_float(images)                                                        # (members, batch, C, H, W)
         if model.dropout:
-            seed_dropout(int(torch.randint(2**31, (), generator=step_generator(seed, "dropout", step))), device)
+            seed_dropout(int(torch.randint(2**31, (), generator=step_generator(batches.seed, "dropout", step))), device)
         if augment is not None:
-            x = augment(x, step_generator(seed, "augment", step))
+            x = augment(x, step_generator(batches.seed, "augment", step))
         if optimizer == "adamw":
             descent.param_groups[0]["lr"] = lr * (1 - step / steps)
         # sum over members of each one's mean loss: every member gets the gradient that it would get alone
@@ -140,28 +168,24 @@ def train_classifier(model, images, labels, *, steps, batch, lr, weight_decay=0.
             if not math.isfinite(mean):
                 raise Diverged(f"the classifier's loss is {mean} by step {step + 1} (lr {lr}): lower lr")
             yield {"done": step + 1, "loss": mean,
-                   "images_per_second": (step + 1) * batch * model.members / (time.monotonic() - start)}
+                   "images_per_second": (step + 1) * y.numel() / (time.monotonic() - start)}
             losses = []
     model.eval()
 
 
-def joined(images, labels, members, device):
-    """What all members learn from, or lists of each one's own: one tensor of images, one of labels, and for each member
-    where its images begin there and how many they are."""
-    if isinstance(images, torch.Tensor):
-        return images.to(device), labels.to(device), [(0, len(images))] * members
-    sizes = list(map(len, images))
-    return torch.cat(images).to(device), torch.cat(labels).to(device), list(zip(
-        np.cumsum([0, *sizes[:-1]]).tolist(), sizes, strict=True))
-
-
 @torch.no_grad()
 def predict(model, images, batch=1000):
-    """Predicted labels of uint8 images by each member: (members, N) int64, on the CPU. Changes nothing in the model:
-    it may be called in the middle of a training. images: (N, C, H, W), or (members, N, C, H, W), each one's own."""
-    device, training = next(model.parameters()).device, model.training
+    """Predicted labels of uint8 images: for each replicate those by its members, (seeds, n) int64 arrays in a list.
+
+    images: a list with a tensor (n, C, H, W) for each replicate; a list of one is what all members see. Changes nothing
+    in the model: it may be called in the middle of a training.
+    """
+    device, training, out = next(model.parameters()).device, model.training, []
+    seeds = model.members // len(images)
     model.eval()
-    out = [model(to_float(part.to(device)).expand(model.members, *part.shape[-4:])).argmax(-1).cpu()
-           for part in images.split(batch, -4)]
+    for part in pad_sequence(images, batch_first=True).split(batch, 1):             # (replicates, batch, C, H, W)
+        x = to_float(part.to(device))[:, None].expand(-1, seeds, -1, -1, -1, -1)
+        out.append(model(x.flatten(0, 1)).argmax(-1).cpu())                         # (members, batch)
     model.train(training)
-    return torch.cat(out, 1)
+    labels = torch.cat(out, 1).unflatten(0, (len(images), seeds)).numpy()           # (replicates, seeds, longest)
+    return [own[:, :len(one)] for own, one in zip(labels, images, strict=True)]

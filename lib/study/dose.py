@@ -15,22 +15,18 @@ from sklearn.isotonic import isotonic_regression
 
 from lib import InputError
 from lib.data.images import join, select
-from lib.study import arms, outcomes
+from lib.study import arms, outcomes, statistics
 from lib.study.results import Estimate, Exchange
 
 
 def pools(parts, splits):
-    """The synthetic images that doses are taken from: Images, or a tuple of them where there are several splits.
+    """The synthetic images that doses are taken from: a list with the Images of each split.
 
     parts: Images of each generator; splits: data_seed of each. Generators of one split take turns, image by image, so
     that every dose holds as many of each.
     """
-    return only_or_tuple([in_turns([part for part, own in zip(parts, splits, strict=True) if own == split])
-                          for split in sorted(set(splits))])
-
-
-def only_or_tuple(images):
-    return images[0] if len(images) == 1 else tuple(images)
+    return [in_turns([part for part, own in zip(parts, splits, strict=True) if own == split])
+            for split in sorted(set(splits))]
 
 
 def in_turns(parts):
@@ -51,10 +47,10 @@ def plan(train, synthetic, *, ratios, shares, real_fractions, synthetic_fraction
     """{curve: [(x, Point)]} of the five curves: "ratio" (x: synthetic images for each real one), "share" (of a batch),
     "without" and "with" all synthetic images (x: real images), "only" synthetic ones (x: their number).
 
-    train, synthetic: Images, or tuples with those of each replicate, the latter as many of each class. InputError for a
-    ratio that there are no images for, or that is less than one of each class.
+    train, synthetic: lists with the Images of each replicate, the latter as many of each class. InputError for a ratio
+    that there are no images for, or that is less than one of each class.
     """
-    train, synthetic = arms.each(train)[0], arms.each(synthetic)[0]
+    train, synthetic = train[0], synthetic[0]
     most, classes = len(synthetic) / len(train), len(train.classes)
     each = len(synthetic) // classes
     if max(ratios) > most + 1e-9:
@@ -85,17 +81,17 @@ def points(curves):
     return list(dict.fromkeys(dose for doses in curves.values() for _, dose in doses))
 
 
-def arm(dose, train, synthetic, recipe):
-    """(Arm, Recipe) of a Point: the first images of each class, so that a larger dose holds a smaller one.
+def mix(dose, train, synthetic, recipe):
+    """(Mix, Recipe) of a Point: the first images of each class, so that a larger dose holds a smaller one.
 
-    train, synthetic: Images, or tuples with those of each replicate.
+    train, synthetic: lists with the Images of each replicate.
     """
-    real = tuple(arms.first_of_each_class(images, float(dose.fraction)) for images in arms.each(train))
-    extra = tuple(arms.first_of_each_class(images, dose.count) for images in arms.each(synthetic))
+    real = [arms.first_of_each_class(images, float(dose.fraction)) for images in train]
+    extra = [arms.first_of_each_class(images, dose.count) for images in synthetic]
     recipe = dataclasses.replace(recipe, synthetic_fraction=dose.share)
     if not dose.count:
-        return arms.real_arm(real), recipe
-    return arms.real_arm(extra) if dose.share == 1 else arms.mixed_arm(real, extra), recipe
+        return arms.mix(real), recipe
+    return arms.mix(extra) if dose.share == 1 else arms.mix(real, [extra]), recipe
 
 
 def best_share(curves, fits):
@@ -107,12 +103,12 @@ def best_share(curves, fits):
 def table(curves, predictions, labels):
     """A row for each point of each curve: curve, x, accuracy, low, high (percent), n seeds or replicates.
 
-    predictions: {Point: (1, seeds, N) or (replicates, N)}; labels (N,).
+    predictions: {Point: (replicates, 1, seeds, N)}; labels (N,).
     """
     rows = []
     for curve, doses in curves.items():
         for x, dose in doses:
-            e = outcomes.estimate(outcomes.right(predictions[dose], labels), "%")
+            e = statistics.estimate(outcomes.right(predictions[dose], labels), "%")
             rows.append((curve, float(x), e.value, e.low, e.high, e.n))
     return pd.DataFrame(rows, columns=["curve", "x", "accuracy", "low", "high", "n"])
 
@@ -127,11 +123,11 @@ def exchange(curves, predictions, labels, draws=1000, seed=0):
     without, only = ([dose for _, dose in curves[name]] for name in ("without", "only"))
     counts = [n for n, _ in curves["without"]]
     right = np.stack([outcomes.right(predictions[dose], labels).reshape(-1, len(labels)) for dose in without + only])
-    of = "replicates" if predictions[without[0]].ndim == 2 else "seeds"                              # (doses, of, N)
+    of = "replicates" if len(predictions[without[0]]) > 1 else "seeds"                              # (doses, of, N)
     sampled, rates = resampled(right, draws, seed), []
     for k, (synthetic, dose) in enumerate(curves["only"], start=len(without)):
         equal = [real_images_equal_to(a[k], counts, a[:len(without)]) for a in [np.nanmean(right, (1, 2)), *sampled]]
-        accuracy = outcomes.estimate(outcomes.right(predictions[dose], labels), "%")
+        accuracy = statistics.estimate(outcomes.right(predictions[dose], labels), "%")
         if np.isinf(equal[0]):
             rates.append(Exchange(synthetic, accuracy, None, None))
             continue

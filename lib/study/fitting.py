@@ -1,7 +1,6 @@
-"""How arms are trained, and what is chosen: all on validation images, with the same steps, weights and order of images.
+"""How arms are trained, with the same updates, weights and order of images, and what is chosen on validation images.
 
-`images` and `validation` are `Images`; in a study of replicates tuples with those of each, whose networks are then the
-members of one model.
+`validation` is a list with the Images of each replicate; so is what an arm learns from.
 """
 import dataclasses
 import functools
@@ -12,10 +11,9 @@ import pandas as pd
 import torch
 
 from lib.data import augmentations
-from lib.data.images import Images, select
+from lib.data.images import select
 from lib.diffusion import devices
-from lib.study import CLASSICAL, classifiers, statistics
-from lib.study.arms import each, own_labels
+from lib.study import classifiers, rivals, statistics
 
 WATCHED = 2000      # validation images that a curve is drawn from
 PILOT = 2           # replicates within which choices are made
@@ -45,56 +43,38 @@ class Recipe:
 
 
 class Fit(NamedTuple):
-    """A trained arm. models: one for each variant, with a member for each seed, or a single one with a member for each
-    replicate; curve: [(step, validation accuracies of all networks in percent)], of at most WATCHED images; validation:
-    the same at the end, of all images."""
+    """A trained arm. models: one for each generator; its members are the networks of all seeds of the first replicate,
+    then those of the second, and so on. curve: [(step, validation accuracies of all networks in percent)], of at most
+    WATCHED images; validation: the same at the end, of all images."""
 
     models: list
     curve: list
     validation: np.ndarray
 
 
-def new_model(images, recipe):
-    """Untrained networks for `Images`: a member for each seed, or for each replicate of a tuple."""
-    first = each(images)[0]
-    members = len(images) if isinstance(images, tuple) else recipe.seeds
+def new_model(real, recipe):
+    """Untrained networks for the Images of each replicate: one for each, or one for each seed where there is one."""
+    first, members = real[0], len(real) if len(real) > 1 else recipe.seeds
     model = classifiers.CLASSIFIERS[recipe.classifier](
         tuple(first.images.shape[1:]), len(first.classes), recipe.widths, members, recipe.seed)
     devices.limit_threads(model.to(recipe.device))
     return model
 
 
-def begin(images, extra, recipe, *, augment="", steps=0):
-    """New networks and the records of their training on `images`, with `extra` or None as in `Arm`; a member for each
-    replicate where these are tuples. steps: 0 means the recipe's."""
-    steps, model = steps or recipe.steps, new_model(images, recipe)
+def begin(real, extra, recipe, *, augment="", steps=0):
+    """New networks, and the records of their training on `real` with `extra`, a pair of a Mix's variants. steps: 0
+    means the recipe's."""
+    steps, model = steps or recipe.steps, new_model(real, recipe)
+    batches = classifiers.Batches(real, extra, batch=recipe.batch, synthetic_fraction=recipe.synthetic_fraction,
+                                  members=model.members, seed=recipe.seed, device=recipe.device)
     return model, classifiers.train_classifier(
-        model, *tensors(images), steps=steps, batch=recipe.batch, lr=recipe.lr, weight_decay=recipe.weight_decay,
-        optimizer=recipe.optimizer, seed=recipe.seed, synthetic=None if extra is None else tensors(extra),
-        synthetic_fraction=recipe.synthetic_fraction,
+        model, batches, steps=steps, lr=recipe.lr, weight_decay=recipe.weight_decay, optimizer=recipe.optimizer,
         augment=augmentations.augmentation(augment) if augment else None, log_every=max(1, steps // 20))
-
-
-def sets(arm, validation):
-    """What the models of an arm learn from, each: (images, extra or None), tuples of both where `validation` is one."""
-    if not isinstance(validation, tuple):
-        return arm.variants
-    images, extra = zip(*arm.variants, strict=True)
-    return [(images, None if extra[0] is None else extra)]
-
-
-def tensors(images):
-    """(images, labels) as `train_classifier` wants them: two lists where each replicate has its own."""
-    if isinstance(images, Images):
-        return images.images, images.labels
-    return [one.images for one in images], [one.labels for one in images]
 
 
 def watched(validation):
     """The validation images that a curve is drawn from."""
-    if isinstance(validation, tuple):
-        return tuple(map(watched, validation))
-    return select(validation, slice(0, WATCHED))
+    return [select(images, slice(0, WATCHED)) for images in validation]
 
 
 def untracked(records, total, about=""):
@@ -102,12 +82,11 @@ def untracked(records, total, about=""):
 
 
 def fit(arm, recipe, validation, track=untracked, about=""):
-    """Train the networks of an arm: for each variant those of all seeds, or, where `validation` is a tuple with the
-    images of each replicate, one for each. `track` shows the progress, in a line that begins with `about`: it passes
-    the records of each training on."""
+    """Train the networks of an arm: for each generator a model with those of all replicates and seeds. `track` shows
+    the progress, in a line that begins with `about`: it passes the records of each training on."""
     steps, models, curves, some = arm.steps or recipe.steps, [], [], watched(validation)
-    for images, extra in sets(arm, validation):
-        model, records = begin(images, extra, recipe, augment=arm.augment, steps=steps)
+    for real, extra in arm.variants:
+        model, records = begin(real, extra, recipe, augment=arm.augment, steps=steps)
         records = track(records, total=steps, about=about)
         curves.append([(record["done"], accuracies(model, some)) for record in records])
         models.append(model)
@@ -116,17 +95,16 @@ def fit(arm, recipe, validation, track=untracked, about=""):
 
 
 def accuracies(model, images):
-    """Accuracy of each member in percent, on the same images or on each one's own. (members,)"""
-    if isinstance(images, tuple):
-        return np.array([statistics.accuracy(p, one.labels.numpy())
-                         for p, one in zip(own_labels(model, images), images, strict=True)])
-    return statistics.accuracy(classifiers.predict(model, images.images).numpy(), images.labels.numpy())
+    """Accuracy of each member in percent, on the Images of its replicate. (members,)"""
+    predicted = classifiers.predict(model, [one.images for one in images])
+    return np.concatenate([statistics.accuracy(p, one.labels.numpy())
+                           for p, one in zip(predicted, images, strict=True)])
 
 
 class Choices:
     """What a study trains, each arm with each recipe once, and what it chooses, on validation images alone.
 
-    validation: Images; or a tuple with those of each replicate: choices are then made within the first PILOT of them.
+    validation: a list with the Images of each replicate; choices are made within the first PILOT of them.
     track: as in `fit`. kept: the `Kept` of a run, where what is trained is to outlive a stop.
     """
 
@@ -134,7 +112,7 @@ class Choices:
         self.validation, self.track, self.kept, self.rows, self.fits = validation, track, kept, [], {}
 
     def fit(self, arm, recipe, validation=None, about=""):
-        """The Fit of an Arm with a Recipe."""
+        """The Fit of a Mix with a Recipe."""
         key = arm, repr(recipe)
         if key not in self.fits:
             given = arm, recipe, validation or self.validation
@@ -144,7 +122,7 @@ class Choices:
 
     def best(self, what, candidates):
         """The name of the candidate whose networks are the best on validation images by their mean, the first of
-        equals. A single one is taken untried. candidates: {name: (Arm, Recipe)}"""
+        equals. A single one is taken untried. candidates: {name: (Mix, Recipe)}"""
         if len(candidates) == 1:
             (taken,), told = candidates, "no other"
         else:
@@ -156,11 +134,11 @@ class Choices:
         return taken
 
     def pilot(self, arm, recipe, about):
-        """The Fit within the first PILOT replicates, where there are any."""
-        if not isinstance(self.validation, tuple):
+        """The Fit within the first PILOT replicates."""
+        if len(self.validation) <= PILOT:
             return self.fit(arm, recipe, about=about)
-        pilot = dataclasses.replace(arm, variants=arm.variants[:PILOT])
-        return self.fit(pilot, recipe, self.validation[:PILOT], about)
+        variants = tuple((real[:PILOT], extra and extra[:PILOT]) for real, extra in arm.variants)
+        return self.fit(dataclasses.replace(arm, variants=variants), recipe, self.validation[:PILOT], about)
 
     @property
     def table(self):
@@ -169,8 +147,8 @@ class Choices:
 
 
 def best_rival(fits):
-    """The classical augmentation that is best on validation images, "" where none was trained. fits: {arm: Fit}"""
-    return max((arm for arm in CLASSICAL if arm in fits), key=lambda arm: fits[arm].validation.mean(), default="")
+    """The free augmentation that is best on validation images, "" where none was trained. fits: {arm: Fit}"""
+    return max((arm for arm in rivals() if arm in fits), key=lambda arm: fits[arm].validation.mean(), default="")
 
 
 # ---------------------------------------------------------------- each arm at its own optimum
@@ -183,7 +161,7 @@ class Optimum(NamedTuple):
 
 
 def optima(choices, arms, recipe, factors, lrs):
-    """{name: Optimum}: for each of {name: Arm} the best among the same candidates, all of steps * `factors` with all of
+    """{name: Optimum}: for each of {name: Mix} the best among the same candidates, all of steps * `factors` with all of
     `lrs`. Nothing without factors."""
     found, steps = {}, sorted(max(2, round(recipe.steps * factor)) for factor in factors)
     for name, arm in arms.items() if steps else ():

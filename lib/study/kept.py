@@ -10,8 +10,7 @@ import numpy as np
 
 from lib import DamagedError
 from lib.diffusion.checkpoints import load_tensors, save_tensors, set_aside
-from lib.study.arms import each
-from lib.study.fitting import Fit, new_model, sets
+from lib.study.fitting import Fit, new_model
 
 
 class Kept:
@@ -27,7 +26,7 @@ class Kept:
         file = self.file(arm, recipe, validation)
         if file.exists():
             try:
-                return read(file, [new_model(images, recipe) for images, _ in sets(arm, validation)])
+                return read(file, [new_model(real, recipe) for real, _ in arm.variants])
             except DamagedError as error:
                 set_aside(file, error, "the arm is trained again")
         trained = train()
@@ -36,9 +35,10 @@ class Kept:
 
     def file(self, arm, recipe, validation):
         """Where the Fit of an arm belongs."""
-        digest = hashlib.sha256(f"{self.made_by} {recipe} {arm.augment!r} {arm.steps}".encode())
-        for images in (*(part for pair in arm.variants for part in pair), *each(validation)):
-            for tensor in (images.images, images.labels) if images else ():
+        shape = [[len(part or ()) for part in pair] for pair in arm.variants]
+        digest = hashlib.sha256(f"{self.made_by} {recipe} {arm.augment!r} {arm.steps} {shape}".encode())
+        for images in (*(one for pair in arm.variants for part in pair for one in part or ()), *validation):
+            for tensor in (images.images, images.labels):
                 digest.update(f" {tuple(tensor.shape)} ".encode())
                 digest.update(tensor.cpu().contiguous().numpy())
         return self.folder / f"state-arm-{digest.hexdigest()[:16]}.safetensors"

@@ -1,16 +1,13 @@
 """What came out of a study: predictions of test images as accuracies, differences with their intervals, and tables.
 
-predictions: {arm: (variants, seeds, N)}, real and real + synthetic among them; labels: (N,) of the test images. A
-variant is a generator; an arm in which no generator has a part has one. In a study of replicates {arm: (replicates,
-N)}, with NOT_TESTED for images that are no test images of a replicate.
+predictions: {arm: (replicates, generators, seeds, N)}, real and real + synthetic among them; labels: (N,) of the test
+images. An arm in which no generator has a part has one. An image that is no test image of a replicate is NOT_TESTED.
 """
 import numpy as np
 import pandas as pd
 
-from lib.study import CLASSIFIERS, arms, fitting, statistics
+from lib.study import CLASSIFIERS, EQUAL_EPOCHS, MIXED, REAL, arms, fitting, statistics
 from lib.study.results import ArmResult, AtOptimum, Contrast, RateChange, Study
-
-MIXED, EQUAL_EPOCHS = "real + synthetic", "real, equal epochs"
 
 
 def answer(predictions, test, fits, built, recipe, choices, generations, *, setting, generator, filter_share, rates,
@@ -18,33 +15,29 @@ def answer(predictions, test, fits, built, recipe, choices, generations, *, sett
     """The Study: everything that notebook 40 keeps.
 
     predictions: also of each arm of `optima` by its name in `at_its_optimum`; test: the SealedTest; fits: {arm: Fit};
-    built: {arm: Arm} of all that there are; recipe: of every arm; choices: the Choices; generations: the Generation of
+    built: {arm: Mix}; recipe: of every arm; choices: the Choices; generations: the Generation of
     each generator that was taken; optima: {arm: Optimum}; missing: run folders of the replicates that failed,
     .../NAME.REPLICATE. The rest: fields of the Study.
     """
     best = at_optimum(predictions, test.labels, optima or {})
     predictions = {arm: p for arm, p in predictions.items() if arm in fits}
-    labels, (train, _) = test.labels, built["real"].variants[0]
-    mixed, rival = built[MIXED].variants, fitting.best_rival(fits)
-    gain, replicates = difference(predictions, labels, MIXED, "real"), 0
-    if predictions["real"].ndim == 2:
-        replicates = len(mixed)
+    labels, rival = test.labels, fitting.best_rival(fits)
+    train, synthetic = (part[0] for part in built[MIXED].variants[0])      # of the first replicate
+    gain, networks = difference(predictions, labels, MIXED, REAL), predictions[MIXED].shape
+    replicates = networks[0] if networks[0] > 1 else 0
     return Study(
         classifier=CLASSIFIERS[recipe.classifier],
         arms=results(predictions, labels, fits, {arm: built[arm].steps or recipe.steps for arm in predictions}),
         gain=gain,
         paper_gain=difference(predictions, labels, MIXED, EQUAL_EPOCHS),
-        steps_gain=difference(predictions, labels, "real", EQUAL_EPOCHS),
+        steps_gain=difference(predictions, labels, REAL, EQUAL_EPOCHS),
         rival=rival, contrasts=contrasts(predictions, labels, rival),
         detectable=statistics.detectable(gain),
-        variance=statistics.variance_parts(
-            pointwise(predictions, labels, MIXED, "real"),
-            statistics.REPLICATED if replicates else statistics.CROSSED),
-        lr=recipe.lr, setting=setting, generators=len(mixed), generator=generator,
-        seeds=1 if replicates else recipe.seeds, replicates=replicates, planned=planned(replicates, missing),
+        variance=statistics.variance_parts(pointwise(predictions, labels, MIXED, REAL)),
+        lr=recipe.lr, setting=setting, generators=networks[0] * networks[1], generator=generator,
+        seeds=networks[2], replicates=replicates, planned=planned(replicates, missing),
         margin=margin, equivalence=statistics.equivalence(gain, margin), optimum=best,
-        real_images=len(train), synthetic_images=len(mixed[0][1]),
-        validation_images=len(arms.each(choices.validation)[0]),
+        real_images=len(train), synthetic_images=len(synthetic), validation_images=len(choices.validation[0]),
         test_images=len(labels), filter_share=filter_share, rates=rates, choices=choices.table,
         by_class=by_class(predictions, labels, train.classes, [g.by_class for g in generations]),
         confusion=confusion(predictions, labels, train.classes),
@@ -67,25 +60,20 @@ def accuracies(predictions, labels):
     return np.nanmean(right(predictions, labels), -1).ravel()
 
 
-def estimate(outcomes, unit="points"):
-    """The Estimate of the mean of outcomes, (variants, seeds, N) or (replicates, N)."""
-    return (statistics.replicates if outcomes.ndim == 2 else statistics.crossed)(outcomes, unit)
-
-
 def results(predictions, labels, fits, steps):
     """A tuple with an ArmResult for each arm. fits: {arm: Fit}; steps: {arm: optimiser steps}."""
     told = []
     for arm, p in predictions.items():
         told.append(ArmResult(
-            arm, steps[arm], estimate(right(p, labels), "%"),
+            arm, steps[arm], statistics.estimate(right(p, labels), "%"),
             float(accuracies(p, labels).std(ddof=1)), float(fits[arm].validation.mean()),
-            None if arm == "real" else difference(predictions, labels, arm, "real")))
+            None if arm == REAL else difference(predictions, labels, arm, REAL)))
     return tuple(told)
 
 
 def pointwise(predictions, labels, arm, against):
-    """Points by which each network of `arm` beats the one of `against` of the same seed, on each image: (variants,
-    seeds, N) or (replicates, N). An arm in which no generator has a part stands beside each generator's."""
+    """Points by which each network of `arm` beats the one of `against` of the same replicate and seed, on each image:
+    (replicates, generators, seeds, N). A network that no generator has a part in is compared with each generator's."""
     return right(predictions[arm], labels) - right(predictions[against], labels)
 
 
@@ -94,7 +82,7 @@ def difference(predictions, labels, arm, against):
     test images, in points; None where one of them was not trained."""
     if not {arm, against} <= set(predictions):
         return None
-    return estimate(pointwise(predictions, labels, arm, against))
+    return statistics.estimate(pointwise(predictions, labels, arm, against))
 
 
 def at_its_optimum(arm):
@@ -106,8 +94,8 @@ def at_optimum(predictions, labels, optima):
     """A tuple with an AtOptimum for each of {arm: Optimum}, the gain against `real` at its own."""
     return tuple(AtOptimum(
         arm, best.recipe.steps, best.recipe.lr, best.edge,
-        estimate(right(predictions[at_its_optimum(arm)], labels), "%"),
-        None if arm == "real" else difference(predictions, labels, at_its_optimum(arm), at_its_optimum("real")))
+        statistics.estimate(right(predictions[at_its_optimum(arm)], labels), "%"),
+        None if arm == REAL else difference(predictions, labels, at_its_optimum(arm), at_its_optimum(REAL)))
         for arm, best in optima.items())
 
 
@@ -120,39 +108,39 @@ def contrasts(predictions, labels, rival):
     return tuple(Contrast(*pair, e, float(p)) for pair, e, p in zip(asked, found, corrected, strict=True))
 
 
-def rate_change(validation, low, high):
+def rate_change(validation, low, high=None):
     """How the gain on `validation` images changes from one learning rate to another: a RateChange; None for one rate.
 
-    validation: Images, or a tuple with those of each replicate; low, high: (rate, Fit of the arm real, Fit of real +
+    validation: a list with the Images of each replicate; low, high: (rate, Fit of the arm real, Fit of real +
     synthetic), all with the same seeds and generators.
     """
-    if low[0] == high[0]:
+    if high is None or low[0] == high[0]:
         return None
-    labels, gains = np.concatenate([images.labels.numpy() for images in arms.each(validation)]), []
+    labels, gains = np.concatenate([images.labels.numpy() for images in validation]), []
     for _, *fits in (low, high):
         real, mixed = (right(arms.predicted(f.models, validation), labels) for f in fits)
         gains.append(mixed - real)
-    change = estimate(gains[1] - gains[0])
+    change = statistics.estimate(gains[1] - gains[0])
     return RateChange(low[0], high[0], float(np.nanmean(gains[0])), float(np.nanmean(gains[1])), change)
 
 
 # ---------------------------------------------------------------- classes
 def pairs(a, b):
-    """Each network of arm a beside the one of arm b of the same seed. a, b: (variants, seeds, N), one of them may have
-    a single variant -> two (variants * seeds, N)."""
+    """Each network of arm a beside the one of arm b of the same replicate and seed. a, b: (replicates, generators,
+    seeds, N), one of them may have a single generator -> two (networks, N)."""
     return [x.reshape(-1, x.shape[-1]) for x in np.broadcast_arrays(a, b)]
 
 
 def confusion(predictions, labels, classes):
     """Confusion matrices of real and real + synthetic: rows (arm, true class), a column for each predicted one."""
     matrices = {}
-    for arm in ("real", MIXED):
+    for arm in (REAL, MIXED):
         networks = predictions[arm].reshape(-1, len(labels))
         matrices[arm] = pd.DataFrame(statistics.confusion(networks, labels, len(classes)), classes, classes)
     return pd.concat(matrices, names=["arm", "true class"])
 
 
-def changed_cells(predictions, labels, classes, before="real", after=MIXED):
+def changed_cells(predictions, labels, classes, before=REAL, after=MIXED):
     """What changed in the confusion matrix from one arm to another, two (K, K): in points, and p after Holm over all
     cells (statistics.changed_cells)."""
     a, b = pairs(predictions[before], predictions[after])
@@ -166,8 +154,8 @@ def by_class(predictions, labels, classes, generations):
     p: of the class's test images alone, from the same variance as that of the gain, after Holm's correction over the
     classes. generations: the `by_class` of each generator's result, of which the mean is taken.
     """
-    points = pointwise(predictions, labels, MIXED, "real")
-    found = [estimate(points[..., labels == k]) for k in range(len(classes))]
+    points = pointwise(predictions, labels, MIXED, REAL)
+    found = [statistics.estimate(points[..., labels == k]) for k in range(len(classes))]
     good = sum(g[["label_agreement", "coverage", "coverage_perfect"]] for g in generations) / len(generations)
     return pd.DataFrame({"change of recall": [e.value for e in found],
                          "p": statistics.holm([e.p for e in found])}, list(classes)).join(

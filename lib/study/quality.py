@@ -18,7 +18,7 @@ from lib.data import load
 from lib.data.copies import COPY, near
 from lib.data.digits import digit_oracle
 from lib.data.images import select, to_float
-from lib.study.classifiers import CNN, train_classifier
+from lib.study.classifiers import CNN, Batches, train_classifier
 
 ALARM = 0.01    # p-value under which the gate speaks: about one in a hundred sets of new real images
 AT_MOST = 5000  # images of a measure: its cost grows with their square
@@ -65,7 +65,7 @@ def train_judge(train, *, widths, steps, seed, batch=64, lr=2e-3, device="cpu"):
     seed: another than those of the classifiers under test. Same images, seed, versions and device: same weights.
     """
     model = CNN(tuple(train.images.shape[1:]), len(train.classes), widths=widths, seed=seed).to(device)
-    for _ in train_classifier(model, train.images, train.labels, steps=steps, batch=batch, lr=lr, seed=seed):
+    for _ in train_classifier(model, Batches([train], batch=batch, seed=seed, device=device), steps=steps, lr=lr):
         pass
     net, digest = model.nets[0].requires_grad_(False).eval(), hashlib.sha256()
     for tensor in net.state_dict().values():

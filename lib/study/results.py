@@ -8,6 +8,8 @@ import math
 
 import pandas as pd
 
+from lib.study import MIXED, REAL
+
 DECIMALS = {"bits/dim": 2, "images": 0}         # by unit; one for all others
 MINUS = "\u2212"
 
@@ -191,13 +193,13 @@ class Study:
     @property
     def optimum_gain(self):
         """What synthetic images add where each arm is at its own optimum, or None."""
-        return next((a.gain for a in self.optimum if a.arm == "real + synthetic"), None)
+        return next((a.gain for a in self.optimum if a.arm == MIXED), None)
 
     @property
     def each_gain(self):
         """{arm: its gain in each replicate}, in points; None where generators and seeds are crossed."""
         return None if not self.replicates else {
-            arm: (self.networks.loc[arm] - self.networks.loc["real"]).to_numpy() for arm in self.networks.index}
+            arm: (self.networks.loc[arm] - self.networks.loc[REAL]).to_numpy() for arm in self.networks.index}
 
     @property
     def none(self):

@@ -15,6 +15,8 @@ effects (tests/study/test_statistics.py). df are Satterthwaite's (1946); they ar
 degree of freedom outweighs all others: of two generators that differ by 5 points only 87 % are covered, so repeat more.
 What was not repeated has no part: with a single generator an interval speaks of that generator and of no other.
 """
+import math
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -29,29 +31,26 @@ REPLICATED = ("replicates", "test images")
 
 
 # ---------------------------------------------------------------- the interval
-def crossed(outcomes, unit="points"):
-    """Estimate of the mean of `outcomes` (generators G, seeds S, images N), all combined with all: n = G S networks.
+def estimate(outcomes, unit="points"):
+    """Estimate of the mean of `outcomes`, (replicates R, generators G, seeds S, images N).
 
-    outcomes: 100 * (right in one arm - right in the other), in points, or 100 * right in percent (unit "%"). Covers
-    another generator (if G > 1), another seed (if S > 1) and other test images.
+    outcomes: 100 * (right in one arm - right in the other), in points, or 100 * right in percent (unit "%"); NaN where
+    a replicate did not test that image. Of several replicates n is R: each is one complete repetition, with a data
+    split, generator, sampling noise and classifier seed of its own. Of one it is the number of networks, G S, and the
+    interval covers another generator (if G > 1), another seed (if S > 1) and other test images.
     """
-    return estimate(outcomes, CROSSED, outcomes.shape[0] * outcomes.shape[1], "networks", unit)
+    repeated, _ = axes(outcomes)
+    n, of = (len(outcomes), "replicates") if len(outcomes) > 1 else (repeated[..., 0].size, "networks")
+    parts = variance_parts(outcomes)
+    return t_estimate(np.nanmean(repeated), parts["variance"], parts["n"] - 1, n, of, unit)
 
 
-def replicates(outcomes, unit="points"):
-    """Estimate of the mean of `outcomes` (replicates R, images N): each replicate is a complete repetition of the
-    experiment, with a data split, generator, sampling noise and classifier seed of its own.
-
-    outcomes: 100 * (right in one arm - right in the other) in points; NaN where a replicate did not test that image.
-    """
-    tested = outcomes[:, ~np.isnan(outcomes).all(0)]
-    return estimate(tested, REPLICATED, len(tested), "replicates", unit)
-
-
-def estimate(outcomes, names, n, of, unit):
-    """The Estimate of the mean of `outcomes`, whose axes, called `names`, were repeated independently."""
-    parts = variance_parts(outcomes, names)
-    return t_estimate(np.nanmean(outcomes), parts["variance"], parts["n"] - 1, n, of, unit)
+def axes(outcomes):
+    """What was repeated independently: (table with an axis for each, their names)."""
+    if len(outcomes) == 1:
+        return outcomes[0], CROSSED
+    of_replicates = outcomes.mean((1, 2))
+    return of_replicates[:, ~np.isnan(of_replicates).all(0)], REPLICATED
 
 
 def t_estimate(value, variances, dfs, n, of, unit):
@@ -69,10 +68,11 @@ def t_estimate(value, variances, dfs, n, of, unit):
     return Estimate(value, value - half, value + half, n, of, unit, p=p, df=df)
 
 
-def variance_parts(outcomes, names=CROSSED):
+def variance_parts(outcomes):
     """What V is made of: a DataFrame with a row for each thing that was repeated: n_k, and V_k as `variance`."""
-    axes = range(outcomes.ndim)
-    means = {name: np.nanmean(outcomes, axis=tuple(a for a in axes if a != k)) for k, name in enumerate(names)}
+    table, names = axes(outcomes)
+    means = {name: np.nanmean(table, axis=tuple(a for a in range(table.ndim) if a != k))
+             for k, name in enumerate(names)}
     return pd.DataFrame({name: {"n": len(m), "variance": m.var(ddof=1) / len(m)} for name, m in means.items()
                          if len(m) > 1}).T.astype({"n": int})
 
@@ -85,6 +85,17 @@ def standard_error(estimate):
 def detectable(estimate, power=0.8):
     """Smallest true effect that a test with this estimate's variance finds at 5 % with `power`; in its unit."""
     return standard_error(estimate) * float(stats.t.ppf(0.975, estimate.df) + stats.t.ppf(power, estimate.df))
+
+
+def repetitions_for_half(variance):
+    """How many repetitions would find half of the smallest gain that a study finds now; None where test images alone
+    are too few. variance: of `variance_parts`, with a row for each thing that was repeated."""
+    own, n = (variance.loc["replicates", name] if "replicates" in variance.index else None
+              for name in ("variance", "n"))
+    if own is None:
+        return None
+    target = variance["variance"].sum() / 4 - (variance["variance"].sum() - own)
+    return math.ceil(own * n / target) if target > 0 else None
 
 
 def equivalence(estimate, margin):

@@ -16,7 +16,7 @@ from lib.diffusion.schedules import SCHEDULES, make_schedule
 from lib.diffusion.training import train_ddpm
 from lib.diffusion.unet import UNet
 from lib.report import figures, runs
-from lib.study import arms, fitting, outcomes
+from lib.study import MIXED, REAL, arms, fitting, outcomes
 from lib.teaching.widgets import Film, Now, Picture, Row, SchedulePanel, Work, row, stacked
 
 
@@ -332,12 +332,12 @@ def explore_guidance(model, schedule, target, classes, image_shape, scales=(0, 1
 def explore_arms(predictions, labels, classes):
     """Choose two arms; see which test images one gets right and the other wrong, by class.
 
-    predictions: {arm: (variants, seeds, N)}; labels (N,). Both arms have opened the test, so nothing new is learned
-    from it that a choice could use: this looks at results.
+    predictions: {arm: (replicates, generators, seeds, N)}; labels (N,). Both arms have opened the test, so nothing new
+    is learned from it that a choice could use: this looks at results.
     """
     options, picture = list(predictions), Picture()
-    first = ipywidgets.Dropdown(options=options, value="real", description="from")
-    second = ipywidgets.Dropdown(options=options, value="real + synthetic", description="to")
+    first = ipywidgets.Dropdown(options=options, value=REAL, description="from")
+    second = ipywidgets.Dropdown(options=options, value=MIXED, description="to")
 
     @functools.cache
     def made(*names):
@@ -375,7 +375,7 @@ def explore_mixes(train, synthetic, validation, recipe, kept=5):
     ratio = ipywidgets.FloatSlider(value=min(1, most), min=0, max=most, step=0.05, description="for each real", **late)
     share = ipywidgets.FloatSlider(value=recipe.synthetic_fraction, min=0, max=1, step=0.05,
                                    description="batch share", **late)
-    picture, curves, some = Picture(), {}, fitting.watched(validation)
+    picture, curves, some = Picture(), {}, fitting.watched([validation])
     picture.value = "<i>The curve of validation accuracy is drawn here while a mix is trained.</i>"
 
     def draw():
@@ -385,12 +385,12 @@ def explore_mixes(train, synthetic, validation, recipe, kept=5):
 
     def begin():
         some_real, count = arms.first_of_each_class(train, float(real.value)), round(ratio.value * per_class)
-        parts, name = (some_real, None), f"{len(some_real):,} real"
+        parts, name = ([some_real], None), f"{len(some_real):,} real"
         if count and share.value:
             extra = arms.first_of_each_class(synthetic, count)
-            parts, name = (some_real, extra), f"{name} + {len(extra):,} synthetic ({share.value:.0%} of a batch)"
+            parts, name = ([some_real], [extra]), f"{name} + {len(extra):,} synthetic ({share.value:.0%} of a batch)"
             if share.value == 1:
-                parts, name = (extra, None), f"{len(extra):,} synthetic"
+                parts, name = ([extra], None), f"{len(extra):,} synthetic"
         model, records = fitting.begin(*parts, dataclasses.replace(recipe, synthetic_fraction=share.value))
         curves.pop(name, None)
         while len(curves) >= kept:

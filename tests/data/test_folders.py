@@ -1,4 +1,6 @@
+import itertools
 import os
+import re
 import shutil
 import struct
 import warnings
@@ -11,7 +13,7 @@ import torch
 from PIL import Image
 
 from lib import InputError, data
-from lib.data import decoded, folders
+from lib.data import decoded, pictures
 from lib.data.copies import first_near
 from lib.data.images import fingerprint
 from lib.study import quality
@@ -48,13 +50,14 @@ def pets(tmp_path):
 
 @pytest.fixture
 def refused(contents):
-    """A function: `load` raises InputError with `message`, one line, and nothing in the folder has changed."""
+    """A function: `load` raises InputError with `message`, and nothing in the folder has changed. Returns its lines."""
     def check(folder, message, **options):
         before = contents(folder)
         with pytest.raises(InputError, match=message) as error:
             data.load("folder", data_dir=str(folder), **options)
-        assert contents(folder) == before and "\n" not in str(error.value)
+        assert contents(folder) == before
         str(error.value).encode()                                           # printable on any page
+        return str(error.value).splitlines()
     return check
 
 
@@ -105,6 +108,128 @@ def test_a_class_folder_without_images_is_named(pets, refused):
     refused(pets, r"expected at least 28 different pictures .* but 'fish' has 0 \(read are .png, .jpg")
 
 
+# ---------------------------------------------------------------- folders of a split
+@pytest.fixture
+def divided(tmp_path):
+    """train and test, each with cats and dogs; of the dogs 10 to learn from."""
+    root = tmp_path / "split"
+    class_folder(root / "train" / "cat", range(0, 90, 3))
+    class_folder(root / "train" / "dog", range(90, 120, 3))
+    class_folder(root / "Test" / "cat", range(120, 180, 3))
+    class_folder(root / "Test" / "dog", range(180, 198, 3))
+    return root
+
+
+def of_part(part):
+    return sorted(part.images[:, 0, 5, 5].tolist())
+
+
+def test_train_and_test_folders_are_taken_as_they_are_and_a_class_may_be_small(divided, refused):
+    split = load(divided, seed=3)
+    assert of_part(split.test) == list(range(120, 198, 3)) and split.test_ids.tolist() == list(range(26))
+    assert sorted(of_part(split.train) + of_part(split.validation)) == list(range(0, 120, 3))
+    assert split.counts == {"train": {"cat": 24, "dog": 8}, "validation": {"cat": 6, "dog": 2}, "test": {"cat": 20, "dog": 6}}
+    assert split.notes == () and torch.equal(load(divided, seed=4).test.images, split.test.images)
+    (divided / "train" / "dog" / "090.png").unlink()
+    refused(divided, "expected at least 10 different pictures of each class in train and validation, but 'dog' has 9")
+    (divided / "Test" / "dog" / "180.png").unlink()
+    assert len(refused(divided, "expected at least 6 different pictures of each class in test, but 'dog' has 5")) == 2
+
+
+def test_a_validation_folder_is_taken_as_it_is_too(divided, refused):
+    class_folder(divided / "val" / "cat", range(200, 206, 2))
+    refused(divided, "dog: expected this class in validation too, as in the other parts")
+    class_folder(divided / "val" / "dog", range(210, 214, 2))
+    split = load(divided, per_class=5)
+    assert of_part(split.validation) == [200, 202, 204, 210, 212] and split.counts["train"] == {"cat": 5, "dog": 5}
+    refused(divided, "per_class=11: expected at most 10, all training images of class 'dog'", per_class=11)
+    class_folder(divided / "dev" / "cat", [3])
+    refused(divided, "'Test', 'dev', 'train', 'val': expected one folder for each of train, validation and test")
+
+
+def test_training_pictures_that_are_test_pictures_are_left_out_and_counted(divided):
+    shutil.copy(divided / "Test" / "cat" / "123.png", divided / "train" / "cat" / "leak.png")
+    picture(divided / "train" / "cat" / "near.png", "L", value=127)                    # 1 grey level from 126
+    shutil.copy(divided / "Test" / "cat" / "126.png", divided / "Test" / "cat" / "again.png")
+    split = load(divided)
+    assert len(split.test) == 27 and not {123, 127} & set(of_part(split.train) + of_part(split.validation))
+    assert split.notes == (
+        "Left out of their part, as a test or validation must hold new ones, because they are copies of other pictures: 1 equal to another "
+        "one and 1 at most 1 grey level from one, such as train/cat/leak.png of Test/cat/123.png.",
+        "Kept in the test, because they are copies of other pictures: 1 equal to another one and 0 at most 1 grey level from one, such as "
+        "Test/cat/again.png of Test/cat/126.png.")
+    shutil.copy(divided / "Test" / "cat" / "129.png", divided / "train" / "dog" / "wrong.png")
+    with pytest.raises(InputError, match="two classes: Test/cat/129.png and train/dog/wrong.png"):
+        load(divided)
+
+
+@pytest.mark.parametrize("parts", [("train",), ("Train", "val"), ("test", "validation")])
+def test_parts_without_a_training_or_a_test_are_refused_with_the_folder_to_name(parts, tmp_path, refused):
+    for part in parts:
+        class_folder(tmp_path / part / "cat", [0])
+    refused(tmp_path, rf"expected train and test beside each other, or class folders, such as those in '{tmp_path}/(T|t)\w+'")
+
+
+def test_a_folder_beside_train_and_test_is_refused(divided, refused):
+    class_folder(divided / "fish", range(3))
+    refused(divided, "'fish' beside 'Test', 'train': expected class folders in train and test, and none beside")
+
+
+def test_some_classes_of_a_folder(pets, refused):
+    class_folder(pets / "fish", range(28))
+    (pets / "fish" / "bad.png").write_bytes(b"no image")
+    assert fingerprint(load(pets, classes=["dog", "cat"])) == fingerprint(load(pets, classes=("cat", "dog")))
+    assert load(pets, classes=["dog", "cat"]).classes == ("cat", "dog")
+    refused(pets, "classes: 'fisch' is none: expected some of cat, dog, fish", classes=["cat", "fisch"])
+
+
+# ---------------------------------------------------------------- groups
+def scenes(folder, sizes, blue=0, name="p"):
+    """A class whose pictures, each of its own colour, belong to groups of so many: p0_0.png, p0_1.png ..."""
+    grey = itertools.count()
+    for group, size in enumerate(sizes):
+        for k in range(size):
+            picture(folder / f"{name}{group}_{k}.png", value=(2 * next(grey), 9 * group, blue))
+
+
+def groups_of(split):
+    return [set(part.images[:, 1, 5, 5].tolist()) for part in (split.train, split.validation, split.test)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_group_is_in_two_parts_and_the_shares_are_about_right(seed, tmp_path):
+    random = np.random.RandomState(seed)
+    sizes = [int(n) for n in random.randint(1, 9, 25)]
+    scenes(tmp_path / "sick", sizes)
+    scenes(tmp_path / "well", sizes[::-1], 50)                              # a patient has pictures in both classes
+    split = load(tmp_path, group_by=r"p(\d+)_", seed=seed)
+    train, validation, test = groups_of(split)
+    assert not (train & validation or train & test or validation & test) and len(train | validation | test) == 25
+    for part, share in (("test", 0.2), ("validation", 0.16)):
+        for name in split.classes:
+            assert split.counts[part][name] == pytest.approx(share * sum(sizes), abs=7)
+    assert split.notes == ("Pictures of one group stay together: 25 groups by 'p(\\\\d+)_'.",)
+    assert fingerprint(split) == fingerprint(load(tmp_path, group_by=r"p(\d+)_", seed=seed)) != fingerprint(load(tmp_path, group_by=r"p(\d+)_", seed=99))
+
+
+def test_groups_that_are_too_few_or_fit_no_name_are_refused(tmp_path, refused):
+    scenes(tmp_path / "sick", [20, 20])
+    scenes(tmp_path / "well", [4] * 10, 50)
+    assert len(refused(tmp_path, "with whole groups too few pictures are left for test: 'sick' has 0: expected at least 6", group_by="p[0-9]+")) == 2
+    refused(tmp_path, r"group_by='q.*' is found in no part of 80 file names \(sick/p0_0.png, .* and 75 more\)", group_by="q.*")
+    refused(tmp_path, r"group_by='\(': expected a regular expression \(missing \)", group_by="(")
+
+
+def test_a_group_in_a_given_train_and_test_is_refused(tmp_path, refused):
+    for part, name in (("train", "a"), ("test", "b")):
+        scenes(tmp_path / part / "sick", [2] * 8, 100 * (part == "test"), name)
+        scenes(tmp_path / part / "well", [2] * 8, 100 * (part == "test") + 50, name)
+    train, validation, test = groups_of(load(tmp_path, group_by="^[ab][0-9]"))
+    assert not train & validation and len(train | validation) == len(test) == 8
+    picture(tmp_path / "train" / "sick" / "b1_9.png", value=(251, 9, 0))
+    refused(tmp_path, r"1 groups have pictures in several parts \(those of .*b1_.*\): expected each in one part", group_by="^[ab][0-9]")
+
+
 # ---------------------------------------------------------------- what is found
 def test_hidden_files_and_folders_and_those_of_a_file_server_are_no_data(pets):
     for name in (".ipynb_checkpoints", "@eaDir", "__MACOSX"):
@@ -140,12 +265,6 @@ def test_links_upwards_are_not_followed(pets):
 def test_pictures_in_folders_below_a_class_are_refused(pets, refused):
     class_folder(pets / "cat" / "old" / "thumbnails", range(7))
     refused(pets, "cat/old holds 7 pictures: expected those of a class in its own folder, not deeper")
-
-
-def test_the_parts_of_a_split_are_not_classes(tmp_path, refused):
-    for part in ("Train", "test"):
-        class_folder(tmp_path / part / "cat", [0])
-    refused(tmp_path, f"'Train', 'test' are parts of a split, .*, such as those in '{tmp_path / 'Train'}'")
 
 
 def test_no_class_folder_and_only_one_are_refused(tmp_path, refused):
@@ -229,12 +348,12 @@ def test_photos_are_turned_as_their_exif_note_says(pets):
 
 
 def test_a_photograph_is_decoded_once(pets, monkeypatch):
-    decoded_files, decode = [], folders._decode
+    decoded_files, decode = [], pictures.decode
 
     def counted(file, size):
         decoded_files.append(file.name)
         return decode(file, size)
-    monkeypatch.setattr(folders, "_decode", counted)
+    monkeypatch.setattr(pictures, "decode", counted)
     first = load(pets, size=8)
     for path in pets.glob("*/*.png"):
         os.utime(path, (0, 0))
@@ -262,29 +381,82 @@ def test_two_processes_that_save_at_the_same_time_leave_one_whole_file(tmp_path,
     assert len(list(cache.glob("dreaming-data/pictures/*"))) == 1
 
 
+# ---------------------------------------------------------------- what is converted
+def colours(seed, size=(10, 10)):
+    return Image.fromarray(np.random.RandomState(seed).randint(0, 256, (*size, 3), "uint8"))
+
+
+def test_pictures_are_converted_as_torchvision_does_and_counted(tmp_path):
+    from torchvision.datasets import ImageFolder
+    for k in range(28):
+        for name in ("cat", "dog"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            colours(100 * (name == "dog") + k).save(tmp_path / name / f"{k:02}.png")
+    odd = {"alpha.png": "RGBA", "palette.png": "P", "cmyk.jpg": "CMYK", "grey.png": "L", "bits.png": "1", "la.png": "LA"}
+    for k, (name, mode) in enumerate(odd.items()):
+        colours(900 + k).convert(mode).save(tmp_path / "cat" / name)
+    split, theirs = load(tmp_path), ImageFolder(str(tmp_path))
+    assert split.image_shape == (3, 10, 10)
+    assert sorted(map(bytes, pixels(split).permute(0, 2, 3, 1).numpy())) == sorted(np.asarray(image).tobytes() for image, _ in theirs)
+    assert split.notes == ("Converted to RGB: opaque RGBA (1, such as cat/alpha.png), black and white (1, such as cat/bits.png), CMYK (1, such as "
+                           "cat/cmyk.jpg), grey (1, such as cat/grey.png), grey, opaque alpha (1, such as cat/la.png) and 1 more.",)
+
+
+def test_where_all_are_grey_one_channel_stays_and_the_pixels_are_those(pets):
+    Image.new("1", (10, 10), 1).save(pets / "dog" / "white.png")
+    split = load(pets)
+    assert split.image_shape == (1, 10, 10) and pixels(split).max() == 255
+    assert split.notes == ("Converted to grey: black and white (1, such as dog/white.png).",)
+
+
+def test_a_colour_that_would_be_transparent_and_is_not_there_does_no_harm(pets):
+    Image.new("L", (10, 10), 77).save(pets / "dog" / "key.png", transparency=3)
+    assert (pixels(load(pets)) == 77).flatten(1).all(1).any()
+
+
+@pytest.mark.parametrize("mode, options", [("RGBA", {}), ("LA", {}), ("RGB", {"transparency": (0, 0, 0)}), ("P", {"transparency": 0})])
+def test_what_is_transparent_is_refused_with_what_to_do(mode, options, pets, refused):
+    Image.new(mode, (10, 10), 0).save(pets / "dog" / "odd.png", **options)
+    refused(pets, "dog/odd.png: transparent: expected opaque pictures: give them a background, for example by `magick mogrify ")
+
+
 # ---------------------------------------------------------------- files that cannot be used
-def test_grey_and_colour_mixed_are_both_counted(pets, refused):
-    picture(pets / "dog" / "colour.png")
-    refused(pets, r"70 grey \(cat/040.png\) beside 1 coloured pictures \(dog/colour.png\): expected one kind")
+def test_all_that_is_wrong_is_told_in_one_message_a_line_for_each_kind(pets, refused):
+    (pets / "cat" / "bad.png").write_bytes(b"no image")
+    Image.new("RGBA", (10, 10)).save(pets / "dog" / "clear.png")
+    class_folder(pets / "Cat", range(3))
+    class_folder(pets / "dog" / "old", range(2))
+    shutil.copy(pets / "cat" / "043.png", pets / "dog" / "rex.png")
+    lines = refused(pets, None)
+    assert [line.removeprefix(f"data_dir={str(pets)!r}: ")[:26] for line in lines] == [
+        "the classes 'Cat' and 'cat", "dog/old holds 2 pictures: ", "dog/clear.png: transparent", "cannot use cat/bad.png (no",
+        "the same picture stands in", "expected at least 28 diffe"]
+
+
+@pytest.mark.parametrize("one, other", [("Cat", "cat"), ("K\u00e4se", "Ka\u0308se")])
+def test_class_names_that_some_systems_do_not_tell_apart_are_refused(one, other, pets, refused):
+    (pets / "cat").rename(pets / one)
+    (pets / "dog").rename(pets / other)
+    refused(pets, f"^.*: the classes {re.escape(ascii(min(one, other)))} and {re.escape(ascii(max(one, other)))} differ by case, or by how")
 
 
 def test_several_sizes_need_the_option_size(pets, refused):
     picture(pets / "dog" / "wide.png", "L", (12, 9))
-    refused(pets, "size=0: cat/040.png is 10x10, dog/wide.png is 12x9: expected size=8 to 64 unless")
+    refused(pets, "size=0: cat/040.png is 10x10, dog/wide.png is 12x9: expected size=8 to 128 unless")
     assert load(pets, size=8).image_shape == (1, 8, 8)
 
 
 def test_large_images_need_the_option_size(tmp_path, refused):
     for name in "ab":
-        class_folder(tmp_path / name, range(28), shape=(65, 65))
-    refused(tmp_path, "size=0: a/000.png is 65x65: expected size=8 to 64")
+        class_folder(tmp_path / name, range(28), shape=(129, 129))
+    refused(tmp_path, "size=0: a/000.png is 129x129: expected size=8 to 128")
 
 
 def test_a_truncated_image_is_named(pets, refused):
     path = pets / "cat" / "043.png"
     Image.fromarray(np.random.RandomState(0).randint(0, 256, (40, 40), "uint8")).save(path)
     path.write_bytes(path.read_bytes()[:900])
-    refused(pets, r"cannot use cat/043.png \(.*(truncated|broken).*\): expected whole 8-bit grey or RGB images", size=8)
+    refused(pets, r"cannot use cat/043.png \(.*(truncated|broken).*\): expected whole 8-bit pictures", size=8)
 
 
 def test_five_bad_files_are_listed_and_the_rest_counted(pets, refused):
@@ -302,21 +474,22 @@ def test_a_file_is_read_by_its_content_and_in_accepted_formats_only(pets, refuse
     refused(pets, r"cannot use dog/drawing.png \(none of PNG, JPEG, BMP, WEBP, TIFF, PPM\)")
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "P", "I;16"])
-def test_images_that_would_need_converting_are_refused(mode, pets, refused):
-    picture(pets / "dog" / "odd.png", mode)
-    refused(pets, rf"cannot use dog/odd.png \(PIL mode {mode}\): expected whole 8-bit grey or RGB")
+@pytest.mark.parametrize("mode", ["I;16", "F"])
+def test_pictures_of_more_than_8_bits_are_refused(mode, pets, refused):
+    picture(pets / "dog" / ("odd.tif" if mode == "F" else "odd.png"), mode)
+    refused(pets, rf"cannot use dog/odd.\w+ \(PIL mode {mode}.*, more than 8 bits a channel\): expected whole 8-bit pictures")
 
 
-def test_a_transparent_colour_is_refused(pets, refused):
-    Image.new("RGB", (10, 10)).save(pets / "dog" / "key.png", transparency=(0, 0, 0))
-    refused(pets, r"dog/key.png \(PIL mode RGB, transparent\)")
+def test_a_git_lfs_pointer_is_called_one(pets, refused):
+    (pets / "dog" / "big.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    refused(pets, "dog/big.jpg: a Git LFS pointer: expected the pictures themselves: `git lfs pull` fetches them")
 
 
 @pytest.mark.parametrize("side, told", [(1, "1x1 pixels"), (9_000, "9000x9000 pixels"),
                                         (20_000, "more than 64,000,000 pixels")])
 def test_a_picture_of_too_few_or_too_many_pixels_is_refused_undecoded(side, told, pets, refused, monkeypatch):
-    monkeypatch.setattr(folders, "_decode", lambda *_: pytest.fail("decoded"))
+    decode = pictures.decode
+    monkeypatch.setattr(pictures, "decode", lambda file, size: pytest.fail("decoded") if "odd" in file.name else decode(file, size))
     header = struct.pack(">II5B", side, side, 8, 0, 0, 0, 0)
     chunk = b"IHDR" + header
     (pets / "cat" / "odd.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torchvision
 
-from lib import ROOT, DamagedError, InputError, data
+from lib import DamagedError, InputError, data
 from lib.data import official, places
 from lib.data.images import join
 
@@ -89,6 +89,20 @@ def test_cifar_subset_is_chosen_by_seed_and_grows_with_per_class(small_cifar, tm
     assert as_set[0] < as_set[1] and as_set[0] != as_set[2]
 
 
+def test_some_classes_of_cifar_are_those_of_the_whole_set(small_cifar, tmp_path):
+    small_cifar(tmp_path)
+    whole = data.load("cifar10", data_dir=str(tmp_path), per_class=4)
+    some = data.load("cifar10", data_dir=str(tmp_path), per_class=4, classes=["class7", "class2"])
+    assert some.classes == ("class2", "class7")
+    for part in ("train", "validation", "test"):
+        mine, theirs = getattr(some, part), getattr(whole, part)
+        for k, label in enumerate((2, 7)):
+            assert torch.equal(mine.images[mine.labels == k], theirs.images[theirs.labels == label])
+    assert some.test_ids.tolist() == [k for k in range(20) if k % 10 in (2, 7)]
+    with pytest.raises(InputError, match="classes: 'cat' is none: expected some of class0, class1"):
+        data.load("cifar10", data_dir=str(tmp_path), classes=["class1", "cat"])
+
+
 @pytest.mark.parametrize("small_cifar", ["copies"], indirect=True)
 def test_a_training_image_that_equals_a_test_image_is_left_out_and_copies_within_a_part_are_counted(small_cifar, tmp_path):
     small_cifar(tmp_path)
@@ -129,9 +143,24 @@ def test_data_dir_defaults_to_the_environment_then_the_cache(small_cifar, tmp_pa
     assert places.default_data_dir() == Path.home() / ".cache" / "dreaming-data"
 
 
-def test_a_relative_data_dir_counts_from_the_project_wherever_the_notebook_runs(tmp_path, monkeypatch):
+def test_a_relative_data_dir_counts_from_the_project_in_a_run_and_from_the_working_directory_in_a_call(small_cifar, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert places.absolute("somewhere") == ROOT / "somewhere"
+    small_cifar("here")
+    assert len(data.load("cifar10", data_dir="here").train) == 180
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    monkeypatch.chdir("/")
+    options = {"dataset": "cifar10", "data_dir": "here", "size": 0, "canvas": 0, "per_class": 0, "data_seed": 0}
+    assert len(data.load_for(options).train) == 180
+
+
+def test_what_would_be_downloaded_is_known_without_doing_it(small_cifar, tmp_path, monkeypatch):
+    monkeypatch.setattr(CIFAR, "download", never)
+    asked = {"dataset": "cifar10", "data_dir": str(tmp_path)}
+    assert data.to_download(asked) == tmp_path / CIFAR.base_folder
+    small_cifar(tmp_path)
+    assert data.to_download(asked) is None and data.to_download({"dataset": "digits", "data_dir": ""}) is None
+    with pytest.raises(InputError, match="expected the folder that holds cifar-10-batches-py"):
+        data.to_download(asked | {"data_dir": str(tmp_path / CIFAR.base_folder)})
 
 
 def test_download_fills_the_folder_once_and_leaves_nothing_else(small_cifar, tmp_path, monkeypatch):
@@ -190,6 +219,13 @@ def test_a_damaged_file_is_named_and_nothing_is_downloaded_over_it(harm, small_c
                                          "move this folder away"):
         data.load("cifar10", data_dir=str(tmp_path))
     assert contents(tmp_path) == before
+
+
+def test_a_git_lfs_pointer_in_the_place_of_a_file_is_called_one(small_cifar, tmp_path):
+    small_cifar(tmp_path)
+    (tmp_path / CIFAR.base_folder / "test_batch").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(DamagedError, match=r"\(test_batch, 1 of them a Git LFS pointer: `git lfs pull` fetches it\)"):
+        data.load("cifar10", data_dir=str(tmp_path))
 
 
 def flip(path):

@@ -1,4 +1,5 @@
 """What a stopped, killed or damaged training loses: nothing that is promised."""
+import functools
 import json
 import os
 import random
@@ -9,8 +10,8 @@ import pytest
 import torch
 
 from lib import InputError
-from lib.diffusion import checkpoints
-from lib.diffusion.checkpoints import State, load_model, load_tensors, save_model, save_tensors
+from lib.diffusion import checkpoints, devices
+from lib.diffusion.checkpoints import State, load_model, load_tensors, network_file, save_model, save_tensors
 from lib.diffusion.schedules import make_schedule
 from lib.diffusion.training import train_ddpm
 from lib.diffusion.unet import UNet
@@ -46,9 +47,9 @@ def straight():
     return list(training(model)), weights(model)
 
 
-def resumed(path):
+def resumed(path, **more):
     model = net(seed=99)                                # other initial weights: all must come from the file
-    return list(training(model, checkpoint=path)), weights(model)
+    return list(training(model, checkpoint=path, **more)), weights(model)
 
 
 def assert_same(a, b):
@@ -65,6 +66,93 @@ def test_a_training_that_is_left_goes_on_to_the_same_bits(tmp_path, straight, of
         if record["done"] == 20:
             break
     assert_same(resumed(tmp_path / "state.safetensors"), straight)
+
+
+def test_a_training_with_muon_that_is_left_resumes_to_the_same_bits(tmp_path):
+    whole, path = net(), tmp_path / "state.safetensors"
+    records = list(training(whole, optimizer="muon"))
+    for seed, stop in enumerate((5, 35, 50)):           # after the first stop other initial weights
+        for record in training(net(seed), optimizer="muon", checkpoint=path):
+            if record["done"] == stop:
+                break
+    assert sum(name.startswith("optimizer.momentum.") for name in load_tensors(path)[0]) > 10
+    assert_same(resumed(path, optimizer="muon"), (records, weights(whole)))
+    with_adam = net()
+    list(training(with_adam))
+    assert not torch.equal(weights(with_adam), weights(whole))
+
+
+def test_a_training_resumes_in_the_precision_that_a_trial_chose(tmp_path, monkeypatch):
+    def trial(forward, gradient):
+        return gradient(forward, 0), {"fp32": 1.0, "bf16": 0.5}[forward.precision]
+
+    path, asked = tmp_path / "state.safetensors", net()
+    records = list(training(asked, precision="bf16"))
+    for name, value in {"has_bfloat16": lambda: True, "WORTH": 0, "TRIALS": devices.TRIALS[:2], "trial": trial}.items():
+        monkeypatch.setattr(devices, name, value)
+    for record in training(net(), checkpoint=path):
+        if record["done"] == 20:
+            break
+    monkeypatch.setattr(devices, "trial", None)                     # a resumed training tries nothing
+    model = net(seed=99)
+    assert_same((list(training(model, checkpoint=path)), weights(model)), (records, weights(asked)))
+    assert (model.computed["precision"], model.computed["compiled"]) == ("bf16", "off")
+    assert model.computed["tried"] == {"fp32, compiled off": 1.0, "bf16, compiled off": 0.5}
+
+
+# ---------------------------------------------------------------- stopped, with rungs
+RUNGS = 160, 320, 960           # 10, 20 and 60 batches; in updates: trunk to 8, cool-down to 10, trunk to 18, ...
+TRUNK, COOLING, FIRST, LAST = 13, 20, 8 + 2, 48 + 2 + 4 + 12
+
+
+def with_rungs(folder, model, **more):
+    return training(model, rungs={rung: folder / network_file(rung) for rung in RUNGS}, optimizer="muon",
+                    **{"checkpoint": folder / "state.safetensors", "log_every": 1} | more)
+
+
+@pytest.fixture(scope="module")
+def straight_with_rungs(tmp_path_factory):
+    folder, model = tmp_path_factory.mktemp("straight"), net()
+    return list(with_rungs(folder, model, checkpoint=None)), weights(model), folder
+
+
+def assert_same_rungs(folder, model, records, straight):
+    assert_same((records, weights(model)), straight[:2])
+    for rung in RUNGS:
+        assert (folder / network_file(rung)).read_bytes() == (straight[2] / network_file(rung)).read_bytes()
+
+
+@pytest.mark.parametrize("stops", [[1, FIRST - 2, FIRST - 1, FIRST, FIRST + 1], [TRUNK, COOLING], [FIRST - 1, LAST - 1]])
+def test_a_training_with_rungs_that_is_left_anywhere_resumes_to_the_same_bits(tmp_path, straight_with_rungs, stops):
+    for seed, stop in enumerate(stops):
+        for record in with_rungs(tmp_path, net(seed)):
+            if record["done"] == stop:
+                break
+        for file in tmp_path.glob("network-*"):         # a run that resumes begins with an empty folder, but for the state
+            file.unlink()
+    model = net(seed=99)
+    assert_same_rungs(tmp_path, model, list(with_rungs(tmp_path, model)), straight_with_rungs)
+
+
+def test_a_rung_is_there_before_the_training_ends(tmp_path):
+    for record in with_rungs(tmp_path, net()):
+        if record["done"] == TRUNK:
+            break
+    assert [file.name for file in tmp_path.glob("network-*")] == [network_file(160)]
+
+
+def test_a_state_damaged_in_a_cool_down_falls_back_to_the_trunk(tmp_path, straight_with_rungs):
+    path = tmp_path / "state.safetensors"
+    for record in with_rungs(tmp_path, net(), checkpoint_images=7 * 16):
+        if record["done"] == COOLING:
+            break
+    about, before = (load_tensors(tmp_path / f"state{name}.safetensors")[1] for name in ("", ".previous"))
+    assert int(before["done"]) < COOLING - 2 < int(about["done"])
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    model = net(seed=99)
+    with pytest.warns(UserWarning, match="state.safetensors: damaged"):
+        records = list(with_rungs(tmp_path, model))
+    assert_same_rungs(tmp_path, model, records, straight_with_rungs)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
@@ -102,7 +190,7 @@ def test_a_diverged_training_keeps_its_last_sound_state(tmp_path):
 
 
 # ---------------------------------------------------------------- killed
-def start(path, save=None):
+def start(path, save=None, begin=training):
     """A training in a process of its own, which writes its state after each step; its number. save: instead of
     safetensors' own function."""
     child = os.fork()
@@ -110,7 +198,7 @@ def start(path, save=None):
         return child
     try:
         checkpoints.save_file = save or checkpoints.save_file
-        for _ in training(net(), checkpoint=path, checkpoint_seconds=0):
+        for _ in begin(net(), checkpoint=path, checkpoint_seconds=0):
             pass
     finally:
         os._exit(0)
@@ -149,6 +237,23 @@ def test_after_twelve_kills_the_weights_are_those_of_a_straight_training(tmp_pat
             reached.append(int(load_tensors(state.previous)[1]["done"]))
     assert 0 < reached[1] < STEPS - 1                                           # in the middle of it
     assert_same(resumed(path), straight)
+
+
+@needs_fork
+@pytest.mark.slow
+def test_after_twelve_kills_every_rung_has_the_bits_of_a_straight_training(tmp_path, straight_with_rungs):
+    path, chance, reached = tmp_path / "state.safetensors", random.Random(1), []
+    for _ in range(12):
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        child = start(path, begin=functools.partial(with_rungs, tmp_path))
+        if not reached or reached[-1] < LAST - 1:
+            wait_for(lambda before=before: path.exists() and path.stat().st_mtime_ns != before)
+        time.sleep(chance.uniform(0, 0.1))
+        kill(child)
+        reached.append(int(load_tensors(path if path.exists() else State(path).previous)[1]["done"]))
+    assert reached == sorted(reached) and 0 < reached[0] < LAST - 1
+    model = net(seed=99)
+    assert_same_rungs(tmp_path, model, list(with_rungs(tmp_path, model)), straight_with_rungs)
 
 
 @needs_fork
@@ -243,7 +348,7 @@ def test_a_published_network_in_bfloat16_is_half_as_large_and_nearly_the_same(tm
 
 # ---------------------------------------------------------------- of another kind
 @pytest.fixture(scope="module")
-def network_file(tmp_path_factory):
+def network_held(tmp_path_factory):
     model = net()
     model.trained = (S, "eps")
     path = tmp_path_factory.mktemp("network") / "network.safetensors"
@@ -278,8 +383,8 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_a_foreign_network_file_is_one_sentence(tmp_path, network_file, kind):
-    tensors, meta = {name: tensor.clone() for name, tensor in network_file[0].items()}, dict(network_file[1])
+def test_a_foreign_network_held_is_one_sentence(tmp_path, network_held, kind):
+    tensors, meta = {name: tensor.clone() for name, tensor in network_held[0].items()}, dict(network_held[1])
     change, words = FOREIGN[kind]
     change(tensors, meta)
     save_tensors(tmp_path / "foreign.safetensors", tensors, meta)
@@ -288,8 +393,8 @@ def test_a_foreign_network_file_is_one_sentence(tmp_path, network_file, kind):
     assert len(str(error.value)) < 400 and "\n" not in str(error.value)
 
 
-def test_a_network_saved_before_there_were_patches_loads_as_one_without(tmp_path, network_file):
-    tensors, meta = network_file[0], dict(network_file[1])
+def test_a_network_saved_before_there_were_patches_loads_as_one_without(tmp_path, network_held):
+    tensors, meta = network_held[0], dict(network_held[1])
     options = json.loads(meta["unet"])
     del options["patch"]
     save_tensors(tmp_path / "old.safetensors", tensors, meta | {"unet": json.dumps(options)})

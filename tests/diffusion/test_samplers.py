@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from lib import InputError
+from lib.data.images import to_uint8
 from lib.diffusion import SPACINGS, samplers
 from lib.diffusion.process import make_target, predict_x0, q_posterior
 from lib.diffusion.samplers import (
     SAMPLERS,
     ImageNoise,
+    as_labels,
+    draw,
     generate,
     guided,
     limit_x0,
@@ -267,7 +270,7 @@ def test_a_bad_option_is_refused_with_what_is_accepted(options, words):
 
 def trained(schedule="cosine", target="v"):
     class Net:
-        num_classes = 3
+        num_classes, options, classes = 3, {"image_channels": 1, "image_size": 8}, ["cat", "dog", "7"]
 
         def __call__(self, x, t, y):
             return x
@@ -307,11 +310,30 @@ def test_dynamic_threshold_scales_only_images_that_leave_the_range():
 
 
 def test_one_image_of_a_run_can_be_made_alone():
-    s, labels = make_schedule("cosine", 50), torch.arange(7) % 3
-    options = {"seed": 4, "target": "v", "sampler": "ancestral", "steps": 10}
-    whole = torch.cat([p["images"] for p in generate(trained(), s, labels, (1, 8, 8), batch=3, **options)])
-    one, = generate(trained(), s, labels[[5]], (1, 8, 8), numbers=[5], **options)
+    labels = torch.arange(7) % 3
+    options, model = {"seed": 4, "sampler": "ancestral", "steps": 10}, trained()
+    whole = torch.cat([p["images"] for p in generate(model, labels, batch=3, **options)])
+    one, = generate(model, labels[[5]], numbers=[5], **options)
     assert torch.equal(one["images"][0], whole[5]) and not torch.equal(whole[5], whole[2])
+
+
+def test_labels_are_numbers_or_names_of_classes():
+    assert as_labels(trained(), ["dog", 0, "7", 2]).tolist() == [1, 0, 2, 2]
+    with pytest.raises(InputError, match="label 'cow': expected one of 'cat', 'dog', '7'"):
+        as_labels(trained(), ["dog", "cow"])
+    with pytest.raises(InputError, match="label 'cat': expected one of"):
+        as_labels(lambda x, t, y: x, ["cat"])
+    with pytest.raises(InputError, match="labels from 1 to 5: expected 0 to 2"):
+        draw(trained(), [1, 5], steps=2)
+
+
+def test_a_drawing_is_the_images_in_grey_levels_and_takes_schedule_target_and_shape_from_the_model():
+    model, labels = trained(), torch.tensor([1, 0, 2])
+    images = draw(model, ["dog", "cat", "7"], seed=2, steps=5)
+    assert (images.shape, images.dtype) == ((3, 1, 8, 8), torch.uint8)
+    by_hand = sample(model, model.trained[0], labels, ImageNoise(2, range(3), (1, 8, 8)), target="v", steps=5)
+    assert torch.equal(images, to_uint8(by_hand))
+    assert draw(model, [0], image_shape=(3, 4, 6), steps=2).shape == (1, 3, 4, 6)
 
 
 def test_clipping_keeps_every_estimate_in_the_range_of_images():

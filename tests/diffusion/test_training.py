@@ -1,14 +1,16 @@
 import copy
+import json
 
 import pytest
 import torch
 
 from lib import InputError
-from lib.diffusion.checkpoints import load_model, save_model
+from lib.diffusion.checkpoints import load_model, load_tensors, save_model
+from lib.diffusion.optimizers import adam
 from lib.diffusion.process import denoising_loss
 from lib.diffusion.samplers import ImageNoise, sample
 from lib.diffusion.schedules import from_betas, make_schedule
-from lib.diffusion.training import Diverged, Draws, adam, ema_decay, train_ddpm, update_ema, warmup_cosine
+from lib.diffusion.training import COOLDOWN, Diverged, Draws, ema_decay, parts_of, train_ddpm, update_ema, warmup_cosine
 from lib.diffusion.unet import UNet
 from lib.seeding import PassOrder
 
@@ -32,8 +34,8 @@ def net(seed=0, dropout=0.1):
 def train(model, steps=30, stop=None, **more):
     images, labels = toy()
     records = []
-    for record in train_ddpm(model, S, images, labels, steps=steps, batch=16, lr=2e-3, warmup_steps=5, log_every=5,
-                             **more):
+    options = {"steps": steps, "batch": 16, "lr": 2e-3, "warmup_steps": 5, "log_every": 5} | more
+    for record in train_ddpm(model, S, images, labels, **options):
         records.append(record)
         if record["done"] == stop:
             break
@@ -49,7 +51,8 @@ def test_training_lowers_the_loss_from_1():
 
 def test_ten_plain_lines_leave_the_same_weights():
     (images, labels), network, lr, steps, batch = toy(), net(), 2e-3, 30, 16
-    draws, optimizer, average = Draws(network, S, images, labels, batch=batch), adam(network, lr), copy.deepcopy(network)
+    draws, average = Draws(network, S, images, labels, batch=batch), copy.deepcopy(network)
+    optimizer = adam(network.parameters(), lr)
     for step in range(steps):
         x0, y, t, eps = draws(step)
         loss = denoising_loss(network, S, x0, y, t, eps, "v").mean()
@@ -83,6 +86,46 @@ def test_learning_rate_rises_in_a_line_and_falls_to_0():
     assert warmup_cosine(0, 1000, 10) == pytest.approx(0.1)
     assert warmup_cosine(500, 1000, 10) == pytest.approx(0.5)
     assert warmup_cosine(999, 1000, 10) < 1e-5
+
+
+# ---------------------------------------------------------------- rungs
+RUNGS = 160, 480, 800           # images, 10, 30 and 50 batches of 16
+
+
+def test_each_rung_has_a_trunk_and_a_cool_down_that_add_up_to_its_name():
+    parts = parts_of(steps=1, batch=64, rungs=(100_000, 300_000, 1_000_000), warmup_steps=200, ema_halflife_images=50_000)
+    ends = {part.rung: part.last * 64 for part in parts if part.rung}
+    assert ends == {100_000: 99_968, 300_000: 300_032, 1_000_000: 1_000_000}
+    for trunk, down in zip(parts[::2], parts[1::2], strict=True):
+        assert trunk.last == down.first and len(down) == pytest.approx(COOLDOWN * down.last, abs=1)
+        assert (trunk.rate(0), trunk.rate(199), trunk.rate(trunk.last)) == (1 / 200, 1, 1)
+        rates = [down.rate(step) for step in range(down.first, down.last)]
+        assert rates[0] == 1 and rates == sorted(rates, reverse=True) and 0 < rates[-1] < 0.01
+        assert trunk.halflife == 50_000 and down.halflife == pytest.approx(min(50_000, len(down) * 6.4))
+    assert [part.first for part in parts[2::2]] == [part.last for part in parts[:-2:2]]       # the trunk is one
+    assert sum(map(len, parts)) == pytest.approx((1_000_000 + COOLDOWN * 400_000) / 64, abs=2)
+
+
+@pytest.mark.parametrize("rungs", [(300, 160), (160, 160), (8,), (0, 160), (160, 170)])
+def test_rungs_that_do_not_rise_by_a_batch_are_refused(rungs):
+    with pytest.raises(InputError, match=r"rungs=\[.*\]: expected rising numbers of images, each at least batch=16"):
+        parts_of(steps=1, batch=16, rungs=rungs)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_rung_is_what_a_training_to_it_alone_leaves(tmp_path, optimizer):
+    files, last = {rung: tmp_path / f"{rung}" for rung in RUNGS}, net()
+    records = train(last, optimizer=optimizer, rungs=files, log_every=4)
+    for rung in RUNGS:
+        train(net(), optimizer=optimizer, rungs={rung: tmp_path / "alone"})
+        assert files[rung].read_bytes() == (tmp_path / "alone").read_bytes()
+        about = json.loads(load_tensors(files[rung])[1]["training"])
+        assert (about["rung"], about["images"], about["optimizer"]) == (rung, rung, optimizer)
+    weights = load_model(files[RUNGS[-1]])[0].state_dict()
+    assert all(torch.equal(weights[name], p) for name, p in last.state_dict().items())
+    assert len({file.read_bytes() for file in files.values()}) == len(RUNGS)
+    assert [(r["done"], r["images"]) for r in records if r["rung"] == 480][-1] == (8 + 2 + 16 + 6, 480)
+    assert records[-1]["done"] == 8 + 2 + 16 + 6 + 16 + 10 and records[-1]["images"] == 800
 
 
 @pytest.mark.parametrize("target", ["x0", "v"])

@@ -1,4 +1,5 @@
 """What is promised when something goes wrong: the faults that no other file injects, and the table of all of them."""
+import contextlib
 import getpass
 import json
 import os
@@ -113,6 +114,43 @@ def test_kernels_that_start_at_once_share_no_port(project):
     assert '"transport": "ipc"' in "".join(told)
 
 
+SETTINGS = {  # of a user: what would reach a run
+    "home/.ipython/profile_default/startup/00.py": "told = ['startup']",
+    "home/.ipython/profile_default/ipython_config.py": "c = get_config()\nc.InteractiveShellApp.exec_lines = ['lines = 1']\n"
+                                                       "c.InteractiveShell.ast_node_interactivity = 'all'\n",
+    "home/startup.py": "python = 1",
+    "home/.config/matplotlib/matplotlibrc": "text.usetex: True\naxes.facecolor: black\n",
+    "dark": "text.usetex: True\naxes.facecolor: black\n"}
+
+
+@pytest.mark.slow
+def test_no_setting_of_the_user_reaches_a_run(project, monkeypatch, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("user")
+    for name, text in SETTINGS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    for name, value in {"HOME": "home", "PYTHONSTARTUP": "home/startup.py", "MATPLOTLIBRC": "dark"}.items():
+        monkeypatch.setenv(name, str(folder / value))
+    monkeypatch.delenv("IPYTHONDIR", raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    change(project / "notebooks/20_train_ddpm.ipynb", "import json, os, time",
+           "import json, os, time, matplotlib\\nmatplotlib.rcParams['axes.facecolor']\\n"
+           "print({'told', 'lines', 'python'} & set(globals()), matplotlib.rcParams['axes.facecolor'])")
+    environment_before = dict(os.environ)
+    out = kernel.run_interactive("train", {})
+    assert os.environ == environment_before | {"OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"]}
+    outputs = [o for c in json.loads(out.read_text())["cells"] for o in c.get("outputs", [])]
+    assert ["".join(o["text"]) for o in outputs if "text" in o][0] == "set() white\n" and not [o for o in outputs if o["output_type"] == "execute_result"]
+
+
+def test_figures_are_readable_whatever_style_the_user_has(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\naxes.facecolor: black\ntext.color: white\nfont.size: 40\n")
+    code = ("import matplotlib; kept = dict(matplotlib.rcParams)\nfrom lib.report import figures\n"
+            "print([matplotlib.rcParams[n] for n in ('text.usetex', 'axes.facecolor', 'text.color', 'font.size')], kept['font.size'])")
+    done = python(ROOT, "-c", code, env=os.environ | {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc")})
+    assert done.stdout == "[False, 'white', 'black', 10.5] 40.0\n", done.stderr
+
+
 # ---------------------------------------------------------------- disks
 @pytest.fixture
 def disk(tmp_path):
@@ -185,7 +223,42 @@ def test_another_lib_another_kernel_and_a_home_that_cannot_be_written_do_no_harm
     (other / "lib/__init__.py").write_text("raise SystemExit('the lib of another clone')")
     env = os.environ | {"PYTHONPATH": str(other), "JUPYTER_PATH": str(sleeping_kernel(tmp_path)), "HOME": os.devnull}
     done = python(project, "-m", "lib", "report", "one", env=env)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert done.returncode == 0 and done.stderr.startswith(f"nothing can be written in the home {os.devnull} (") and done.stderr.count("\n") == 1, done.stderr
+
+
+@can_mount
+@pytest.mark.slow
+def test_a_home_without_space_is_told_and_a_run_and_a_report_are_made_all_the_same(tmp_path, disk):
+    project, home = make_project(tmp_path / "p"), tmp_path / "home"
+    disk(home, "size=64k")
+    with contextlib.suppress(OSError):
+        (home / "full").write_bytes(bytes(2**17))
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "IPYTHON", "MPL"))} | {"HOME": str(home)}
+    for command in (["run", "schedules"], ["report", "one"]):
+        done = python(project, "-m", "lib", *command, env=env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stderr == (f"nothing can be written in the home {home} (No space left on device): caches and settings of other "
+                               "packages go to reports/build/.home\n")
+    assert [p.name for p in home.iterdir()] == ["full"]
+
+
+def test_where_neither_home_nor_project_has_room_one_sentence_names_both(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "why_not_written", lambda folder: "Disk quota exceeded")
+    with pytest.raises(InputError, match=rf"^nothing can be written in the home .* \(Disk quota exceeded\), nor in {tmp_path}/reports/build "):
+        environment.move_home()
+
+
+def test_data_in_the_cache_of_a_full_home_are_still_found(monkeypatch, tmp_path):
+    (tmp_path / "home/.cache/dreaming-data").mkdir(parents=True)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "why_not_written", lambda folder: "full" if folder.name == "home" else "")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DREAMING_DATA_DIR", "")                     # so that monkeypatch removes what is set below
+    monkeypatch.delenv("DREAMING_DATA_DIR")
+    environment.move_home()
+    assert os.environ["DREAMING_DATA_DIR"] == str(tmp_path / "home/.cache/dreaming-data")
+    assert os.environ["HOME"] == str(tmp_path / "reports/build/.home")
 
 
 def test_no_environment_is_made_in_a_path_that_python_cannot_take(monkeypatch, tmp_path):

@@ -39,8 +39,30 @@ def test_help_names_every_command_and_needs_no_environment():
     bare = "import runpy, sys; sys.path.insert(0, '.'); sys.argv += ['-h']; runpy.run_module('lib', None, '__main__')"
     done = python(ROOT, "-I", "-S", "-c", bare)
     assert done.returncode == 0 and done.stderr == ""
-    assert all(f"\n    {command} " in done.stdout for command in ("report", "test", "lab", "run", "dream", "bench", "publish", "handout", "grade"))
+    assert all(f"\n    {command} " in done.stdout for command in ("report", "accept", "test", "lab", "run", "dream", "bench", "publish", "handout", "grade"))
     assert "exit codes: 0 done, 1 a run or test failed" in done.stdout
+
+
+def test_without_docstrings_help_names_every_command():
+    done = python(ROOT, "-OO", "-m", "lib", "-h")
+    assert done.returncode == 0 and "    publish " in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell closes the streams")
+@pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_stops_no_command_and_no_file_takes_its_number(closed, tmp_path):
+    project, told = make_project(tmp_path / "p"), tmp_path / "told"
+    code = f"import os, sys; from lib import __main__; code = __main__.main(['report', 'tiny', '-n']); os.fstat(0), os.fstat(1), os.fstat(2); number = os.open({str(told)!r}, os.O_CREAT | os.O_WRONLY); os.write(number, str([code, number > 2]).encode())"
+    done = subprocess.run(["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code], cwd=project, capture_output=True, text=True)
+    assert told.read_text() == "[0, True]" and done.stderr == "", done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+def test_too_few_open_files_are_told_before_anything_starts(tmp_path):
+    project = make_project(tmp_path)
+    done = subprocess.run(["sh", "-c", 'ulimit -n 64; exec "$0" -m lib report tiny -n', sys.executable], cwd=project, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "ulimit -n is 64: expected at least 256 open files: call `ulimit -n 1024` first\n"
 
 
 @pytest.mark.parametrize("words, sentence", [
@@ -66,6 +88,9 @@ def test_help_names_every_command_and_needs_no_environment():
     (["bench", "--only", "trian"], "--only trian: expected one of train-32x32, train-8x8, sample-32x32"),
     (["bench", "--rounds", "0"], "--rounds 0: expected 1 or more"),
     (["handout", "nothing"], "notebook 'nothing': expected one of ddpm_by_hand, or the path of a notebook"),
+    (["accept", "nothing", "--because", "x"], "plan 'nothing': expected one of"),
+    (["accept", "smoke"], "the following arguments are required: --because"),
+    (["accept", "smoke", "--because", " "], "--because ' ': expected a reason"),
     (["grade"], "the following arguments are required: FILE"),
     (["grade", "--handout", "nothing", "README.md"], "notebook 'nothing': expected one of ddpm_by_hand"),
 ])
@@ -76,6 +101,20 @@ def test_a_wrong_word_ends_with_2_and_a_sentence(words, sentence, capsys, monkey
     except SystemExit as stop:
         assert stop.code == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words, sentence", [
+    (["own", "--data-dir", "/nonexistent"], "reports/plans/own.yml: train.cosine.0: data_dir='/nonexistent': expected a folder of class folders, with images as "
+     "class/name.png; --data-dir names it"),
+    (["{folder}/fashion.yml"], "{folder}/fashion.yml: train.a: canvas=12: dataset='fashion_mnist' takes no canvas: expected canvas=0; it takes data_dir, size, per_class, "
+     "classes")])
+def test_a_dry_run_refuses_what_the_call_refuses(words, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("DREAMING_DATA_DIR", "")
+    (tmp_path / "fashion.yml").write_text("train: {a: {dataset: fashion_mnist}}\n")
+    for dry in ([], ["--dry-run"]):
+        assert front_door.main(["report", *(word.format(folder=tmp_path) for word in words), *dry]) == 2
+        assert capsys.readouterr().err == sentence.format(folder=tmp_path) + "\n"
 
 
 def test_elsewhere_than_the_root_one_sentence_says_where_to_go(monkeypatch, tmp_path, capsys):
@@ -235,6 +274,20 @@ def test_a_change_in_the_real_thing_makes_again_what_it_concerns(copy):
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(re.findall(r"\] (\S+) done", done.stdout)) == LINEAR | {"generate/cosine", "augment/cosine"}
     assert report(copy, "tiny").stdout.startswith("plan tiny: everything is up to date")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file, old, new, told", [
+    ("lib/maths.py", "FACTOR = 2", "FACTOR = 3", "lib.maths.FACTOR"),
+    ("notebooks/20_train_ddpm.ipynb", "factor, split", "factor , split", "notebooks/20_train_ddpm.ipynb")])
+def test_what_is_saved_while_a_run_is_at_work_makes_it_stale(tmp_path, file, old, new, told):
+    project = make_project(tmp_path)
+    save = f"import pathlib; file = pathlib.Path({file!r}); file.write_text(file.read_text().replace({old!r}, {new!r}))"
+    change(project / "notebooks/20_train_ddpm.ipynb", "import json, os, time", f"import json, os, time; {save}")
+    done = report(project, "one")
+    assert done.returncode == 1 and f"not up to date: train/one: its code has changed: {told}\n" in done.stderr, done.stderr
+    done = report(project, "one")                                            # now it saves what is there
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from commands import python
 from toy import JOBS, PLAN, cell, change, write_plan
 
 from lib import ROOT, InputError
-from lib.engine import kernel, make, parameters
+from lib.engine import kernel, make, parameters, values
 from lib.engine import plan as plans
 
 
@@ -156,7 +156,7 @@ def test_a_bad_plan_is_refused_in_one_sentence(project):
     told = {text: refusal(write_plan, project, text) for text in BAD_PLANS}
     expected = {text: "reports/plans/tiny.yml: " + words for text, words in BAD_PLANS.items()}
     assert {text: words[:len(expected[text])] for text, words in told.items()} == expected
-    assert all("\n" not in words and len(words) <= 300 for words in told.values())
+    assert all("\n" not in words and len(words) <= values.LONGEST for words in told.values())
 
 
 def test_all_runs_that_are_refused_are_told_at_once_and_once(project):
@@ -183,6 +183,8 @@ dose:
   a: {generate_runs: [a], ratios: [0, 0.2]}
 """
 TOGETHER = {  # what is changed in WHOLE: the sentence about it
+    ("canvas: 9", "dataset: fashion_mnist"): "train.b: canvas=12: dataset='fashion_mnist' takes no canvas: expected canvas=0; it takes",
+    ("canvas: 9", "classes: ['1', '2']"): "train.b: classes=['1', '2']: dataset='digits' takes no classes: expected classes=[]",
     ("canvas: 9", "canvas: 9, patch: 2"): "train.b: patch=2: expected a divisor of the image's sides, 9 x 9",
     ("canvas: 9", "canvas: 9, attn_resolutions: [5, 4]"): "train.b: attn_resolutions=[5, 4]: no level has the size 4: expected some of 9, 5",
     ("sample_steps: 5", "sample_steps: 21"): "generate.a: sample_steps=21: expected at most T=20 of the training a",
@@ -231,7 +233,28 @@ def test_what_only_the_images_can_tell_is_asked_before_anything_starts(tmp_path)
     assert told.startswith(f"{tmp_path}/mine.yml: dose.a: ratios=[0, 0.1]: expected at most 0.055") and len(told.splitlines()) == 1
     (tmp_path / "mine.yml").write_text(WHOLE.replace("per_class: 20", "per_class: 200").replace("[0, 0.2]", "[0, 0.02]"))
     told = refusal(plans.check_data, plans.read_plan(str(tmp_path / "mine.yml")), ["train/a", "train/b"])
-    assert [line.partition("yml: ")[2][:40] for line in told.splitlines()] == ["train.a: per_class=200: expected at most", "train.b: per_class=200: expected at most"]
+    assert [line.partition("yml: ")[2][:40] for line in told.splitlines()] == ["train.a: per_class=200: expected at most"]
+
+
+def test_a_problem_of_ten_repetitions_is_told_once_and_each_problem_of_a_folder_has_its_line(tmp_path, monkeypatch):
+    (tmp_path / "mine.yml").write_text("replicates: 10\ntrain: {a: {dataset: folder, canvas: 0}}\ngenerate: {a: {train_run: a}}\n")
+    plan, asked = plans.read_plan(str(tmp_path / "mine.yml")), []
+
+    def check(config):
+        asked.append(config.data_seed)
+        raise InputError("data_dir='x': too few\ndata_dir='x': too small" + ", in this split" * (config.data_seed == 3))
+    monkeypatch.setattr("lib.data.check", check)
+    told = refusal(plans.check_data, plan, [job.label for job in plan.jobs]).splitlines()
+    assert told == [f"{tmp_path}/mine.yml: {words}" for words in ("train.a.0: data_dir='x': too few", "train.a.0: data_dir='x': too small",
+                                                                  "train.a.3: data_dir='x': too small, in this split")]
+    assert asked == list(range(10))
+
+
+def test_a_dry_run_downloads_nothing_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.data.check", lambda config: pytest.fail("it was loaded"))
+    (tmp_path / "mine.yml").write_text(f"replicates: 3\ntrain: {{a: {{dataset: cifar10, canvas: 0, data_dir: {tmp_path}/new}}}}\n")
+    plan = plans.read_plan(str(tmp_path / "mine.yml"))
+    assert plans.check_data(plan, [job.label for job in plan.jobs], download=False) == [tmp_path / "new/cifar-10-batches-py"]
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_starts(tmp_path, monkeypatch):
@@ -272,20 +295,20 @@ def test_whatever_a_plan_holds_it_is_read_or_refused_in_short_lines(tmp_path, nu
     for content in mutations(text, number):
         file.write_bytes(content)
         told = refusal(plans.read_plan, str(file))                   # any other error fails the test
-        assert all(len(line) <= 300 for line in told.splitlines()), told
+        assert all(len(line) <= values.LONGEST for line in told.splitlines()), told
         refused += bool(told)
     assert refused > number / 2
 
 
 @pytest.mark.slow
 def test_whatever_a_value_is_it_is_taken_or_refused_in_one_line():
-    values = {step: parameters.defaults(s.file) for step, s in parameters.STEPS.items()}
+    known_values = {step: parameters.defaults(s.file) for step, s in parameters.STEPS.items()}
     for text in NASTY:
         told = {text: refusal(plans.parse_value, text)}
-        for step, known in values.items() if not told[text] else ():
+        for step, known in known_values.items() if not told[text] else ():
             value = plans.parse_value(text)
             told |= {name: refusal(parameters.build, parameters.STEPS[step].config, known | {name: value}) for name in known}
-        assert all(len(words) <= 400 and len(words.splitlines()) <= 1 for words in told.values()), told
+        assert all(len(words) <= values.LONGEST + 100 and len(words.splitlines()) <= 1 for words in told.values()), told
 
 
 def test_braces_and_times_in_a_title_are_words(project):

@@ -1,6 +1,5 @@
 """What is published can be used without data and without training, and only what a commit made is published."""
 import importlib.metadata
-import json
 
 import numpy as np
 import pypdf
@@ -17,10 +16,8 @@ from lib.engine import publish
 from lib.report import runs
 
 PAGE = """<title>One</title><main><h1>One</h1>
-<p class="byline"><em>plan one · <a href="report.pdf">PDF</a> · <a href="runs">notebooks</a> · <a href="data">data</a></em></p>
-<p class="links"><a href="runs/train-one.html">notebook</a> · <a href="data/train-one-history.csv">data (CSV)</a></p>
-<p class="links"><a href="runs/train-one.html">notebook</a></p>
-<p class="note">Links to other files lead into the folder that this page came with.</p></main>"""
+<p class="links"><a href="train/one/notebook.html">notebook</a> · <a href="train/one/history.csv">data (CSV)</a></p>
+<p class="links"><a href="train/one.1/notebook.html">notebook</a> · <a href="train/one/history.csv">data (CSV)</a></p></main>"""
 
 
 @pytest.fixture
@@ -43,19 +40,21 @@ def finished(project, network, monkeypatch):
         run = toy.run_here(project, job.values)
         if job.step == "train":
             (run.folder / "model.safetensors").write_bytes(network.read_bytes())
+    build = plan.html.parent
     runs.write_atomic(plan.html, PAGE)
     runs.write_atomic(plan.pdf, "%PDF")
-    runs.write_atomic(plan.html.parent / "data" / "train-one-history.csv", "images,loss\n")
-    pages = {file.name: runs.sha256(file) for file in (plan.html, plan.pdf)}
+    for name in ("train/one/history.csv", "train/one/notebook.html", "train/one.1/notebook.html", "plan.json"):
+        runs.write_atomic(build / name, "made")
+    pages = {file.relative_to(build).as_posix(): runs.sha256(file) for file in build.rglob("*") if file.is_file()}
     runs.write_json(run.path("provenance.json"), run.provenance | {"pages": pages})
     return plan
 
 
-def test_a_published_plan_has_its_report_numbers_network_and_packages(finished):
+def test_a_published_plan_has_its_site_network_and_packages(finished):
     folder = publish.publish("one", "one")
-    assert sorted(p.name for p in folder.iterdir()) == ["data", "network.safetensors", "report.html", "report.pdf", "requirements.txt", "result.json"]
-    numbers = json.loads((folder / "result.json").read_text())
-    assert numbers["train/one"]["number"] == runs.load("reports/runs/one/train/one").result.number
+    assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
+        "network.safetensors", "plan.json", "report.html", "report.pdf", "requirements.txt", "train/one/history.csv",
+        "train/one/notebook.html"]
     assert f"torch=={importlib.metadata.version('torch')}\n" in (folder / "requirements.txt").read_text()
     tensors, _ = load_tensors(folder / "network.safetensors")
     assert {t.dtype for name, t in tensors.items() if name != "schedule.betas"} == {torch.bfloat16}
@@ -65,12 +64,32 @@ def test_a_published_plan_has_its_report_numbers_network_and_packages(finished):
 def test_a_published_page_and_its_pdf_lead_to_nothing_that_stays_behind(finished):
     folder = publish.publish("one")
     page = BeautifulSoup((folder / "report.html").read_text(encoding="utf-8"), "html.parser")
-    told = [p.get_text() for p in page.select("p")]
-    assert told == ["plan one · PDF · data", "data (CSV)", "Links to other files lead into the folder that this page came with."]
+    assert [p.get_text() for p in page.select("p")] == ["notebook · data (CSV)", "data (CSV)"]
     assert all((folder / a["href"]).exists() for a in page.select("a"))
     pages = pypdf.PdfReader(folder / "report.pdf").pages
     assert {a.get_object()["/A"]["/URI"] for page in pages for a in page.get("/Annots", [])} == {
-        "report.pdf", "data", "data/train-one-history.csv"}
+        "train/one/notebook.html", "train/one/history.csv"}
+
+
+def test_a_publication_replaces_all_or_nothing(finished, monkeypatch):
+    folder = publish.publish("one", "one")
+    before = {p.name for p in folder.iterdir()}
+    monkeypatch.setattr(publish, "LARGEST", 1000)
+    with pytest.raises(InputError, match="expected at most 0 MB"):
+        publish.publish("one", "one")
+    assert {p.name for p in folder.iterdir()} == before == before | {"network.safetensors"}
+    assert "network.safetensors" not in {p.name for p in publish.publish("one").iterdir()}
+    assert [p.name for p in folder.parent.iterdir()] == ["one"]
+
+
+def test_a_publication_that_was_killed_is_mended_by_the_next(finished, capsys):
+    folder = publish.publish("one")
+    (folder / "old").touch()
+    folder.rename(folder.with_name(".one.old"))
+    (folder.with_name(".one.new")).mkdir()
+    publish.mend(folder)
+    assert (folder / "old").exists() and "an earlier publication was killed" in capsys.readouterr().err
+    assert not (publish.publish("one") / "old").exists() and [p.name for p in folder.parent.iterdir()] == ["one"]
 
 
 @pytest.mark.parametrize("record, told", [
@@ -92,13 +111,6 @@ def test_what_is_not_up_to_date_is_not_published(finished):
     with pytest.raises(InputError, match="^report/default is not up to date .its page or PDF is missing or another one.: "
                                          "`python3 -m lib report one` makes it"):
         publish.publish("one")
-
-
-def test_a_network_that_is_too_large_is_not_published(finished, monkeypatch):
-    monkeypatch.setattr(publish, "LARGEST", 1000)
-    with pytest.raises(InputError, match="expected at most 0 MB"):
-        publish.publish("one", "one")
-    assert not publish.networks()
 
 
 def test_a_damaged_published_network_does_not_block_the_others(network, tmp_path, monkeypatch):

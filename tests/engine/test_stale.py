@@ -1,10 +1,10 @@
 """What makes a run stale: its parameters, code, images, what it read; and that exit 0 means that all is current."""
-import ast
 import contextlib
 import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 import types
@@ -20,7 +20,7 @@ from toy import COSINE, JOBS, LINEAR, REPORT, cell, change, make_project, work_i
 from lib import InputError
 from lib.engine import kernel, make
 from lib.engine.plan import read_plan
-from lib.engine.stale import code_hash, imported, stale
+from lib.engine.stale import Today, stale
 from lib.report import results, runs
 
 OWN = "  own: {dataset: folder, data_dir: pictures}\n"
@@ -29,12 +29,13 @@ OWN = "  own: {dataset: folder, data_dir: pictures}\n"
 # ---------------------------------------------------------------- code
 CODE_CHANGES = {  # what is done: the steps whose results it can change
     "a module that nobody imports": (lambda p: change(p / "lib/unused.py", "1", "2"), ""),
-    "a module imported by name": (lambda p: change(p / "lib/shapes.py", "from . import maths", "y = 2"), "train"),
-    "a module imported by a module": (lambda p: change(p / "lib/maths.py", "2 * x", "x + x"), "train augment"),
-    "a comment": (lambda p: change(p / "lib/maths.py", "2 * x", "2 * x  # twice"), ""),
-    "a docstring": (lambda p: change(p / "lib/maths.py", "    return", "    'Twice x.'\n    return"), ""),
-    "the engine": (lambda p: change(p / "lib/engine/plan.py", "import re", "import re, abc"), ""),
-    "how results are stored": (lambda p: change(p / "lib/report/results.py", "import json", "import json, abc"),
+    "a constant that cells use": (lambda p: change(p / "lib/maths.py", "= 2", "= 3"), "train augment"),
+    "another definition of that module": (lambda p: change(p / "lib/maths.py", "2 * x", "x + x"), ""),
+    "a statement of that module": (lambda p: change(p / "lib/maths.py", "FACTOR = 2", "FACTOR = 2\nprint()"), "train augment"),
+    "a statement of a module that it imports": (lambda p: change(p / "lib/shapes.py", "from . import maths", "print()"), "train"),
+    "a comment": (lambda p: change(p / "lib/maths.py", "= 2", "= 2  # twice"), ""),
+    "the engine": (lambda p: change(p / "lib/engine/notebook.py", "own = runs", "own = 1\n    own = runs"), ""),
+    "how results are stored": (lambda p: change(p / "lib/report/results.py", "    number: str", "    number: object"),
                                "schedules ablation report"),
     "a new file in lib": (lambda p: (p / "lib/new.py").write_text("x = 1"), ""),
     "a code cell": (lambda p: cell(p, "30_generate", 3, "x = 1"), "generate"),
@@ -42,35 +43,41 @@ CODE_CHANGES = {  # what is done: the steps whose results it can change
     "a default": (lambda p: cell(p, "20_train_ddpm", 0, toy.PARAMETERS["20_train_ddpm"].replace("10", "11")), ""),
     "prose": (lambda p: cell(p, "20_train_ddpm", 1, "Other words."), ""),
     "prose that the report shows": (lambda p: cell(p, "90_report", 1, "Other words."), "report"),
-    "how the report is made": (lambda p: change(p / "lib/report/page.py", "str(title)", "2 * str(title)"), "report"),
+    "how the page is made": (lambda p: change(p / "lib/report/page.py", "str(title)", "2 * str(title)"), "report"),
+    "the article": (lambda p: write(p / "reports/articles/tiny.md", "Words."), "report"),
+    "the article of another plan": (lambda p: write(p / "reports/articles/one.md", "Words."), ""),
+    "the template of the page": (lambda p: write(p / "reports/template/page.html", "<main>"), "report"),
 }
+
+
+def write(file, text):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def code_of_steps():
+    """{step: the record of its code}, for the toy's parameters, which name nothing."""
+    return {step: Today().record(step, {"plan": "tiny"}, None) for step in toy.stale.STEPS}
 
 
 @pytest.mark.parametrize("what", CODE_CHANGES)
 def test_a_change_of_code_concerns_the_steps_that_use_it(project, what):
     act, steps = CODE_CHANGES[what]
-    before = {step: code_hash(step) for step in toy.stale.STEPS}
+    before = code_of_steps()
     act(project)
-    assert {step for step in before if code_hash(step) != before[step]} == set(steps.split())
+    now = code_of_steps()
+    assert {step for step in before if now[step] != before[step]} == set(steps.split())
 
 
 def test_an_explorer_costs_no_run(project):
-    before = {step: code_hash(step) for step in toy.stale.STEPS}
+    before = code_of_steps()
     for name in ("20_train_ddpm", "90_report"):
         book = json.loads((project / f"notebooks/{name}.ipynb").read_text())
         for kind, source in (("markdown", "## Explore"), ("code", "from lib import shapes\n\nshapes.explore()")):
             extra = {"outputs": [], "execution_count": None} if kind == "code" else {}
             book["cells"].append({"cell_type": kind, "id": kind, "metadata": {"tags": ["explorer"]}, "source": source} | extra)
         (project / f"notebooks/{name}.ipynb").write_text(json.dumps(book))
-    assert {step: code_hash(step) for step in before} == before
-
-
-def test_every_way_to_import_a_module_of_lib_is_found():
-    tree = ast.parse("import lib.a\nimport lib.b as b, numpy\nfrom lib import c, d\nfrom .e import f\nfrom . import g")
-    assert {"lib.a", "lib.b", "lib.c", "lib.d", "lib.e", "lib.g"} <= imported(tree)
-    assert {"lib.data.x", "lib.y"} <= imported(ast.parse("from .x import f\nfrom .. import y"), "lib.data")
-    named = imported(ast.parse("importlib.import_module(f'lib.data.{name}')"))
-    assert {"lib.data.digits", "lib.data.official", "lib.data.folders"} <= named
+    assert code_of_steps() == before
 
 
 @pytest.mark.parametrize("source, told", [
@@ -78,10 +85,10 @@ def test_every_way_to_import_a_module_of_lib_is_found():
 def test_magics_of_a_student_are_code_and_a_mistake_is_named_with_its_cell(project, source, told):
     cell(project, "30_generate", 3, source)
     if told is None:
-        assert code_hash("generate")
+        assert code_of_steps()
     else:
         with pytest.raises(InputError, match=f"^notebooks/30_generate.ipynb, cell 4: {told}$"):
-            code_hash("generate")
+            code_of_steps()
 
 
 # ---------------------------------------------------------------- a finished plan, and what a change makes again
@@ -103,7 +110,7 @@ class World:
     """A toy project, the command `report tiny` in it with runs in this process, and what its results ought to be."""
 
     def __init__(self, folder, patch):
-        self.patch, self.failing, self.interrupt = patch, set(), None
+        self.patch, self.failing, self.interrupt, self.edit = patch, set(), None, None
         toy.be_quick(patch)
         patch.setattr(make, "run_snakemake", self.run_all)
         patch.setattr(kernel, "run_notebook", self.run_notebook)
@@ -159,11 +166,21 @@ class World:
         if self.interrupt == (label, "before"):
             raise KeyboardInterrupt
         out.parent.mkdir(parents=True, exist_ok=True)
-        run = toy.run_here(self.folder, values, *self.beside(label.split("/")[0], values))
+        self.save(label, "as it starts")                    # the kernel reads lib after this, and has its own notebook
+        beside = self.beside(label.split("/")[0], values, file)
+        self.save(label, "while it runs")
+        run = toy.run_here(self.folder, values, *beside)
+        self.save(label, "as it ends")
         if self.interrupt == (label, "during"):
             run.path("result.json").unlink()
         if self.interrupt and self.interrupt[0] == label:
             raise KeyboardInterrupt
+
+    def save(self, label, when):
+        """The user's edit at this moment, if there is one; once."""
+        if self.edit and self.edit[:2] == (label, when):
+            self.edit[2]()
+            self.edit = None
 
     @staticmethod
     def write_html(notebooks, html, title=None, **others):
@@ -172,11 +189,12 @@ class World:
         return html
 
     # ---- what ought to be there, from the plan's text, the code and the pictures alone
-    def beside(self, step, values):
-        """What a result depends on besides parameters and what is read: a constant of the code, the pictures."""
+    def beside(self, step, values, notebook):
+        """What a result depends on besides parameters and what is read: the code of lib and of the notebook, pictures."""
         names = {}
         exec((self.folder / "lib/maths.py").read_text(), names)
         factor = names["FACTOR"] if step in ("train", "augment") else 0
+        factor *= int(re.search(r"maths.FACTOR \* (\d+)|$", notebook.read_text())[1] or 1)
         files = sorted((self.folder / values["data_dir"]).iterdir()) if values.get("dataset") == "folder" else []
         told = "".join(file.name + file.read_text() for file in files)
         return factor, hashlib.sha256(told.encode()).hexdigest() if step == "train" else ""
@@ -186,7 +204,7 @@ class World:
         work, found = {}, {}
         exec(toy.WORK, work)
         for job in (plan := read_plan("tiny")).jobs:
-            factor, split = self.beside(job.step, job.values)
+            factor, split = self.beside(job.step, job.values, self.folder / f"notebooks/{toy.stale.STEPS[job.step].notebook}.ipynb")
             found[job.label] = work["number"](job.step, job.values, [found[u.label] for u in job.upstream], factor, split)
         return plan, found
 
@@ -223,7 +241,8 @@ CHANGES = {  # what is done to the finished project: the runs that are made agai
     "a run less": (in_plan("  cosine: {generate_runs: [cosine], widths: [8, 8]}\n", ""), REPORT),
     "code of one notebook": (lambda p: cell(p, "40_augment", 3, "from lib import maths\nfactor = 3"),
                              {"augment/linear", "augment/cosine"} | REPORT),
-    "a module of two notebooks": (lambda p: change(p / "lib/maths.py", "2 * x", "x + x"), set(JOBS) - {"schedules/default"}),
+    "a definition of two notebooks": (lambda p: change(p / "lib/maths.py", "= 2", "= 1 + 1"), set(JOBS) - {"schedules/default"}),
+    "a definition of none": (lambda p: change(p / "lib/maths.py", "2 * x", "x + x"), set()),
     "words, outputs, times": (lambda p: (cell(p, "20_train_ddpm", 1, "Other words."), touch_all(p)), set()),
     "a deleted PDF": (lambda p: (p / "reports/build/tiny/report.pdf").unlink(), {"report/default"}),
     "another page": (lambda p: (p / "reports/build/tiny/report.html").write_text("x"), {"report/default"}),
@@ -252,7 +271,7 @@ def test_a_run_made_again_alone_makes_stale_what_read_it(world):
     (job,) = [j for j in read_plan("tiny").jobs if j.label == "train/linear"]
     assert kernel.run_job(job.values) == 0                                  # by Snakemake, say, without the command
     change(world.folder / "lib/maths.py", "FACTOR = 3", "FACTOR = 2")
-    assert stale(read_plan("tiny"))["train/linear"] == "its code has changed"
+    assert stale(read_plan("tiny"))["train/linear"] == "its code has changed: lib.maths.FACTOR"
     assert kernel.run_job(job.values) == 0                                  # the same bits as before: all is current again
     assert not stale(read_plan("tiny"))
 
@@ -285,6 +304,30 @@ def test_a_folder_of_pictures_that_is_named_no_more_is_not_asked(project, monkey
     assert not toy.stale.images_differ(job, None)
 
 
+@pytest.mark.parametrize("when", ["as it starts", "while it runs", "as it ends"])
+@pytest.mark.parametrize("what", ["the code", "a notebook", "a picture", "the plan"])
+def test_what_is_saved_while_a_run_is_at_work_makes_it_stale(world, what, when):
+    (world.folder / "pictures").mkdir()
+    (world.folder / "pictures/a.txt").write_text("a cat")
+    plan = world.folder / "reports/plans/tiny.yml"
+    change(plan, "generate:\n", OWN + "generate:\n")
+    change(plan, "[8, 8]", "[8, 9]")
+    edit, label = {
+        "the code": (lambda: change(world.folder / "lib/maths.py", "FACTOR = 2", "FACTOR = 3"), "train/own"),
+        "a notebook": (lambda: cell(world.folder, "40_augment", 3, "from lib import maths\nfactor = maths.FACTOR * 2"), "augment/cosine"),
+        "a picture": (lambda: (world.folder / "pictures/a.txt").write_text("a dog"), "train/own"),
+        "the plan": (lambda: change(plan, "[8, 9]", "[8, 7]"), "augment/cosine")}[what]
+    world.edit = label, when, edit
+    code = world.call()
+    assert world.edit is None and label in world.made, world.said
+    if (what, when) == ("a picture", "as it starts"):       # the run saw it
+        assert code == 0, world.said
+    else:
+        assert code == 1 and "changed meanwhile; the same call makes what is left" in world.said
+        assert label in stale(read_plan("tiny")) and world.call() == 0
+    world.check()
+
+
 def test_a_dry_run_says_why(project, capsys, monkeypatch):
     plan, world = read_plan("tiny"), World(project, monkeypatch)
     assert set(stale(plan).values()) == {"not made yet"}
@@ -307,23 +350,63 @@ def test_a_failed_run_leaves_a_report_of_the_rest_that_is_never_taken_for_the_wh
     world.check()
 
 
+# ---------------------------------------------------------------- runs that are accepted
+def record(world, label):
+    return json.loads((world.folder / f"reports/runs/tiny/{label}/provenance.json").read_text())
+
+
+def test_accepted_runs_are_current_and_keep_the_old_code_and_the_reason(world, capsys):
+    old = record(world, "train/linear")["code"]
+    change(world.folder / "lib/maths.py", "FACTOR = 2", "FACTOR = 4 // 2")
+    change(world.folder / "reports/plans/tiny.yml", "images: 6", "images: 7")
+    assert make.accept(read_plan("tiny"), " the same number ") == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [f"accepted: train/{name}: its code has changed: lib.maths.FACTOR" for name in ("linear", "cosine")]
+    now = record(world, "train/linear")
+    assert now["code"] != old and [(entry["because"], entry["code"]) for entry in now["accepted"]] == [("the same number", old)]
+    assert set(stale(read_plan("tiny"))) == COSINE - {"train/cosine"}                   # another parameter; and the report
+    assert "accepted" not in record(world, "augment/cosine") and "accepted" not in record(world, "schedules/default")
+    assert world.call() == 0 and set(world.made) == COSINE - {"train/cosine"}
+    world.check()
+
+
+def test_a_run_with_the_hash_of_files_is_stale_once_and_can_be_accepted(world):
+    for job in read_plan("tiny").jobs:
+        file = job.folder / "provenance.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"code": "0123456789abcdef"}))
+    assert stale(read_plan("tiny"))["train/linear"] == "its code has changed: it was recorded by file, not by definition"
+    make.accept(read_plan("tiny"), "made by the version before")
+    assert set(stale(read_plan("tiny"))) == {"report/default"}
+
+
+@pytest.mark.parametrize("act, words", [
+    (lambda p: None, "plan tiny: nothing to accept"),
+    (lambda p: change(p / "reports/plans/tiny.yml", "seed: 7", "seed: 8"), "plan tiny: nothing to accept"),
+    (lambda p: change(p / "lib/report/page.py", "str(title)", "2 * str(title)"), "plan tiny: nothing to accept")])
+def test_where_the_code_alone_is_not_the_reason_there_is_nothing_to_accept(world, act, words):
+    act(world.folder)
+    before = stale(read_plan("tiny"))
+    with pytest.raises(InputError, match=words):
+        make.accept(read_plan("tiny"), "so it is")
+    assert stale(read_plan("tiny")) == before
+
+
 # ---------------------------------------------------------------- whatever happens, 0 means that all is current
+EDITS = st.one_of(                                          # what a user may save, and when
+    st.tuples(st.just("the_plan"), st.sampled_from([7, 8]), st.sampled_from([6, 7]), st.sampled_from(["A tiny plan", "12:30 {x}"]),
+              st.sampled_from(["[8, 8]", "[9]"])),
+    st.tuples(st.just("the_code"), st.sampled_from([2, 3])), st.tuples(st.just("a_notebook"), st.sampled_from([1, 2])),
+    st.tuples(st.just("a_picture"), st.sampled_from(["a cat", "a dog"])))
+
+
 class Story(RuleBasedStateMachine):
-    """Faults, changes and calls in any order, on a toy project with own pictures. What ought to be there is computed
+    """Faults, changes and calls in any order, also changes while a run is at work, on a toy project with own pictures. What ought to be there is computed
     anew from the plan, the code and the pictures, by nothing that the engine uses."""
 
     @initialize()
     def begin(self):
         self.patch = pytest.MonkeyPatch()
         self.place = Path(tempfile.mkdtemp(prefix="story-"))
-        self.copies, hashes = 0, {}
-
-        def known_hash(step):                               # it takes most of the time, and maths.py alone changes
-            key = step, (self.world.folder / "lib/maths.py").read_text()
-            return hashes.get(key) or hashes.setdefault(key, code_hash(step))
-
-        for module in (toy.stale, toy.notebook):
-            self.patch.setattr(module, "code_hash", known_hash)
+        self.copies = 0
         self.world = World(Path(shutil.copytree(Story.made, self.place / "p0")), self.patch)
         (self.world.folder / "pictures").mkdir()
         (self.world.folder / "pictures/a.txt").write_text("a cat")
@@ -334,20 +417,27 @@ class Story(RuleBasedStateMachine):
             self.patch.undo()
             shutil.rmtree(self.place)
 
-    @rule(seed=st.sampled_from([7, 8]), images=st.sampled_from([6, 7]), title=st.sampled_from(["A tiny plan", "12:30 {x}"]),
-          widths=st.sampled_from(["[8, 8]", "[9]"]))
     def change_the_plan(self, seed, images, title, widths):
         text = toy.PLAN.replace("seed: 7", f"seed: {seed}").replace("images: 6", f"images: {images}")
         text = text.replace("A tiny plan", title).replace("[8, 8]", widths).replace("generate:\n", OWN + "generate:\n")
         (self.world.folder / "reports/plans/tiny.yml").write_text(text)
 
-    @rule(factor=st.sampled_from([2, 3]))
     def change_the_code(self, factor):
         (self.world.folder / "lib/maths.py").write_text(f"FACTOR = {factor}\n")
 
-    @rule(words=st.sampled_from(["a cat", "a dog"]))
+    def change_a_notebook(self, times):
+        cell(self.world.folder, "40_augment", 3, f"from lib import maths\nfactor = maths.FACTOR * {times}")
+
     def change_a_picture(self, words):
         (self.world.folder / "pictures/a.txt").write_text(words)
+
+    @rule(edit=EDITS)
+    def change(self, edit):
+        getattr(self, f"change_{edit[0]}")(*edit[1:])
+
+    @rule(label=st.sampled_from([*JOBS, "train/own"]), when=st.sampled_from(["as it starts", "while it runs", "as it ends"]), edit=EDITS)
+    def change_during_the_next(self, label, when, edit):
+        self.world.edit = label, when, lambda: self.change(edit)
 
     @rule(label=st.sampled_from([*JOBS, "train/own"]))
     def fail_next(self, label):
@@ -379,17 +469,18 @@ class Story(RuleBasedStateMachine):
         self.world.move(Path(shutil.copytree(self.world.folder, self.place / f"p{self.copies}")))
 
     @rule()
-    @precondition(lambda self: self.world.failing or self.world.interrupt)
+    @precondition(lambda self: self.world.failing or self.world.interrupt or self.world.edit)
     def calm_down(self):
-        self.world.failing, self.world.interrupt = set(), None
+        self.world.failing, self.world.interrupt, self.world.edit = set(), None, None
 
     @rule()
     def call(self):
-        trouble = bool(self.world.failing or self.world.interrupt)
+        trouble = bool(self.world.failing or self.world.interrupt or self.world.edit)
         code = self.world.call()
         assert code in ((0, 1, 130) if trouble else (0,)), self.world.said
         if code == 0:
             self.world.check()
+            self.world.edit = None
             assert self.world.call() == 0 and "everything is up to date" in self.world.said
         self.world.interrupt = None if code == 130 else self.world.interrupt
 

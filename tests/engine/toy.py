@@ -65,7 +65,11 @@ import hashlib
 
 from lib import ROOT, InputError
 
-DATASETS, SIDE = {"toy": "", "folder": ""}, {}
+DATASETS, SIDE, ALL_OPTIONS = {"toy": "", "folder": ""}, {}, ("data_dir",)
+
+
+def to_download(settings):
+    return None
 
 
 def check(config):

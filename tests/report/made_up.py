@@ -1,10 +1,8 @@
-"""Made-up results, a function for each type: what tests of tables, sentences and the article are fed with."""
-from types import SimpleNamespace
-
+"""Made-up results, a function for each type, for tests of tables, figures and pages."""
 import numpy as np
 import pandas as pd
 
-from lib.report.article.gathered import Gathered, Pictures, Step
+from lib.report.collected import Collected, Sheet, Step
 from lib.report.results import (
     Ablation,
     ArmResult,
@@ -98,10 +96,9 @@ def ablation(limit=""):
     return Ablation(5, 7, 5, walks if limit else (), limit)
 
 
-def pictures(shape=(1, 12, 12), seed=0):
+def sheet(shape=(1, 12, 12), seed=0):
     rng = np.random.default_rng(seed)
-    strip, real, synthetic = (rng.integers(0, 256, (n, *shape), dtype=np.uint8) for n in (9, 20, 20))
-    return Pictures(strip, real, synthetic)
+    return Sheet(*(rng.integers(0, 256, (n, *shape), dtype=np.uint8) for n in (9, 20, 20)))
 
 
 TRAIN = {"dataset": "digits", "schedule": "cosine", "target": "eps", "flip": False}
@@ -127,24 +124,17 @@ def limited():
     return [trained, *made, Step("ablation/default", {}, ablation("survives"))]
 
 
-def gathered(told=None, **options):
+def collected(steps_=None, **options):
     """A plan's steps, by default those of `steps`, with images for each generation."""
-    told = steps() if told is None else told
-    made = [step.name for step in told if isinstance(step.result, Generation)]
-    return Gathered(tuple(told), **{
-        "plan": "made-up", "title": "A plan", "made": PROVENANCE, "pictures": {name: pictures(seed=k) for k, name in enumerate(made)}}
-        | options)
+    chosen = steps() if steps_ is None else steps_
+    for k, step in enumerate(chosen):
+        if isinstance(step.result, Generation):
+            step.__dict__["sheet"] = sheet(seed=k)
+    return Collected(tuple(chosen), **{"plan": "made-up", "title": "A plan", "provenance": PROVENANCE} | options)
 
 
 def full():
     """Everything a plan can have."""
-    told = steps({"mlp": study(), "cnn": study("CNN", ARMS | {"real": 77.0})})
-    return gathered([Step("schedules/default", {}, schedules()), *told,
-                     Step("dose/mlp", {}, dose(), told[1]), Step("ablation/default", {}, ablation())])
-
-
-def answers():
-    return [SimpleNamespace(claim="Images help an MLP.", where="section V", verdict="reproduced",
-                            evidence="+11.6 points (+9.6 to +13.6)", figure="forest"),
-            SimpleNamespace(claim="Longer is better.", where="section III", verdict="cannot be decided",
-                            evidence="Needs two trainings.", figure="")]
+    chosen = steps({"mlp": study(), "cnn": study("CNN", ARMS | {"real": 77.0})})
+    return collected([Step("schedules/default", {}, schedules()), *chosen,
+                      Step("dose/mlp", {}, dose(), chosen[1]), Step("ablation/default", {}, ablation())])

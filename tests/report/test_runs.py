@@ -233,3 +233,27 @@ def test_the_commit_is_told_only_where_git_can_vouch_for_it(tmp_path, monkeypatc
     assert runs.commit() == clean | {"uncommitted_changes": True}
     monkeypatch.setenv("PATH", "")
     assert runs.commit() == unknown                                         # no git
+
+
+@pytest.mark.parametrize("where", ["status", "excludes", "info", "environment"])
+def test_no_setting_of_git_hides_a_new_file(tmp_path, monkeypatch, where):
+    project = tmp_path / "project"
+    (project / "lib/data").mkdir(parents=True)
+    (project / "lib/a.py").write_text("1")
+    monkeypatch.setattr(runs, "ROOT", project)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    git(project, "init")
+    git(project, "add", ".")
+    git(project, "commit", "-m", "x")
+    (tmp_path / "ignored").write_text("data/\n")
+    (tmp_path / "gitconfig").write_text({"status": "[status]\nshowUntrackedFiles = no\n",
+                                         "excludes": f"[core]\nexcludesFile = {tmp_path / 'ignored'}\n"}.get(where, ""))
+    if where == "info":
+        (project / ".git/info").mkdir(exist_ok=True)
+        (project / ".git/info/exclude").write_text("data/\n")
+    if where == "environment":
+        git(tmp_path, "init", "other")
+        monkeypatch.setenv("GIT_DIR", str(tmp_path / "other/.git"))
+    assert runs.commit()["uncommitted_changes"] is False
+    (project / "lib/data/mine.py").write_text("2")
+    assert runs.commit()["uncommitted_changes"] is True

@@ -1,4 +1,5 @@
 """The study's arms: what makes no difference is not found, what makes one is, and the test stays sealed."""
+import dataclasses
 import json
 import re
 from types import SimpleNamespace
@@ -10,12 +11,13 @@ from scipy import stats
 
 from lib import ROOT, InputError, data
 from lib.data.images import Images, fingerprint, join, select, to_float
-from lib.report import runs
+from lib.engine import parameters
+from lib.report import figures, runs, tables
+from lib.study import ARMS, Arm, classifiers, fitting, outcomes, quality, statistics
 from lib.study import arms as study
-from lib.study import classifiers, fitting, outcomes, quality, statistics
+from lib.study.results import ArmResult, Estimate
 
-ARMS = ("real", "real twice", "real + flip", "real + shift", "real + flip and shift", "real + noise", "real + retrieval",
-        "real + synthetic", "real + shift + synthetic", "synthetic only", "shuffled labels", "real, equal epochs")
+UNFILTERED = [name for name, arm in ARMS.items() if not arm.filtered]
 
 
 def recipe(**changed):
@@ -33,15 +35,20 @@ def toy(n, seed=0, signal=12, classes=4, counts=None):
     return Images(x.round().clamp(0, 255).to(torch.uint8), labels, tuple("abcdefgh"[:classes]))
 
 
+def mixes(train, generated, steps=150, seed=0, names=UNFILTERED):
+    """{arm: Mix}; train: of each replicate; generated: of each generator a list of each replicate."""
+    return study.build(names, study.Sources(train, generated), study.Settings(steps, seed))
+
+
 @pytest.fixture(scope="module")
 def digits():
     return data.load("digits", canvas=8)
 
 
 def trained(arm, judged, **changed):
-    """Predictions of an arm's networks for the images `judged`: (variants, seeds, N)."""
-    models = fitting.fit(arm, recipe(**changed), select(judged, slice(10))).models
-    return study.SealedTest(judged).open("it", models)
+    """Predictions of an arm's networks for the images `judged`: (1, generators, seeds, N)."""
+    models = fitting.fit(arm, recipe(**changed), [select(judged, slice(10))]).models
+    return study.SealedTest([judged]).open("it", models)
 
 
 def gain(judged, real, other):
@@ -52,11 +59,11 @@ def gain(judged, real, other):
 # ---------------------------------------------------------------- the sealed test
 def test_each_arm_opens_the_test_once():
     judged, made = toy(30), [classifiers.MLP((1, 8, 8), 4, (5,), members=2, seed=s) for s in (0, 10, 20)]
-    test = study.SealedTest(judged)
+    test = study.SealedTest([judged])
     assert len(test) == 30 and np.array_equal(test.labels, judged.labels.numpy()) and test.opened == []
     p = test.open("real", made)
-    assert p.shape == (3, 2, 30)                                     # variants, seeds, test images
-    assert np.array_equal(p[1, 0], made[1](to_float(judged.images).expand(2, -1, -1, -1, -1))[0].argmax(-1).numpy())
+    assert p.shape == (1, 3, 2, 30)                                  # replicates, generators, seeds, test images
+    assert np.array_equal(p[0, 1, 0], made[1](to_float(judged.images).expand(2, -1, -1, -1, -1))[0].argmax(-1).numpy())
     test.open("real + synthetic", made[:1])
     for arm in ("real", "real + synthetic"):
         with pytest.raises(InputError, match=rf"^arm '{arm.replace('+', '.')}' has opened the test already"):
@@ -72,7 +79,7 @@ def cells(notebook):
 @pytest.mark.parametrize("notebook", ["40_augment", "45_dose"])
 def test_in_the_notebooks_the_test_is_taken_sealed_and_nothing_else_of_it(notebook):
     lines = [line.strip() for source in cells(notebook) for line in source.splitlines() if re.search(r"\.test\b", line)]
-    assert [line.partition("#")[0].rstrip() for line in lines] == ["test, split = given.test, given.split"]
+    assert [line.partition("#")[0].rstrip() for line in lines] == ["test, split = given.test, given.splits[0]"]
 
 
 def finished_runs(folder, images, seed=0):
@@ -92,9 +99,13 @@ def test_the_material_of_replicates_has_the_images_of_each_and_no_test_image(tmp
         (tmp_path / f"g{seed}").mkdir()
         given.append(finished_runs(tmp_path / f"g{seed}", study.first_of_each_class(data.load("digits", seed=seed).train, 2), seed))
     found = study.material(*zip(*given, strict=True))
-    assert list(found.splits) == [0, 1] and found.data_seeds == [1, 0] and found.groups == {"the only one": [1, 0]}
+    assert found.data_seeds == [1, 0] and found.groups == {"the only one": [1, 0]}
+    for split, seed in zip(found.splits, (0, 1), strict=True):
+        assert fingerprint(split) == fingerprint(data.load("digits", seed=seed))
     assert len(found.train) == len(found.validation) == 2 and found.test.opened == []
-    assert [len(images) for images in found.synthetic] == [20, 20] and found.split is found.splits[0] and found.replicates == 2
+    assert [len(images) for images in found.synthetic] == [20, 20] and found.replicates == 2
+    (own,), sources = found.sources("the only one").synthetic, found.sources("the only one")
+    assert own == [found.synthetic[i] for i in (1, 0)] and sources.train[0] is found.splits[0].train  # of each replicate
     leaked = finished_runs(tmp_path / "g0", select(data.load("digits").test, slice(0, 3)))
     with pytest.raises(quality.LeakedTest, match="^3 of 3 images of .* are test images"):
         study.material(*zip(leaked, strict=True))
@@ -108,31 +119,31 @@ def test_notebook_40_makes_its_choices_before_it_opens_the_test():
 
 
 def test_the_arm_by_hand_in_notebook_40_gives_the_weights_of_the_trainer(digits):
-    """The notebook's own cell, and train_classifier on the same images, in float32 with a fused optimiser."""
-    cell = next(source for source in cells("40_augment") if "descent.step()" in source)
+    """The notebook's own cells, and train_classifier on the same images, in float32 with a fused optimiser."""
     made = select(digits.validation, slice(0, 60))
-    page = {"torch": torch, "classifiers": classifiers, "PassOrder": classifiers.PassOrder, "to_float": to_float,
-            "split": digits, "synthetic": [made],
+    page = {"torch": torch, "F": torch.nn.functional, "classifiers": classifiers, "PassOrder": classifiers.PassOrder,
+            "to_float": to_float, "split": digits, "synthetic": [made],
             "config": SimpleNamespace(classifier="mlp", widths=[16], batch=32, seed=3)}
-    exec(cell, page)
+    for cell in [source for source in cells("40_augment") if "def batch_of(step)" in source or "descent.step()" in source]:
+        exec(cell, page)
     model = classifiers.MLP(digits.image_shape, 10, [16], seed=3)
-    list(classifiers.train_classifier(model, digits.train.images, digits.train.labels, steps=50, batch=32, lr=0.05,
-                                      optimizer="sgd", seed=3, synthetic=(made.images, made.labels)))
+    batches = classifiers.Batches([digits.train], [made], batch=32, seed=3)
+    list(classifiers.train_classifier(model, batches, steps=50, lr=0.05, optimizer="sgd"))
     torch.testing.assert_close(page["network"].weights[0], model.weights[0], rtol=1e-4, atol=1e-5)
 
 
 # ---------------------------------------------------------------- the harness judged by what is known
 def test_real_images_passed_off_as_synthetic_change_nothing(digits):
     train = study.first_of_each_class(digits.train, 20)
-    arms = {"real": study.real_arm(train), "mixed": study.mixed_arm(train, [train, train])}
+    arms = {"real": study.mix([train]), "mixed": study.mix([train], [[train], [train]])}
     e = gain(digits.test, *(trained(arm, digits.test, seeds=6) for arm in arms.values()))
     assert not e.clear and e.n == 12
 
 
 def test_real_twice_is_as_good_as_real(digits):
     train = study.first_of_each_class(digits.train, 20)
-    arms = study.build_arms(train, (train,), 150)
-    assert len(arms["real twice"].variants[0][0]) == 2 * len(train)
+    arms = mixes([train], [[train]], 150)
+    assert len(arms["real twice"].variants[0][0][0]) == 2 * len(train)
     real, twice = (trained(arms[name], digits.test, seeds=8, steps=60) for name in ("real", "real twice"))
     assert not gain(digits.test, real, twice).clear
     accuracies = [statistics.accuracy(p, digits.test.labels.numpy()).ravel() for p in (real, twice)]
@@ -145,14 +156,14 @@ def test_useful_new_images_raise_the_accuracy_and_false_ones_lower_it(digits):
     rest = select(digits.train, torch.cat(rest))
     false = Images(rest.images, (rest.labels + 1) % 10, rest.classes)
     real, new, wrong = (trained(arm, digits.test) for arm in (
-        study.real_arm(few), study.mixed_arm(few, [rest]), study.mixed_arm(few, [false])))
+        study.mix([few]), study.mix([few], [[rest]]), study.mix([few], [[false]])))
     assert gain(digits.test, real, new).above_zero and gain(digits.test, real, wrong).below_zero
 
 
 def test_shuffled_labels_fall_to_chance_and_right_ones_do_not():
     """Toy images, for those of one class must not be alike: digits of a class get one label all together."""
     train, judged = toy(400), toy(1000, seed=1)
-    arms = study.build_arms(train, (train,) * 5, 150)
+    arms = mixes([train], [[train]] * 5, 150)
     shuffled, real = (100 * (trained(arms[name], judged) == judged.labels.numpy()).mean() for name in ("shuffled labels", "synthetic only"))
     low, high = 100 * stats.binom.interval(0.99, 1000, 1 / 4)[0] / 1000, 100 * stats.binom.interval(0.99, 1000, 1 / 4)[1] / 1000
     assert low < shuffled < high and real > high + 20
@@ -188,12 +199,11 @@ def seen(monkeypatch):
 
 
 def test_all_arms_take_the_same_steps_and_batch_from_the_same_weights_and_one_takes_fewer(seen):
-    train, generated, first = toy(20), [toy(40, seed=1), toy(40, seed=2)], {}
-    arms = study.build_arms(train, generated, 10)
-    assert tuple(arms) == ARMS
+    train, generated, first = [toy(20)], [[toy(40, seed=1)], [toy(40, seed=2)]], {}
+    arms = mixes(train, generated, 10)
     for name, arm in arms.items():
         seen.clear()
-        fitting.fit(arm, recipe(steps=10, batch=8, seeds=2), toy(6, seed=3))
+        fitting.fit(arm, recipe(steps=10, batch=8, seeds=2), [toy(6, seed=3)])
         assert len(seen) == len(arm.variants)
         for notes in seen:
             assert len(notes.batches) == (3 if name == "real, equal epochs" else 10)     # 10 * 20 / (20 + 40)
@@ -211,19 +221,19 @@ def test_all_arms_take_the_same_steps_and_batch_from_the_same_weights_and_one_ta
 
 @pytest.mark.parametrize("steps, real, synthetic, taken", [(1000, 500, 500, 500), (1000, 100, 200, 333), (7, 12, 400, 1)])
 def test_equal_epochs_are_the_steps_in_proportion_to_the_images(steps, real, synthetic, taken):
-    arms = study.build_arms(toy(real), [toy(synthetic, seed=1)], steps)
+    arms = mixes([toy(real)], [[toy(synthetic, seed=1)]], steps)
     assert arms["real, equal epochs"].steps == taken
     assert all(arm.steps == 0 for name, arm in arms.items() if name != "real, equal epochs")
 
 
 def test_arms_have_a_variant_for_each_generator():
-    train, generated = toy(20), [toy(40, seed=s) for s in (1, 2, 3)]
-    arms = study.build_arms(train, generated, 10)
+    train, generated = [toy(20)], [[toy(40, seed=s)] for s in (1, 2, 3)]
+    arms = mixes(train, generated, 10)
     many = {"real + retrieval", "real + synthetic", "real + shift + synthetic", "synthetic only", "shuffled labels"}
-    assert {name: len(arm.variants) for name, arm in arms.items()} == {name: 3 if name in many else 1 for name in ARMS}
+    assert {name: len(arm.variants) for name, arm in arms.items()} == {name: 3 if name in many else 1 for name in UNFILTERED}
     for name in ("real + synthetic", "real + shift + synthetic"):
-        assert all(real is train and extra is made for (real, extra), made in zip(arms[name].variants, generated, strict=True))
-    assert [images for images, _ in arms["synthetic only"].variants] == generated
+        assert arms[name].variants == tuple((tuple(train), tuple(made)) for made in generated)
+    assert [list(images) for images, _ in arms["synthetic only"].variants] == generated
     assert {name: arm.augment for name, arm in arms.items() if arm.augment} == {
         "real + flip": "flip", "real + shift": "shift", "real + flip and shift": "flip and shift", "real + shift + synthetic": "shift"}
 
@@ -234,7 +244,8 @@ def rows_of(images):
 
 def test_retrieval_takes_the_nearest_real_training_images_with_their_labels():
     train, generated = toy(40), [toy(30, seed=1), toy(30, seed=2)]
-    for made, (real, found) in zip(generated, study.build_arms(train, generated, 10)["real + retrieval"].variants, strict=True):
+    arm = mixes([train], [[made] for made in generated], 10)["real + retrieval"]
+    for made, ((real,), (found,)) in zip(generated, arm.variants, strict=True):
         assert real is train and len(found) == 30 and set(rows_of(found)) <= set(rows_of(train))
         distance = (made.images[:, None].double() - train.images.double()).square().flatten(2).sum(-1)
         chosen = (made.images.double() - found.images.double()).square().flatten(1).sum(-1)
@@ -243,14 +254,15 @@ def test_retrieval_takes_the_nearest_real_training_images_with_their_labels():
 
 def test_noise_is_a_little_on_the_real_images_and_keeps_their_labels():
     train = toy(40)
-    (real, noisy), = study.build_arms(train, [train], 10)["real + noise"].variants
+    ((real,), (noisy,)), = mixes([train], [[train]], 10)["real + noise"].variants
     difference = (noisy.images.double() - train.images.double()).std()
     assert real is train and torch.equal(noisy.labels, train.labels) and 10 < difference < 15        # 0.1 of 127.5 levels
 
 
 def test_shuffled_labels_keep_images_and_counts_and_follow_the_seed():
     made = [toy(0, seed=s, counts=[20, 5, 10, 1]) for s in (1, 2)]
-    shuffled = {seed: [v for v, _ in study.build_arms(toy(8), made, 10, seed)["shuffled labels"].variants] for seed in (0, 1)}
+    shuffled = {seed: [v for (v,), _ in mixes([toy(8)], [[one] for one in made], 10, seed)["shuffled labels"].variants]
+                for seed in (0, 1)}
     for seed in (0, 1):
         for before, after in zip(made, shuffled[seed], strict=True):
             assert after.images is before.images and not torch.equal(after.labels, before.labels)
@@ -304,16 +316,16 @@ def replicas(number, helps, n=60, made=200):
     on. The synthetic images are new real ones, or copies of the training images, which cannot help."""
     pool, size = toy(100 * number + 500, seed=1), 600
     ids = [np.arange(100 * r, 100 * r + size) % len(pool) for r in range(number)]
-    train = tuple(toy(n, seed=10 + r) for r in range(number))
+    train = [toy(n, seed=10 + r) for r in range(number)]
     generated = [toy(made, seed=50 + r) if helps else t for r, t in enumerate(train)]
-    test = study.SealedTest(tuple(select(pool, torch.from_numpy(i)) for i in ids), ids)
-    return train, tuple(toy(80 + r, seed=90 + r) for r in range(number)), test, generated
+    test = study.SealedTest([select(pool, torch.from_numpy(i)) for i in ids], ids)
+    return train, [toy(80 + r, seed=90 + r) for r in range(number)], test, generated
 
 
 def gain_of_replicates(helps, number=5):
     train, validation, test, generated = replicas(number, helps)
     predictions = {name: test.open(name, fitting.fit(arm, recipe(steps=100), validation).models) for name, arm in (
-        ("real", study.real_arm(train)), ("mixed", study.mixed_arm(train, generated)))}
+        ("real", study.mix(train)), ("mixed", study.mix(train, [generated])))}
     return outcomes.difference(predictions, test.labels, "mixed", "real")
 
 
@@ -326,13 +338,13 @@ def test_a_study_of_replicates_finds_a_planted_effect_and_no_other():
 @pytest.mark.parametrize("kind, widths", [("mlp", [16]), ("cnn", [4])])
 def test_the_network_of_a_replicate_is_the_one_trained_alone_on_its_images(kind, widths):
     """Sets of different sizes; images, seed, and the order of the images are each replicate's own."""
-    train, generated = (toy(60), toy(44, seed=1), toy(52, seed=2)), [toy(40, seed=s) for s in (3, 4, 5)]
-    validation = (toy(30, seed=6), toy(41, seed=7), toy(17, seed=8))
+    train, generated = [toy(60), toy(44, seed=1), toy(52, seed=2)], [toy(40, seed=s) for s in (3, 4, 5)]
+    validation = [toy(30, seed=6), toy(41, seed=7), toy(17, seed=8)]
     options = {"classifier": kind, "widths": widths, "steps": 20}
-    (together,), curve, accuracies = fitting.fit(study.mixed_arm(train, generated), recipe(**options), validation)
+    (together,), curve, accuracies = fitting.fit(study.mix(train, [generated]), recipe(**options), validation)
     assert together.members == 3 and accuracies.shape == curve[0][1].shape == (3,)
     for r in range(3):
-        alone = fitting.fit(study.mixed_arm(train[r], [generated[r]]), recipe(**options, seeds=1, seed=r), validation[r])
+        alone = fitting.fit(study.mix([train[r]], [[generated[r]]]), recipe(**options, seeds=1, seed=r), [validation[r]])
         a, b = (m.weights[0] if kind == "mlp" else m.nets[k][0].weight for m, k in ((together, r), (alone.models[0], 0)))
         torch.testing.assert_close(a[r] if kind == "mlp" else a, b[0] if kind == "mlp" else b, rtol=1e-3, atol=1e-4)
         assert accuracies[r] == pytest.approx(alone.validation[0], abs=100 / len(validation[r]) + 1e-9)  # one image
@@ -342,11 +354,12 @@ def test_every_image_of_the_replicates_tests_has_one_column_and_one_label():
     train, _, test, _ = replicas(3, helps=True)
     model = classifiers.MLP((1, 8, 8), 4, (5,), members=3)
     p = test.open("real", [model])
-    assert p.shape == (3, 800) and len(test) == len(test.labels) == 800
+    assert p.shape == (3, 1, 1, 800) and len(test) == len(test.labels) == 800
+    p = p[:, 0, 0]
     assert [(row != study.NOT_TESTED).nonzero()[0].tolist() for row in p] == [list(range(100 * r, 100 * r + 600)) for r in range(3)]
     own = toy(800, seed=1)
     assert test.labels.tolist() == own.labels.tolist()
-    assert p[1, 100:700].tolist() == classifiers.predict(model, own.images[100:700])[1].tolist()
+    assert p[1, 100:700].tolist() == classifiers.predict(model, [own.images[100:700]])[0][1].tolist()
     assert outcomes.accuracies(p, test.labels) == pytest.approx(
         [statistics.accuracy(p[r, 100 * r:100 * r + 600], test.labels[100 * r:100 * r + 600]) for r in range(3)])
 
@@ -357,21 +370,55 @@ def test_digits_of_every_seed_are_the_same_images_of_the_test():
     for split in splits:
         for i, image, label in zip(split.test_ids, split.test.images, split.test.labels, strict=True):
             assert known.setdefault(int(i), (image.numpy().tobytes(), int(label))) == (image.numpy().tobytes(), int(label))
-    train, validation, test = study.parts(splits)
-    assert len(train) == len(validation) == 2 and 898 < len(test) == len(known) < 1797
+    assert 898 < len(study.sealed(splits)) == len(known) < 1797
 
 
-def test_arms_of_replicates_have_a_variant_for_each_with_its_own_images():
-    train, generated = (toy(20), toy(20, seed=1)), [toy(40, seed=2), toy(40, seed=3)]
-    arms = study.build_arms(train, generated, 10)
-    assert tuple(arms) == ARMS and {len(arm.variants) for arm in arms.values()} == {2}
-    few = study.build_arms(train, generated, 10, names=["shuffled labels", "real", "real + best synthetic"])
-    assert tuple(few) == ("real", "shuffled labels")
-    assert torch.equal(few["shuffled labels"].variants[1][0].labels, arms["shuffled labels"].variants[1][0].labels)
+def test_an_arm_is_built_only_where_it_is_asked_for(monkeypatch):
+    """Noisy copies and nearest images of large sets take minutes."""
+    asked = []
+    for name, arm in ARMS.items():
+        spy = dataclasses.replace(arm, build=lambda sources, settings, name=name: asked.append(name))
+        monkeypatch.setitem(ARMS, name, spy)
+    mixes([toy(8)], [[toy(8)]], names=["real", "real + noise"])
+    assert asked == ["real", "real + noise"]
+
+
+def test_an_arm_that_is_added_is_accepted_explained_shown_and_drawn(monkeypatch):
+    """One entry of the registry is all that a new arm takes."""
+    new = Arm("free augmentation", "real images, turned upside down", lambda sources, settings: sources.real(augment="flip"))
+    monkeypatch.setitem(ARMS, "real + turn", new)
+    values = parameters.defaults(parameters.STEPS["augment"].file)
+    with_it = dict(values, arms=["real", "real + turn", "real + synthetic"])
+    assert parameters.build(parameters.AugmentConfig, with_it).arms[1] == "real + turn"
+    with pytest.raises(InputError, match="^arms=.*'real . turn off'"):
+        parameters.build(parameters.AugmentConfig, dict(values, arms=["real + turn off"]))
+    assert mixes([toy(8)], [[toy(8)]], names=["real + turn"])["real + turn"].augment == "flip"
+    assert "| real + turn | real images, turned upside down | free augmentation |" in tables.explained(ARMS).splitlines()
+    fits = {arm: fitting.Fit([], [], np.array([v])) for arm, v in (("real", 1), ("real + flip", 2), ("real + turn", 3))}
+    assert fitting.best_rival(fits) == "real + turn"
+    gain = Estimate(1.0, 0.5, 1.5, 5, "networks", "points")
+    result = SimpleNamespace(each_gain=None, arms=[ArmResult(arm, 10, Estimate(50.0), 0.1, 50.0, gain) for arm in ("real + turn", "real + synthetic")])
+    assert "real + turn" in tables.arms(result)["arm"].tolist()
+    drawn = [tick.get_text() for tick in figures.gains(result).axes[0].get_yticklabels()]
+    assert drawn == ["free augmentation", "real + turn", "synthetic images", "real + synthetic"]
+
+
+def test_the_arms_of_the_notebooks_default_are_all_that_there_are():
+    assert parameters.defaults(parameters.STEPS["augment"].file)["arms"] == list(ARMS)
+
+
+def test_the_arms_of_replicates_have_the_images_of_each():
+    train, generated = [toy(20), toy(20, seed=1)], [toy(40, seed=2), toy(40, seed=3)]
+    arms = mixes(train, [generated], 10)
+    assert {len(arm.variants) for arm in arms.values()} == {1}
+    few = mixes(train, [generated], 10, names=["shuffled labels", "real"])
+    assert list(few) == ["shuffled labels", "real"]
+    (shuffled, _), = arms["shuffled labels"].variants
+    assert torch.equal(few["shuffled labels"].variants[0][0][1].labels, shuffled[1].labels)
+    assert arms["real"].variants == ((tuple(train), None),) and arms["real + synthetic"].variants == ((tuple(train), tuple(generated)),)
     for r in (0, 1):
-        assert arms["real"].variants[r] == (train[r], None) and arms["real + synthetic"].variants[r] == (train[r], generated[r])
-        assert set(rows_of(arms["real + retrieval"].variants[r][1])) <= set(rows_of(train[r]))
-        assert torch.equal(arms["real + noise"].variants[r][1].labels, train[r].labels)
+        assert set(rows_of(arms["real + retrieval"].variants[0][1][r])) <= set(rows_of(train[r]))
+        assert torch.equal(arms["real + noise"].variants[0][1][r].labels, train[r].labels)
 
 
 # ---------------------------------------------------------------- generators

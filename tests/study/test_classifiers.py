@@ -3,10 +3,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.data.images import to_float
+from lib.data.images import Images, to_float
 from lib.engine.parameters import OPTIMIZERS as ACCEPTED
 from lib.seeding import PassOrder
-from lib.study.classifiers import CNN, MLP, OPTIMIZERS, StrongMLP, predict, train_classifier
+from lib.study.classifiers import CNN, MLP, OPTIMIZERS, Batches, StrongMLP, predict, train_classifier
 
 
 def toy(n=40):
@@ -14,14 +14,16 @@ def toy(n=40):
     g = torch.Generator().manual_seed(0)
     labels = torch.arange(n) % 2
     images = (torch.randint(0, 100, (n, 1, 8, 8), generator=g) + 150 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
-    return images, labels
+    return Images(images, labels, ("dark", "light"))
 
 
-def fit(model, steps=150, seed=0, **more):
-    images, labels = toy()
-    for _ in train_classifier(model, images, labels, steps=steps, batch=10, lr=3e-3, seed=seed, **more):
+def fit(model, steps=150, batch=10, lr=3e-3, seed=0, synthetic=None, synthetic_fraction=0.5, **more):
+    """Train on the toy images; the model's predictions of these, (members, 40), and their labels."""
+    images = toy()
+    batches = Batches([images], synthetic, batch=batch, synthetic_fraction=synthetic_fraction, members=model.members, seed=seed)
+    for _ in train_classifier(model, batches, steps=steps, lr=lr, **more):
         pass
-    return predict(model, images), labels
+    return torch.from_numpy(predict(model, [images.images])[0]), images.labels
 
 
 @pytest.mark.parametrize("make", [lambda m: MLP((1, 8, 8), 2, (16,), m), lambda m: CNN((1, 8, 8), 2, (8, 8), m)])
@@ -49,7 +51,7 @@ def test_the_synthetic_share_of_a_batch_is_what_was_asked():
             seen.append((x == 1).flatten(2).all(-1).sum(1).tolist())
             return super().forward(x)
 
-    white = (torch.full((6, 1, 8, 8), 255, dtype=torch.uint8), torch.zeros(6, dtype=torch.long))
+    white = [Images(torch.full((6, 1, 8, 8), 255, dtype=torch.uint8), torch.zeros(6, dtype=torch.long), ("dark", "light"))]
     fit(Spy((1, 8, 8), 2, (4,), members=2), steps=5, synthetic=white, synthetic_fraction=0.3)
     assert seen[:5] == [[3, 3]] * 5
 
@@ -80,10 +82,9 @@ def test_the_accepted_optimisers_are_those_that_there_are():
 
 
 def test_sgd_is_the_textbook_loop_at_a_constant_rate():
-    images, labels = toy()
+    images, labels = toy().images, toy().labels
     model, by_hand = MLP((1, 8, 8), 2, (16,), seed=3), MLP((1, 8, 8), 2, (16,), seed=3)
-    for _ in train_classifier(model, images, labels, steps=20, batch=10, lr=0.05, seed=3, optimizer="sgd"):
-        pass
+    fit(model, steps=20, lr=0.05, seed=3, optimizer="sgd")
     order = PassOrder(len(images), 10, 3)
     for step in range(20):
         loss = F.cross_entropy(by_hand(to_float(images[order(step)])[None])[0], labels[order(step)])
@@ -101,20 +102,18 @@ def test_real_and_synthetic_images_of_one_number_do_not_go_through_the_batches_i
             seen.extend(len({image.numpy().tobytes() for image in batch}) for batch in x.detach())
             return super().forward(x)
 
-    images, labels = toy()
-    for _ in train_classifier(Spy((1, 8, 8), 2, (4,)), images, labels, steps=8, batch=10, lr=1e-3, synthetic=(images, labels)):
-        pass
-    assert len(images.unique(dim=0)) == 40 and sum(seen) / len(seen) > 8
+    fit(Spy((1, 8, 8), 2, (4,)), steps=8, lr=1e-3, synthetic=[toy()])
+    assert len(toy().images.unique(dim=0)) == 40 and sum(seen) / len(seen) > 8
 
 
 @pytest.mark.parametrize("make", [lambda: CNN((1, 8, 8), 2, (8, 8), 2), lambda: StrongMLP((1, 8, 8), 2, (16, 8), 2)])
 def test_looking_at_predictions_in_the_middle_of_a_training_changes_nothing(make):
-    images, labels = toy()
+    images = toy()
     watched, left_alone = make(), make()
     for model in (watched, left_alone):
-        for _ in train_classifier(model, images, labels, steps=30, batch=10, lr=3e-3, log_every=5):
+        for _ in train_classifier(model, Batches([images], batch=10, members=2), steps=30, lr=3e-3, log_every=5):
             if model is watched:
-                predict(model, 255 - images)
+                predict(model, [255 - images.images])
                 assert model.training
     for name, value in watched.state_dict().items():
         assert torch.equal(value, left_alone.state_dict()[name]), name
@@ -131,10 +130,29 @@ def test_a_strong_mlp_normalises_each_member_over_its_own_batch():
 
 
 def test_dropout_is_a_function_of_the_seed():
-    images, labels = toy()
     nets = [StrongMLP((1, 8, 8), 2, (16,)) for _ in range(3)]
     for net, seed in zip(nets, (1, 1, 2), strict=True):
         torch.manual_seed(hash(id(net)) % 1000)
-        for _ in train_classifier(net, images, labels, steps=10, batch=40, lr=3e-3, seed=seed):
-            pass
+        fit(net, steps=10, batch=40, seed=seed)
     assert torch.equal(nets[0].weights[0], nets[1].weights[0]) and not torch.equal(nets[0].weights[0], nets[2].weights[0])
+
+
+def test_each_member_sees_the_images_of_its_replicate_in_an_order_of_its_own():
+    dark, light = toy(6), toy(9)
+    dark = Images(dark.images * 0, dark.labels, dark.classes)
+    batches = Batches([dark, light], batch=6, members=4, seed=5)                # two members of each replicate
+    x, y = batches(0)
+    assert x.shape == (4, 6, 1, 8, 8) and y.shape == (4, 6)
+    assert [int(images.max()) > 0 for images in x] == [False, False, True, True]
+    for member, (own, labels) in enumerate(zip(x, y, strict=True)):
+        images = (dark, dark, light, light)[member]
+        order = PassOrder(len(images), 6, 5 + member)(0)
+        assert torch.equal(own, images.images[order]) and torch.equal(labels, images.labels[order])
+
+
+def test_a_prediction_is_of_the_replicates_own_images():
+    model = MLP((1, 8, 8), 2, (5,), members=4)
+    few, many = toy(7).images, toy(12).images
+    first, second = predict(model, [few, many])
+    assert first.shape == (2, 7) and second.shape == (2, 12)
+    assert (first == predict(model, [few])[0][:2]).all() and (second == predict(model, [many])[0][2:]).all()

@@ -17,7 +17,7 @@ def images(per_class, classes=2, start=0):
 
 def planned(**changed):
     given = {"ratios": [0, 0.5, 1], "shares": [0, 0.5, 1], "real_fractions": [0.1, 1], "synthetic_fraction": 0.4}
-    return dose.plan(images(10), images(20), **given | changed)
+    return dose.plan([images(10)], [images(20)], **given | changed)
 
 
 def test_every_curve_changes_one_thing():
@@ -39,33 +39,33 @@ def test_more_synthetic_images_than_there_are_is_refused():
 
 
 def test_a_dose_takes_the_first_images_of_each_class_and_its_share_of_the_batch():
-    real, made = images(10), images(20, start=100)
+    real, made = [images(10)], [images(20, start=100)]
     recipe = fitting.Recipe("mlp", [4], 10, 8, 0.1, 0.0, "adamw", 0.4, 2, 0, torch.device("cpu"))
-    arm, changed = dose.arm(Point(0.5, 3, 0.25), real, made, recipe)
-    (some, extra), = arm.variants
+    arm, changed = dose.mix(Point(0.5, 3, 0.25), real, made, recipe)
+    ((some,), (extra,)), = arm.variants
     assert (len(some), len(extra), changed.synthetic_fraction) == (10, 6, 0.25)
     assert extra.images[:, 0, 0, 0].tolist() == [100, 102, 104, 101, 103, 105]
-    (only, none), = dose.arm(Point(1, 3, 1), real, made, recipe)[0].variants
+    ((only,), none), = dose.mix(Point(1, 3, 1), real, made, recipe)[0].variants
     assert torch.equal(only.images, extra.images) and none is None
-    (alone, none), = dose.arm(Point(1, 0, 0), real, made, recipe)[0].variants
+    ((alone,), none), = dose.mix(Point(1, 0, 0), real, made, recipe)[0].variants
     assert len(alone) == 20 and none is None
 
 
 def test_every_dose_holds_as_many_images_of_each_generator():
     parts = [images(10, start=s) for s in (0, 20, 40)]
-    pool = dose.pools(parts, [0, 0, 0])
+    pool, = dose.pools(parts, [0, 0, 0])
     assert sorted(pool.images[:, 0, 0, 0].tolist()) == list(range(60))
     some = arms.first_of_each_class(pool, 6).images[:, 0, 0, 0] // 20                  # which generator
     assert torch.bincount(some).tolist() == [4, 4, 4]
 
 
 def test_a_replicates_doses_are_of_its_own_images():
-    train, synthetic = (images(10), images(10, start=50)), dose.pools([images(20, start=s) for s in (100, 150, 200)], [1, 0, 1])
+    train, synthetic = [images(10), images(10, start=50)], dose.pools([images(20, start=s) for s in (100, 150, 200)], [1, 0, 1])
     assert [len(one) for one in synthetic] == [40, 80]                                 # split 0, then 1 with its two
     recipe = fitting.Recipe("mlp", [4], 10, 8, 0.1, 0.0, "adamw", 0.4, 2, 0, torch.device("cpu"))
-    (a, b), _ = dose.arm(Point(0.5, 3, 0.25), train, synthetic, recipe)[0].variants, None
-    assert [len(part) for pair in (a, b) for part in pair] == [10, 6, 10, 6]
-    assert a[0].images.max() < 50 <= b[0].images.min() and a[1].images.min() >= 150
+    (real, made), = dose.mix(Point(0.5, 3, 0.25), train, synthetic, recipe)[0].variants
+    assert [len(images) for images in (*real, *made)] == [10, 10, 6, 6]
+    assert real[0].images.max() < 50 <= real[1].images.min() and made[0].images.min() >= 150
 
 
 # ---------------------------------------------------------------- the exchange rate
@@ -86,10 +86,10 @@ def test_a_dip_of_the_curve_becomes_the_mean_of_its_neighbours():
 
 
 def predictions(accuracies, n=400, seeds=4):
-    """{Point: (1, seeds, n)}: right on an image (label 0) if it is easier than the accuracy, seed by seed a bit other."""
+    """{Point: (1, 1, seeds, n)}: right on an image (label 0) if it is easier than the accuracy, seed by seed a bit other."""
     rng = np.random.default_rng(0)
     hard, own = rng.random(n), rng.normal(0, 0.02, (seeds, 1))
-    return {point: (hard + own > a / 100).astype(int)[None] for point, a in accuracies.items()}, np.zeros(n, int)
+    return {point: (hard + own > a / 100).astype(int)[None, None] for point, a in accuracies.items()}, np.zeros(n, int)
 
 
 CURVES = {"without": [(10, Point(0.1, 0, 0)), (100, Point(1.0, 0, 0))],

@@ -33,8 +33,8 @@ def alike(a, b):
 
 
 STUDIES = {                     # images of validation, and an arm
-    "repeats": (toy(20), arms.mixed_arm(toy(20), [toy(40, seed=1), toy(40, seed=2)], augment="shift")),
-    "replicates": ((toy(20), toy(24, seed=5)), arms.mixed_arm((toy(20), toy(24, seed=3)), [toy(40, seed=1), toy(40, seed=2)])),
+    "repeats": ([toy(20)], arms.mix([toy(20)], [[toy(40, seed=1)], [toy(40, seed=2)]], augment="shift")),
+    "replicates": ([toy(20), toy(24, seed=5)], arms.mix([toy(20), toy(24, seed=3)], [[toy(40, seed=1), toy(40, seed=2)]])),
 }
 
 
@@ -50,24 +50,24 @@ def test_what_was_trained_before_a_stop_is_not_trained_again(begin, monkeypatch,
     again = fitting.Choices(validation, kept=Kept(begin())).fit(arm, r)
     assert len(asked) == trainings and alike(first, again)
     assert all(not model.training for model in again.models)
-    one = validation if isinstance(validation, Images) else validation[0]
-    assert all(np.array_equal(classifiers.predict(a, one.images), classifiers.predict(b, one.images))
+    assert all(np.array_equal(*(classifiers.predict(m, [validation[0].images])[0] for m in (a, b)))
                for a, b in zip(first.models, again.models, strict=True))
 
 
 def test_whatever_can_change_an_arm_has_it_trained_again(begin):
     validation, arm = STUDIES["replicates"]
-    turned = Images(arm.variants[0][1].images, arm.variants[0][1].labels.flip(0), arm.variants[0][1].classes)
+    (real, extra), = arm.variants
+    turned = Images(extra[0].images, extra[0].labels.flip(0), extra[0].classes)
     others = [
         (arm, recipe(lr=0.5), validation), (arm, recipe(seed=1), validation), (arm, recipe(), validation[::-1]),
-        (arms.mixed_arm((toy(20), toy(24, seed=3)), [turned, arm.variants[1][1]]), recipe(), validation),
-        (arms.real_arm((toy(20), toy(24, seed=3))), recipe(), validation),
-        (arms.mixed_arm((toy(20), toy(24, seed=3)), [toy(40, seed=1), toy(40, seed=2)], augment="flip"), recipe(), validation),
-        (arms.mixed_arm((toy(20), toy(24, seed=3)), [toy(40, seed=1), toy(40, seed=2)], steps=9), recipe(), validation)]
+        (arms.mix(real, [[turned, extra[1]]]), recipe(), validation), (arms.mix(real), recipe(), validation),
+        (arms.mix(real, [[one] for one in extra]), recipe(), validation),
+        (arms.mix(real, [extra], augment="flip"), recipe(), validation),
+        (arms.mix(real, [extra], steps=9), recipe(), validation)]
     kept, other_code = Kept(begin()), Kept(begin("2"))
     files = [kept.file(*given) for given in [(arm, recipe(), validation), *others]] + [other_code.file(arm, recipe(), validation)]
     assert len(set(files)) == len(files)
-    assert kept.file(arms.mixed_arm((toy(20), toy(24, seed=3)), [toy(40, seed=1), toy(40, seed=2)]), recipe(), validation) == files[0]
+    assert kept.file(arms.mix([toy(20), toy(24, seed=3)], [[toy(40, seed=1), toy(40, seed=2)]]), recipe(), validation) == files[0]
 
 
 def test_a_damaged_arm_is_set_aside_and_trained_again(begin):

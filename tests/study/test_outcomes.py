@@ -12,9 +12,9 @@ from lib.study import arms, classifiers, fitting, outcomes, statistics
 CLASSES = ("a", "b", "c")
 
 
-def predicted(rng, difficulty, labels, accuracy, variants=1, seeds=5, shared=0.8):
+def predicted(rng, difficulty, labels, accuracy, generators=1, seeds=5, shared=0.8):
     """Predictions whose seeds agree on the hard images: `shared` of all outcomes are the image's, the rest chance."""
-    shape = (variants, seeds, len(labels))
+    shape = (1, generators, seeds, len(labels))
     right = np.where(rng.random(shape) < shared, difficulty < accuracy, rng.random(shape) < accuracy)
     return np.where(right, labels, (labels + 1 + rng.integers(2, size=shape)) % 3)
 
@@ -26,8 +26,8 @@ def simulated(seed=0, n=1500, **accuracies):
     arms_ = {"real": 1, "real + shift": 1, "real + synthetic": 2, "real + shift + synthetic": 2, "real, equal epochs": 1}
     given = {name.replace(" ", "_").replace("+", "and").replace(",", ""): name for name in arms_}
     level = {given[k]: v for k, v in accuracies.items()}
-    return {name: predicted(rng, difficulty, labels, level.get(name, 0.7), variants)
-            for name, variants in arms_.items()}, labels
+    return {name: predicted(rng, difficulty, labels, level.get(name, 0.7), generators)
+            for name, generators in arms_.items()}, labels
 
 
 def test_a_planted_gain_and_a_planted_loss_are_found_in_their_arms():
@@ -59,11 +59,11 @@ def test_the_secondary_questions_are_the_rivals_and_are_corrected_for_their_numb
 
 
 def test_pairs_are_networks_of_the_same_seed():
-    a, b = np.arange(6).reshape(1, 2, 3), 10 * np.arange(18).reshape(3, 2, 3)
+    a, b = np.arange(6).reshape(1, 1, 2, 3), 10 * np.arange(18).reshape(1, 3, 2, 3)
     x, y = outcomes.pairs(a, b)
     assert x.tolist() == [[0, 1, 2], [3, 4, 5]] * 3 and y.tolist() == b.reshape(6, 3).tolist()
     with pytest.raises(ValueError):
-        outcomes.pairs(b, np.concatenate([a, a]))                    # two generators beside three: no pairs
+        outcomes.pairs(b, np.concatenate([a, a], 1))                    # two generators beside three: no pairs
 
 
 def test_the_change_of_a_classs_recall_is_the_diagonal_of_the_changed_confusion():
@@ -80,10 +80,10 @@ def test_the_change_of_a_classs_recall_is_the_diagonal_of_the_changed_confusion(
 
 def test_a_class_that_rises_in_every_replicate_has_a_small_p_and_one_that_stays_has_none():
     rng, labels = np.random.default_rng(0), np.repeat([0, 1, 2], 100)
-    right = {arm: rng.random((10, 300)) < np.where(labels == 0, share, 0.6) for arm, share in (("real", 0.6), ("real + synthetic", 0.9))}
+    right = {arm: rng.random((10, 1, 1, 300)) < np.where(labels == 0, share, 0.6) for arm, share in (("real", 0.6), ("real + synthetic", 0.9))}
     p = {arm: np.where(r, labels, (labels + 1) % 3) for arm, r in right.items()}
     for arm in p:
-        p[arm][rng.random((10, 300)) < 0.4] = arms.NOT_TESTED               # every replicate tests images of its own
+        p[arm][rng.random((10, 1, 1, 300)) < 0.4] = arms.NOT_TESTED               # every replicate tests images of its own
     good = pd.DataFrame({"label_agreement": [90.0] * 3, "coverage": 50.0, "coverage_perfect": 75.0})
     table = outcomes.by_class(p, labels, CLASSES, [good])
     assert table["change of recall"].iloc[0] == pytest.approx(30, abs=6)
@@ -94,14 +94,15 @@ class Known:
     """A network whose predictions are given: members are right with `share`, one after another."""
 
     def __init__(self, labels, shares):
-        self.p = torch.stack([torch.where(torch.arange(len(labels)) < s * len(labels), labels, labels + 1) for s in shares])
+        self.members = len(shares)
+        self.p = np.stack([np.where(np.arange(len(labels)) < s * len(labels), labels, labels + 1) for s in shares])
 
 
 @pytest.fixture
 def known(monkeypatch):
-    monkeypatch.setattr(classifiers, "predict", lambda model, images: model.p)
+    monkeypatch.setattr(classifiers, "predict", lambda model, images: [model.p])
     labels = torch.zeros(100, dtype=torch.int64)
-    return Images(torch.zeros(100, 1, 8, 8, dtype=torch.uint8), labels, CLASSES), lambda *shares: fitting.Fit(
+    return [Images(torch.zeros(100, 1, 8, 8, dtype=torch.uint8), labels, CLASSES)], lambda *shares: fitting.Fit(
         [Known(labels, shares)], [], None)
 
 
@@ -113,9 +114,9 @@ def test_the_gain_at_two_rates_and_its_change_are_measured_on_the_validation_ima
 
 
 def test_of_replicates_the_change_of_the_gain_is_taken_over_each_ones_own_validation_images():
-    train, validation = tuple(images(20, r) for r in range(3)), tuple(images(30 + r, 9 + r) for r in range(3))
+    train, validation = [images(20, r) for r in range(3)], [images(30 + r, 9 + r) for r in range(3)]
     recipe = fitting.Recipe("mlp", [4], 5, 8, 0.01, 0.0, "adamw", 0.5, 2, 0, torch.device("cpu"))
-    real, mixed = (fitting.fit(arm, recipe, validation) for arm in (arms.real_arm(train), arms.mixed_arm(train, validation)))
+    real, mixed = (fitting.fit(arm, recipe, validation) for arm in (arms.mix(train), arms.mix(train, [validation])))
     r = outcomes.rate_change(validation, (0.1, real, mixed), (0.3, mixed, real))
     right = [sum((m.validation * [30, 31, 32] / 93).tolist()) for m in (real, mixed)]
     assert (r.low_gain, r.high_gain) == pytest.approx((right[1] - right[0], right[0] - right[1])) and r.change.n == 3
@@ -148,11 +149,11 @@ def test_the_answer_holds_what_its_parts_say():
     p, labels = simulated(real_and_synthetic=0.76)
     train = Images(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange(6) % 3, CLASSES)
     made = Images(torch.zeros(9, 1, 8, 8, dtype=torch.uint8), torch.arange(9) % 3, CLASSES)
-    built = arms.build_arms(train, (made, made), 100)
+    built = arms.build(list(p), arms.Sources([train], [[made], [made]]), arms.Settings(100))
     good = pd.DataFrame({"label_agreement": [90.0] * 3, "coverage": 50.0, "coverage_perfect": 75.0})
     result = outcomes.answer(
         p, SimpleNamespace(labels=labels), {arm: fitting.Fit([], [], np.array([70.0, 72])) for arm in p}, built,
-        SimpleNamespace(classifier="strong-mlp", steps=100, lr=0.1, seeds=5), fitting.Choices([0] * 40),
+        SimpleNamespace(classifier="strong-mlp", steps=100, lr=0.1, seeds=5), fitting.Choices([[0] * 40]),
         [SimpleNamespace(by_class=good)] * 2, setting="the only one", generator="a", filter_share=None, rates=None)
     assert result.networks.loc["real"].dropna().mean() == pytest.approx(result.arm("real").accuracy.value)
     assert result.gain == outcomes.difference(p, labels, "real + synthetic", "real") == result.arm("real + synthetic").gain

@@ -10,7 +10,7 @@ from lib.study.results import Estimate
 
 # ---------------------------------------------------------------- simulated studies
 def study(rng, generators, seeds, images, gain=0.0, generator_sd=0.08):
-    """(outcomes (G, S, N) in points, their true mean): real images against real and synthetic ones, by a probit.
+    """(outcomes (1, G, S, N) in points, their true mean): real images against real and synthetic ones, by a probit.
 
     An image is as hard for both arms, and a little harder or easier with synthetic images, by the generator; seeds and
     generators shift all images; the rest is each network's own. `gain` moves the second arm. The truth of a single
@@ -25,11 +25,11 @@ def study(rng, generators, seeds, images, gain=0.0, generator_sd=0.08):
     more = 0.3**2 + 0.2**2 + 0.03**2
     mean, more = (1.0 + gain + generator[0, 0, 0], more) if generators == 1 else (1.0 + gain, more + generator_sd**2)
     truth = 100 * (stats.norm.cdf(mean / (shared + more)**0.5) - stats.norm.cdf(1.0 / shared**0.5))
-    return 100 * ((mixed > 0) * 1.0 - (real > 0)), truth
+    return 100 * ((mixed > 0) * 1.0 - (real > 0))[None], truth
 
 
 def replicated(rng, count, pool=600, gain=0.0):
-    """(outcomes (R, N) with NaN, truth): every replicate tests its own half of the images with its own networks."""
+    """(outcomes (R, 1, 1, N) with NaN, truth): every replicate tests its own half of the images with its own networks."""
     z = rng.standard_normal
     hard, turn = 1.2 * z(pool), 0.3 * z(pool)
     real = 1.0 + hard + 0.1 * z((count, 1)) + 0.5 * z((count, pool))
@@ -37,27 +37,27 @@ def replicated(rng, count, pool=600, gain=0.0):
     variances = 1.2**2 + 0.1**2 + 0.5**2, 1.2**2 + 0.3**2 + 0.13**2 + 0.5**2
     truth = 100 * (stats.norm.cdf((1.0 + gain) / variances[1]**0.5) - stats.norm.cdf(1.0 / variances[0]**0.5))
     tested = rng.permuted(np.tile(np.arange(pool) < pool // 2, (count, 1)), axis=1)
-    return np.where(tested, 100 * ((mixed > 0) * 1.0 - (real > 0)), np.nan), truth
+    return np.where(tested, 100 * ((mixed > 0) * 1.0 - (real > 0)), np.nan)[:, None, None], truth
 
 
-def covered(interval, draw, draws):
+def covered(draw, draws):
     """The share of `draws` simulated studies whose interval holds the truth."""
     hits = 0
     for _ in range(draws):
         outcomes, truth = draw()
-        e = interval(outcomes)
+        e = sig.estimate(outcomes)
         hits += e.low <= truth <= e.high
     return hits / draws
 
 
 def test_the_interval_of_a_crossed_study_covers_the_truth():
     rng = np.random.default_rng(0)
-    assert covered(sig.crossed, lambda: study(rng, 2, 5, 300), 300) >= 0.93
+    assert covered(lambda: study(rng, 2, 5, 300), 300) >= 0.93
 
 
 def test_the_interval_over_replicates_covers_the_truth():
     rng = np.random.default_rng(1)
-    assert covered(sig.replicates, lambda: replicated(rng, 5), 300) >= 0.93
+    assert covered(lambda: replicated(rng, 5), 300) >= 0.93
 
 
 @pytest.mark.slow
@@ -65,31 +65,31 @@ def test_the_interval_over_replicates_covers_the_truth():
 def test_the_crossed_interval_covers_the_truth_for_few_and_for_many(generators, seeds, generator_sd):
     """0.08 is 1.5 points between generators, 0.3 is 5.5. (With two generators that differ so much 87 % are covered.)"""
     rng = np.random.default_rng(2)
-    assert covered(sig.crossed, lambda: study(rng, generators, seeds, 300, 0.1, generator_sd), 600) >= 0.93
+    assert covered(lambda: study(rng, generators, seeds, 300, 0.1, generator_sd), 600) >= 0.93
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [5, 10, 20])
 def test_the_interval_over_replicates_covers_the_truth_for_few_and_for_many(count):
     rng = np.random.default_rng(3)
-    assert covered(sig.replicates, lambda: replicated(rng, count, gain=0.1), 600) >= 0.93
+    assert covered(lambda: replicated(rng, count, gain=0.1), 600) >= 0.93
 
 
-@pytest.mark.parametrize("interval, draw", [
-    (sig.crossed, lambda rng, gain: study(rng, 2, 5, 300, gain)), (sig.replicates, lambda rng, gain: replicated(rng, 10, gain=gain))])
-def test_where_nothing_is_to_be_found_a_verdict_is_given_in_at_most_6_percent(interval, draw):
-    rng, gain, false = np.random.default_rng(4), null_gain(interval), 0
+@pytest.mark.parametrize("crossed, draw", [
+    (True, lambda rng, gain: study(rng, 2, 5, 300, gain)), (False, lambda rng, gain: replicated(rng, 10, gain=gain))])
+def test_where_nothing_is_to_be_found_a_verdict_is_given_in_at_most_6_percent(crossed, draw):
+    rng, gain, false = np.random.default_rng(4), null_gain(crossed), 0
     for _ in range(300):
         outcomes, truth = draw(rng, gain)
         assert truth == pytest.approx(0, abs=1e-6)
-        false += interval(outcomes).clear
+        false += sig.estimate(outcomes).clear
     assert false / 300 <= 0.06
 
 
-def null_gain(interval):
+def null_gain(crossed):
     """The gain that makes both arms equally good: more spread alone would lower the second arm's accuracy."""
-    shared = 1.2**2 + 0.5**2 + (0.05**2 if interval is sig.crossed else 0.1**2)
-    mixed = (shared + 0.3**2 + 0.2**2 + 0.03**2 + 0.08**2 if interval is sig.crossed else
+    shared = 1.2**2 + 0.5**2 + (0.05**2 if crossed else 0.1**2)
+    mixed = (shared + 0.3**2 + 0.2**2 + 0.03**2 + 0.08**2 if crossed else
              1.2**2 + 0.3**2 + 0.13**2 + 0.5**2)
     return (mixed / shared)**0.5 - 1
 
@@ -98,7 +98,7 @@ def test_the_detectable_effect_is_found_in_at_least_80_percent():
     rng, found, sizes = np.random.default_rng(5), 0, []
     for _ in range(300):
         outcomes, truth = replicated(rng, 10, gain=0.24)
-        e = sig.replicates(outcomes)
+        e = sig.estimate(outcomes)
         found += e.above_zero
         sizes.append(sig.detectable(e))
     assert np.mean(sizes) == pytest.approx(truth, rel=0.05)             # the truth is as large as what is detectable
@@ -112,46 +112,46 @@ def test_variance_and_degrees_are_those_of_the_protocol():
     parts = [D.mean((1, 2)).var(ddof=1) / 3, D.mean((0, 2)).var(ddof=1) / 4, D.mean((0, 1)).var(ddof=1) / 50]
     V = sum(parts)
     df = V**2 / sum(v**2 / n for v, n in zip(parts, (2, 3, 49), strict=True))
-    e = sig.crossed(D)
+    e = sig.estimate(D[None])
     assert (e.value, e.df, e.n, e.of) == (pytest.approx(D.mean()), pytest.approx(df), 12, "networks")
     assert (e.low, e.high) == pytest.approx(stats.t.interval(0.95, df, D.mean(), V**0.5))
     assert e.p == pytest.approx(2 * stats.t.sf(abs(D.mean()) / V**0.5, df))
-    assert sig.variance_parts(D)["variance"].tolist() == pytest.approx(parts)
+    assert sig.variance_parts(D[None])["variance"].tolist() == pytest.approx(parts)
 
 
 def test_the_interval_of_replicates_with_one_image_each_and_no_overlap_is_students():
     """Each image tested once: both parts are the variance of one sample, so V is twice Student's."""
     values = np.random.default_rng(7).normal(1, 2, 12)
-    outcomes = np.where(np.eye(12, dtype=bool), values, np.nan)
-    assert sig.standard_error(sig.replicates(outcomes)) == pytest.approx(2**0.5 * stats.sem(values))
+    outcomes = np.where(np.eye(12, dtype=bool), values, np.nan)[:, None, None]
+    assert sig.standard_error(sig.estimate(outcomes)) == pytest.approx(2**0.5 * stats.sem(values))
 
 
 def test_images_that_no_replicate_tested_count_for_nothing():
     D, _ = replicated(np.random.default_rng(8), 5)
-    assert sig.replicates(np.hstack([D, np.full((5, 9), np.nan)])) == sig.replicates(D)
+    assert sig.estimate(np.concatenate([D, np.full((5, 1, 1, 9), np.nan)], -1)) == sig.estimate(D)
 
 
 def test_a_single_generator_has_no_part_in_the_variance():
     D, _ = study(np.random.default_rng(9), 1, 5, 100)
-    assert list(sig.variance_parts(D).index) == ["seeds", "test images"] and sig.crossed(D).n == 5
+    assert list(sig.variance_parts(D).index) == ["seeds", "test images"] and sig.estimate(D).n == 5
 
 
 def test_p_is_below_5_percent_exactly_where_the_interval_leaves_out_0():
     rng = np.random.default_rng(10)
-    estimates = [sig.crossed(study(rng, 2, 5, 100, gain)[0]) for gain in np.linspace(0, 0.5, 30)]
+    estimates = [sig.estimate(study(rng, 2, 5, 100, gain)[0]) for gain in np.linspace(0, 0.5, 30)]
     assert {(e.p < 0.05) for e in estimates} == {True, False}
     assert all((e.p < 0.05) == e.clear for e in estimates)
 
 
 def test_arms_that_do_the_same_differ_by_0_for_sure():
-    e = sig.crossed(np.zeros((2, 3, 10)))
+    e = sig.estimate(np.zeros((1, 2, 3, 10)))
     assert (e.value, e.low, e.high, e.p, sig.detectable(e), sig.equivalence(e, 0.5)) == (0, 0, 0, 1, 0, 0)
 
 
 def test_the_interval_of_a_share_ends_at_0_and_100_percent():
-    right = np.ones((1, 2, 20))
-    right[0, 0, 0] = 0
-    e = sig.crossed(100 * right, "%")
+    right = np.ones((1, 1, 2, 20))
+    right[0, 0, 0, 0] = 0
+    e = sig.estimate(100 * right, "%")
     assert e.high == 100 and e.low > 80 and e.p is None
 
 

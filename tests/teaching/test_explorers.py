@@ -405,7 +405,7 @@ def test_a_mix_is_trained_as_chosen_and_its_curve_stays(shown, monkeypatch):
     recipe = fitting.Recipe("mlp", [4], 20, 10, 1e-3, 0.0, "adamw", 0.5, 2, 0, torch.device("cpu"))
     given, begin = [], fitting.begin
     monkeypatch.setattr(fitting, "begin", lambda images, extra, recipe: (
-        given.append((len(images), len(extra) if extra else 0, recipe.synthetic_fraction)), begin(images, extra, recipe))[1])
+        given.append((len(images[0]), len(extra[0]) if extra else 0, recipe.synthetic_fraction)), begin(images, extra, recipe))[1])
 
     async def use():
         box = explorers.explore_mixes(train, synthetic, validation, recipe)
