@@ -2,6 +2,7 @@
 import argparse
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,13 +81,21 @@ def test(arguments):
 
 
 def lab(arguments):
-    """Open JupyterLab on notebooks/00_start.ipynb; what follows (--port, --no-browser ...) is passed on to it.
+    """Open JupyterLab on your own copies of the pages, in the folder mine/; what follows (--port ...) is passed on.
 
-    Interactive runs write reports/runs/interactive/.
+    Change them as you like: git ignores them, and plans read notebooks/. Interactive runs write
+    reports/runs/interactive/.
     """
+    copy_pages(arguments.fresh)
+    # nbgrader's buttons are for teachers; formgrader: `grade --by-hand`
+    settings = ROOT / "reports" / "build" / ".lab" / "labconfig" / "page_config.json"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text('{"disabledExtensions": {"@jupyter/nbgrader": true}}', encoding="utf-8")
+    paths = [str(settings.parent.parent), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, paths))
     # not as a file to open: then the reports, outside of its folder, could not be reached
-    lab = subprocess.Popen([sys.executable, "-m", "jupyterlab",
-                            "--LabApp.default_url=/lab/tree/notebooks/00_start.ipynb", *arguments.rest])
+    lab = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/lab/tree/mine/00_start.ipynb",
+                            *arguments.rest])
     signal.signal(signal.SIGINT, signal.SIG_IGN)            # Ctrl-C is JupyterLab's: it asks
     try:
         code = lab.wait()
@@ -96,6 +105,22 @@ def lab(arguments):
         print(f"JupyterLab stopped with exit code {code} and says why above; `lab --help` tells its options",
               file=sys.stderr)
     return code
+
+
+def copy_pages(fresh=False):
+    """Copy each page of notebooks/ that is not there yet, or if `fresh` all of them, to mine/."""
+    folder, stamp = ROOT / "mine", ROOT / "mine" / ".copied"
+    folder.mkdir(exist_ok=True)
+    pages = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    if stamp.exists() and not fresh:
+        newer = [page.name for page in pages if page.stat().st_mtime > stamp.stat().st_mtime]
+        if newer:
+            print(f"newer in notebooks/ than your copies: {', '.join(newer)}; `lab --fresh` replaces all of yours")
+    for page in pages:
+        if fresh or not (folder / page.name).exists():
+            shutil.copyfile(page, folder / page.name)
+    if fresh or not stamp.exists():
+        stamp.touch()
 
 
 def run(arguments):
@@ -172,7 +197,7 @@ def publish(arguments):
 
 
 def handout(arguments):
-    """Make the versions of an exercise for students and instructors, as .ipynb and PDF, in seconds.
+    """Make an exercise's versions for students and instructors, as .ipynb and PDF, and nbgrader's course folder.
 
     Students get blanks, instructors solutions, executed. Writes reports/build/handouts/NOTEBOOK/.
     """
@@ -190,19 +215,26 @@ def handout(arguments):
 
 
 def grade(arguments):
-    """Run the tests of an exercise, hidden ones too, on students' notebooks, seconds each.
+    """Grade students' notebooks by the tests of an exercise, hidden ones too, half a minute each.
 
-    Prints a line for each and writes grades.csv (a cell is empty where a person must read the answer) and a page of
-    feedback for each. On Linux their code is confined (see lib/teaching/grading.py), on macOS it has your rights. Exit
-    code 1: a file wants a look: it cannot be read, or lacks a cell. Needs nbgrader: pip install -e '.[teach]'.
+    The student's name is the file's. Adds to what was graded before, and writes grades.csv and feedback; without files
+    it writes both anew, with the points that were given by hand. Exit code 1: a file wants a look: it cannot be read,
+    or something went wrong beside the tests. Students' code has your rights: notebooks/README.md has a container for
+    strangers' code. Needs nbgrader: pip install -e '.[teach]'.
     """
     from lib.engine.plan import in_root
     from lib.teaching import grading, handouts
     source = handouts.find(arguments.handout)
-    out = ROOT / "reports" / "build" / "handouts" / source.stem
-    rows = grading.grade_all(source, arguments.files, out, jobs=os.cpu_count())
-    print(f"  {in_root(out / 'grades.csv')}\n  {in_root(out / 'feedback')}/")
-    return int(any(row.trouble for row in rows))
+    course = ROOT / "reports" / "build" / "handouts" / source.stem
+    if arguments.by_hand:
+        handouts.make_course(source, course)
+        print(f"Opening nbgrader's formgrader on {in_root(course)}; Ctrl-C ends it.", flush=True)
+        os.chdir(course)
+        become([sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/formgrader",
+                f"--ServerApp.root_dir={course}"])
+    look = grading.grade(source, arguments.files, course, jobs=os.cpu_count())
+    print(f"  {in_root(course / 'grades.csv')}\n  {in_root(course / 'feedback')}/")
+    return int(look)
 
 
 # ---------------------------------------------------------------- arguments
@@ -256,7 +288,7 @@ def parser():
     option("plan", type=name_or(".yml"), metavar="PLAN", help="a plan with finished runs")
     option("--because", required=True, metavar="TEXT", help="why the change of code does not change the results")
     add(test)("--all", action="store_true", help="the slow ones too")
-    add(lab)
+    add(lab)("--fresh", action="store_true", help="copy all pages anew, over your changes")
     option = add(run)
     option("notebook", metavar="NOTEBOOK", help="its file (20_train_ddpm) or step (train)")
     option("values", nargs="*", metavar="NAME=VALUE", help="parameters of the notebook's first cell")
@@ -281,8 +313,9 @@ def parser():
     add(handout)("notebook", nargs="?", default="ddpm_by_hand", type=name_or(".ipynb"), metavar="NOTEBOOK",
                  help=exercise)
     option = add(grade)
-    option("files", nargs="+", type=name_or(""), metavar="FILE", help="students' notebooks")
+    option("files", nargs="*", type=name_or(""), metavar="FILE", help="students' notebooks, one file each")
     option("--handout", default="ddpm_by_hand", type=name_or(".ipynb"), metavar="NOTEBOOK", help=exercise)
+    option("--by-hand", action="store_true", help="open nbgrader's formgrader, for the answers that a person reads")
     return whole
 
 

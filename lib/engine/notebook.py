@@ -5,8 +5,10 @@ Also the switch `quick`, and the line that says how far a page is.
 import dataclasses
 import os
 import re
+from pathlib import Path
 
 from IPython import get_ipython
+from safetensors import SafetensorError
 
 from lib import ROOT
 from lib.engine import parameters
@@ -31,6 +33,8 @@ def begin(step, namespace):
         check_interactive(own, step)
     if quick() and not config.run_dir:
         config = quicker(step, config, chosen=parameters.injected(namespace))
+    elif quick() and "DREAMING_RUN_DIR" not in os.environ:
+        print("quick is on (00_start), and this page keeps its values, as its run_dir is set")
     named = [getattr(config, name, []) for name in (*READS, "runs")]
     folders = [folder for names in named for folder in ([names] if isinstance(names, str) else names)]
     for folder in reversed(folders):
@@ -38,9 +42,13 @@ def begin(step, namespace):
     read = [runs.load(folder) for folder in folders]
     trained = {r.config["train_run"]: None for r in read if "train_run" in r.config} if step != "report" else {}
     upstream = [*(runs.load(folder) for folder in trained), *read]
+    for made in upstream:
+        say_if_quick(made)
     kept = os.environ.get("DREAMING_CODE")                  # of the moment at which this kernel was started
     code = runs.read_json(kept) if kept else record_of(step, dataclasses.asdict(config))
-    return config, runs.start(step, config, upstream, code), read
+    run = runs.start(step, config, upstream, code)
+    speak_plainly(run)
+    return config, run, read
 
 
 # ---------------------------------------------------------------- quick
@@ -64,17 +72,55 @@ def quicker(step, config, chosen=()):
     return dataclasses.replace(config, **{name: value for name, (_, value) in smaller.items()})
 
 
+def say_if_quick(run):
+    """Print which of the values of an interactive run that this page reads are quick's."""
+    values = [f"{name} = {value}" for name, (_, value) in QUICK.get(run.step, {}).items()
+              if run.name.startswith("interactive/") and run.config.get(name) == value]
+    if values:
+        print(f"made with quick: {run.name} ({', '.join(values)})")
+
+
+# ---------------------------------------------------------------- errors in one sentence
+def speak_plainly(run):
+    """In JupyterLab, let an interrupt or a missing file of `run` end a cell in one sentence, without a traceback."""
+    shell = get_ipython()
+    if not in_jupyterlab(shell):
+        return
+
+    def say(shell, kind, error, trace, tb_offset=None):
+        if sentence := plain_sentence(error, run):
+            shell._showtraceback(kind, error, [sentence])
+        else:
+            shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+
+    shell.set_custom_exc((KeyboardInterrupt, OSError, SafetensorError), say)
+
+
+def plain_sentence(error, run):
+    """What a student does about an error in one sentence, "" where that is not known."""
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted: run this cell again to go on."
+    if not run.folder.exists():
+        return f"The folder reports/runs/{run.name} is gone: run the page again from its first cell."
+    file = Path(getattr(error, "filename", None) or "")
+    if isinstance(error, FileNotFoundError) and run.folder in file.parents:
+        return f"{file.name} is not there yet: the cell above that writes it has not finished; run that one first."
+    return ""
+
+
+def in_jupyterlab(shell):
+    """Whether a front end runs this page, which tells the kernel the id of each cell; papermill does not."""
+    return bool(shell and getattr(shell, "get_parent", dict)().get("metadata", {}).get("cellId"))
+
+
 # ---------------------------------------------------------------- how far a page is
 followed = {}       # {event: the function that hears it}, of the page that runs in this kernel
 
 
 def follow(step):
-    """Show one line that says which section of the page runs, or that an error stopped it.
-
-    In JupyterLab only, which tells the kernel the id of each cell that it runs; papermill does not.
-    """
+    """In JupyterLab, show one line that says which section of the page runs, or that an error stopped it."""
     shell = get_ipython()
-    if shell is None or not getattr(shell, "get_parent", dict)().get("metadata", {}).get("cellId"):
+    if not in_jupyterlab(shell):
         return
     names, section = [], {}
     cells = parameters.cells(STEPS[step].file)

@@ -4,6 +4,7 @@ Defaults live in a notebook's parameters cell and nowhere else, so that a reader
 Papermill passes on what it is given (an unknown name, `-p T abc`); these classes don't.
 """
 import ast
+import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -288,13 +289,16 @@ STEPS = {
 }
 
 
-# {step: {parameter: (its default, what `quick` of notebooks/00_start.ipynb puts in the default's place)}}, so that an
-# interactive page takes less than a minute on one core. A value that somebody chose stays, and so does a plan's.
+# {step: {parameter: (its default, what `quick` of notebooks/00_start.ipynb puts in the default's place)}}: fewer
+# repetitions, arms and doses. Training, images and steps stay as they are, so that answers get less certain, not other
+# ones. A value that somebody chose stays, and so does a plan's.
 QUICK = {
-    "train": {"steps": (600, 300), "bound_images": (100, 20), "bound_draws": (100, 25)},
-    "generate": {"images_per_class": (50, 20), "sample_steps": (15, 10), "judge_steps": (300, 150)},
-    "augment": {"steps": (1000, 200), "seeds": (5, 2)},
-    "dose": {"ratios": ([0, 0.25, 0.5, 1], [0, 0.1, 0.2, 0.4]), "steps": (1000, 200), "seeds": (3, 2)},
+    "train": {"bound_images": (100, 20), "bound_draws": (100, 25)},
+    "generate": {"judge_steps": (300, 150)},
+    "augment": {"arms": (list(ARMS), ["real", "real + shift", "real + synthetic", "real, equal epochs"]),
+                "seeds": (5, 3)},
+    "dose": {"shares": ([0, 0.25, 0.5, 0.75, 1], [0, 0.5, 1]),
+             "real_fractions": ([0.02, 0.1, 0.25, 0.5, 1], [0.1, 0.5, 1]), "seeds": (3, 2)},
 }
 
 
@@ -307,7 +311,7 @@ def build(cls, values):
             raise InputError(f"unknown parameter {shown(name)}{perhaps(name, fields)}; "
                              f"accepted are {', '.join(fields)}")
     if missing := [n for n, f in fields.items() if n not in values and f.default is dataclasses.MISSING]:
-        raise InputError(f"parameter {missing[0]!r} has no value")
+        raise InputError(f"parameter {missing[0]!r} has no value: run the page's first code cell")
     return cls(**values)
 
 
@@ -369,8 +373,20 @@ def read(cls, namespace):
     Bare papermill injects whatever it was given as a cell that begins with `# Parameters`; a name there that the
     notebook lacks is refused here, as it is by our own command.
     """
-    names = {f.name for f in dataclasses.fields(cls)} | injected(namespace)
+    names = {f.name for f in dataclasses.fields(cls)}
+    names |= injected(namespace) | typed(names, namespace)
     return build(cls, {n: namespace[n] for n in sorted(names) if n in namespace})
+
+
+def typed(names, namespace):
+    """The parameters in the cell that gave most of `names` a value last: among them is one that was renamed by hand."""
+    found = set()
+    for source in namespace.get("In", []):
+        with contextlib.suppress(SyntaxError):
+            assigned = {node.target.id for node in ast.parse(source).body
+                        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
+            found = assigned if len(assigned & names) > len(names) // 2 else found
+    return found
 
 
 def injected(namespace):

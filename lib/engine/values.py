@@ -60,7 +60,8 @@ def check(name, value, hint):
     if not is_a(value, base) or (items and not all(is_a(v, items[0]) for v in value)):
         kind = f"a list of {items[0].__name__}" if items else {"str": "text", "bool": "True or False"}.get(
             base.__name__, f"a number ({base.__name__})" + " below 2^53" * (type(value) is int))
-        raise InputError(f"{name}={shown(value)} is {type(value).__name__}, expected {kind}")
+        comma = ", written with a point, as 0.002" if type(value) is tuple and base in (int, float) else ""
+        raise InputError(f"{name}={shown(value)} is {type(value).__name__}, expected {kind}{comma}")
     if not all(is_text(v) for v in (value if items else [value]) if isinstance(v, str)):
         raise InputError(f"{name}={shown(value)}: expected text without control characters")
     for rule in rules:

@@ -1,1 +1,4 @@
-"""What is learned with: explorers in the notebooks, handouts and their grading."""
+"""Explorers for the notebooks, and exercises with their grading."""
+import sys
+
+sys.modules.setdefault("rfc3987_syntax", None)          # of jsonschema: 2 s for a grammar of web addresses

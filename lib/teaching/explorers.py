@@ -1,7 +1,7 @@
 """Explorers for JupyterLab, one or more for each notebook: controls over the functions and figures that it uses."""
 import dataclasses
+import functools
 import html
-import time
 
 import ipywidgets
 import numpy as np
@@ -17,19 +17,13 @@ from lib.diffusion.training import train_ddpm
 from lib.diffusion.unet import UNet
 from lib.report import figures, runs
 from lib.study import MIXED, REAL, arms, fitting, outcomes
-from lib.teaching.widgets import Film, Picture, Row, SchedulePanel, Work, row
+from lib.teaching.widgets import Film, Now, Picture, Row, SchedulePanel, Work, row, stacked
 
 
-def at_most_every(seconds, draw):
-    """`draw`, which does nothing if it drew less than so many seconds ago."""
-    last = 0.0
-
-    def maybe(*args):
-        nonlocal last
-        if time.monotonic() - last > seconds:
-            draw(*args)
-            last = time.monotonic()
-    return maybe
+def staggered(names):
+    """Names of columns, every other one a line higher where they would run into each other."""
+    long = len(names) > 5 and max(map(len, names)) > 6
+    return [name + "\n" * (long and k % 2) for k, name in enumerate(names)]
 
 
 def step_counts(T):
@@ -48,16 +42,16 @@ def watch_images_form(model, schedule, target, *, rows=2, steps=25, guidance=2.0
     for done, (_, x, _) in enumerate(walk, 1):
         sheet = to_uint8(x.cpu()).unflatten(0, (rows, K))
         words = f"{'Synthetic images' if done == steps else 'Images half way out of noise'}, of each of {K} classes"
-        film.show(figures.to_png(figures.image_grid(sheet, column_names=model.classes)), words)
+        film.show(figures.to_png(figures.image_grid(sheet, column_names=staggered(model.classes))), words)
 
 
 # ---------------------------------------------------------------- notebook 10
 def explore_schedules(images, T=1000, seed=0):
     """Choose schedule, T, cosine's s and t; see the noised images and where on the curves they are."""
     panel, picture = SchedulePanel(images, seed), Picture()
-    name = ipywidgets.ToggleButtons(options=list(SCHEDULES), description="schedule")
-    steps = ipywidgets.SelectionSlider(options=sorted({10, 50, 100, 250, 500, 1000, 2000, 4000, T}), value=T,
-                                       description="T")
+    name = ipywidgets.Dropdown(options=list(SCHEDULES), description="schedule")
+    steps = ipywidgets.Dropdown(options=sorted({10, 50, 100, 250, 500, 1000, 2000, 4000, T}), value=T,
+                                description="T")
     offset = ipywidgets.FloatSlider(value=0.008, min=0, max=0.1, step=0.002, readout_format=".3f", disabled=True,
                                     description="s (cosine)")
     step = ipywidgets.IntSlider(value=T // 2, min=0, max=T - 1, description="t")
@@ -66,7 +60,7 @@ def explore_schedules(images, T=1000, seed=0):
     def redraw(_=None):
         offset.disabled = name.value != "cosine"
         panel.draw(name.value, steps.value, step.value, offset.value)
-        picture.show(panel.png(), panel.alt)
+        picture.show(panel.png(), panel.alt, scale=1.5)
 
     def another_T(change):                                   # t keeps its share of T; one redraw, not three
         share = (step.value + 1) / change.old
@@ -80,7 +74,7 @@ def explore_schedules(images, T=1000, seed=0):
     for control in (name, offset, step):
         control.observe(redraw, "value")
     redraw()
-    return ipywidgets.VBox([name, row(steps, offset), row(step), picture])
+    return stacked(row(name, steps, offset), row(step), picture)
 
 
 # ---------------------------------------------------------------- notebook 20
@@ -107,7 +101,7 @@ def explore_denoising(model, schedule, target, held_out, columns=10, seed=0):
     step = ipywidgets.IntSlider(value=schedule.T // 2, min=0, max=schedule.T - 1, description="t")
     step.layout.width = "60%"
     told = ipywidgets.Dropdown(options=["its own class", "nothing", *classes], description="told")
-    limit = ipywidgets.ToggleButtons(options=["clip", "none"], description="guess")
+    limit = ipywidgets.Dropdown(options=["clip", "none"], description="guess")
 
     def redraw(_=None):
         K, ac = model.num_classes, schedule.alphas_cumprod[step.value].item()
@@ -120,13 +114,13 @@ def explore_denoising(model, schedule, target, held_out, columns=10, seed=0):
                 ", until it is clipped" if limit.value == "clip" else "")
         line.value = html.escape(words)
         sheet = figures.image_grid(torch.stack([images, to_uint8(noisy), to_uint8(guess)]),
-                                   ["image", "with noise", "guess"], [classes[k] for k in labels])
+                                   ["image", "with noise", "guess"], staggered([classes[k] for k in labels]))
         picture.show(figures.to_png(sheet), f"Images, the same with noise, and the network's guess. {words}")
 
     for control in (step, told, limit):
         control.observe(redraw, "value")
     redraw()
-    return ipywidgets.VBox([row(step), row(told, limit), line, picture])
+    return stacked(row(step), row(told, limit), line, picture)
 
 
 def explore_retraining(network, train, config, columns=10):
@@ -144,14 +138,14 @@ def explore_retraining(network, train, config, columns=10):
         "batch", "lr", "target", "loss_weight", "grad_clip", "label_drop", "ema_halflife_images", "flip", "seed")}
     first, second = (ipywidgets.Dropdown(options=list(SCHEDULES), value=name, description=words)
                      for name, words in (("linear", "schedule"), ("cosine", "against")))
-    steps = ipywidgets.SelectionSlider(options=[100, 300, 600, 1200], value=300, description="steps each")
+    steps = ipywidgets.Dropdown(options=[100, 300, 600, 1200], value=300, description="steps each")
     picture, histories, rows = Picture(), {}, {}
 
     def noise():
         return samplers.ImageNoise(config.seed, range(len(y)), shape)
 
     def draw(words):
-        sheet = figures.losses_beside_images(histories, rows, [train.classes[k] for k in y])
+        sheet = figures.losses_beside_images(histories, rows, staggered([train.classes[k] for k in y]))
         picture.show(figures.to_png(sheet), f"Training losses, and an image of each class, {', '.join(rows)}: {words}")
 
     def begin():
@@ -162,7 +156,6 @@ def explore_retraining(network, train, config, columns=10):
         return watch(names), len(names) * steps.value, "steps"
 
     def watch(names):
-        now_and_then = at_most_every(2, draw)
         for number, name in enumerate(names):
             torch.manual_seed(config.seed)
             model, schedule, records = UNet(**options).to(device), make_schedule(name, config.T), []
@@ -175,12 +168,13 @@ def explore_retraining(network, train, config, columns=10):
             rows[name] = to_uint8(samplers.sample(
                 model, schedule, y, noise(), target=config.target, steps=min(25, config.T), guidance=2.0,
                 x0_handling="clip").cpu())
-            draw(f"after {steps.value} steps")
+            now_and_then(f"after {steps.value} steps")
 
-    work = Work(begin, "Train both")
+    now_and_then = Now(2, draw)
+    work = Work(begin, "Train both", now_and_then.last)
     rows.update({name: to_uint8(noise()()) for name in (first.value, second.value)})
     draw("not trained yet; Train both begins")
-    return ipywidgets.VBox([row(first, second, steps), work, picture])
+    return stacked(row(first, second, steps), work, picture)
 
 
 # ---------------------------------------------------------------- notebook 30
@@ -191,8 +185,8 @@ def explore_sampling(model, schedule, target, classes, image_shape, columns=10, 
     """
     y = torch.arange(min(columns, len(classes))).to(next(model.parameters()).device)
     counts, late = step_counts(schedule.T), {"continuous_update": False}
-    sampler = ipywidgets.ToggleButtons(options=list(samplers.SAMPLERS), description="sampler")
-    steps = ipywidgets.SelectionSlider(options=counts, value=min(25, counts[-1]), description="steps", **late)
+    sampler = ipywidgets.Dropdown(options=list(samplers.SAMPLERS), description="sampler")
+    steps = ipywidgets.Dropdown(options=counts, value=min(25, counts[-1]), description="steps")
     spacing = ipywidgets.Dropdown(options=samplers.SPACINGS, description="spacing")
     guidance = ipywidgets.FloatSlider(value=2, min=0, max=8, step=0.5, description="guidance", **late)
     x0_handling = ipywidgets.Dropdown(options=samplers.X0_HANDLINGS, value="clip", description="x0")
@@ -202,7 +196,7 @@ def explore_sampling(model, schedule, target, classes, image_shape, columns=10, 
 
     def draw(words):
         rows, line.value = torch.stack([to_uint8(x.cpu()) for x in sheets.values()]), words
-        picture.show(figures.to_png(figures.image_grid(rows, list(sheets), [classes[k] for k in y])),
+        picture.show(figures.to_png(figures.image_grid(rows, list(sheets), staggered([classes[k] for k in y]))),
                      f"An image of each class. Rows: {', '.join(sheets)}. {words}")
 
     def begin():
@@ -213,14 +207,15 @@ def explore_sampling(model, schedule, target, classes, image_shape, columns=10, 
         return watch(walk, f"{sampler.value}, {steps.value} steps, guidance {guidance.value:g}"), steps.value, "steps"
 
     def watch(walk, words):
-        before, now_and_then = sheets.get("now"), at_most_every(0.4, draw)
+        before = sheets.get("now")
         for done, (t, x, x0) in enumerate(walk, 1):
             sheets.clear()
             sheets.update({"now": x, "guess": x0} | ({} if before is None else {"before": before}))
-            (draw if done == steps.value else now_and_then)(f"{words}: after step t = {t}")
+            now_and_then(f"{words}: after {done} of {steps.value} steps, the last from t = {t}")
             yield {"done": done}
 
-    work = Work(begin, "Dream")
+    now_and_then = Now(0.4, draw)
+    work = Work(begin, "Dream", now_and_then.last)
 
     def restart(_):
         eta.disabled = sampler.value != "ddim"
@@ -231,8 +226,7 @@ def explore_sampling(model, schedule, target, classes, image_shape, columns=10, 
     sheets["now"] = samplers.ImageNoise(seed, range(len(y)), image_shape)()
     draw("noise: press Dream, or change anything")
     sheets.clear()
-    return ipywidgets.VBox([sampler, row(steps, guidance), row(spacing, x0_handling), row(eta, number), work, line,
-                            picture])
+    return stacked(row(sampler, steps, guidance), row(spacing, x0_handling, eta, number), work, line, picture)
 
 
 def explore_steps(model, schedule, target, classes, image_shape, guidance=2.0, seed=0):
@@ -243,9 +237,9 @@ def explore_steps(model, schedule, target, classes, image_shape, guidance=2.0, s
     """
     counts, late = step_counts(schedule.T), {"continuous_update": False}
     name = ipywidgets.Dropdown(options=[(words, k) for k, words in enumerate(classes)], description="class")
-    steps = ipywidgets.SelectionSlider(options=counts, value=min(25, counts[-1]), description="steps", **late)
+    steps = ipywidgets.Dropdown(options=counts, value=min(25, counts[-1]), description="steps")
     scale = ipywidgets.FloatSlider(value=guidance, min=0, max=8, step=0.5, description="guidance", **late)
-    limit = ipywidgets.ToggleButtons(options=["clip", "none"], description="estimate")
+    limit = ipywidgets.Dropdown(options=["clip", "none"], description="estimate")
     place = ipywidgets.IntSlider(value=1, min=1, max=1, description="step")
     place.layout.width = "60%"
     words, pictures, walked = ipywidgets.HTML(), Row(), []      # walked: (t, s, x, x0, next x) of each step so far
@@ -282,7 +276,7 @@ def explore_steps(model, schedule, target, classes, image_shape, guidance=2.0, s
     for control in (name, steps, scale, limit):
         control.observe(anew, "value")
     anew()
-    return ipywidgets.VBox([row(name, steps), row(scale, limit), work, row(place), pictures, words])
+    return stacked(row(name, steps), row(scale, limit), work, row(place), pictures, words)
 
 
 def one_step(schedule, t, s, x, x0, after):
@@ -313,7 +307,7 @@ def explore_guidance(model, schedule, target, classes, image_shape, scales=(0, 1
 
     def draw(words):
         sheet = figures.image_grid(torch.stack([*rows.values()]), [f"guidance {g:g}" for g in rows],
-                                   [classes[k] for k in y])
+                                   staggered([classes[k] for k in y]))
         picture.show(figures.to_png(sheet), f"An image of each class, a row for each guidance: {words}")
 
     def begin():
@@ -321,17 +315,17 @@ def explore_guidance(model, schedule, target, classes, image_shape, scales=(0, 1
         return watch(), len(scales) * steps, "steps"
 
     def watch():
-        now_and_then = at_most_every(0.4, draw)
         for number, scale in enumerate(scales):
             for done, (_, x, _) in enumerate(samplers.sample_steps(
                     model, schedule, y, noise(), target=target, steps=steps, guidance=scale, x0_handling="clip"), 1):
                 rows[scale] = to_uint8(x.cpu())
-                (draw if done == steps else now_and_then)(f"guidance {scale:g}, step {done} of {steps}")
+                now_and_then(f"guidance {scale:g}, step {done} of {steps}")
                 yield {"done": number * steps + done}
 
     begin()
     draw("all begin with the same noise")
-    return ipywidgets.VBox([Work(begin, "Compare"), picture])
+    now_and_then = Now(0.4, draw)
+    return stacked(Work(begin, "Compare", now_and_then.last), picture)
 
 
 # ---------------------------------------------------------------- notebook 40
@@ -345,20 +339,27 @@ def explore_arms(predictions, labels, classes):
     first = ipywidgets.Dropdown(options=options, value=REAL, description="from")
     second = ipywidgets.Dropdown(options=options, value=MIXED, description="to")
 
-    def redraw(_=None):
-        names = first.value, second.value
+    @functools.cache
+    def made(*names):
+        """The picture and the words of two arms."""
         change, p = outcomes.changed_cells(predictions, labels, classes, *names)
         accuracy = [outcomes.accuracies(predictions[name], labels).mean() for name in names]
-        words = f"{first.value} {accuracy[0]:.1f} %, {second.value} {accuracy[1]:.1f} %"
-        picture.show(figures.to_png(figures.confusion_difference(change, classes, p)),
-                     f"Difference of two confusion matrices in points, significant cells framed: {words}")
-        line.value = f"Test accuracy: {words}, {accuracy[1] - accuracy[0]:+.1f} points"
+        words = ", ".join(f"{name} {percent:.1f} %" for name, percent in zip(names, accuracy, strict=True))
+        return (figures.to_png(figures.confusion_difference(change, classes, p)),
+                f"{words}, {accuracy[1] - accuracy[0]:+.1f} points")
+
+    def redraw(_=None):
+        line.value = "computing ..."
+        picture.hide()                                      # never old numbers beside a new choice
+        png, words = made(first.value, second.value)
+        picture.show(png, f"Difference of two confusion matrices in points, significant cells framed: {words}")
+        line.value = f"Test accuracy: {words}"
 
     line = ipywidgets.Label()
     for control in (first, second):
         control.observe(redraw, "value")
     redraw()
-    return ipywidgets.VBox([row(first, second), line, picture])
+    return stacked(row(first, second), line, picture)
 
 
 # ---------------------------------------------------------------- notebook 45
@@ -369,8 +370,8 @@ def explore_mixes(train, synthetic, validation, recipe, kept=5):
     test stays sealed.
     """
     late, most, per_class = {"continuous_update": False}, len(synthetic) / len(train), len(train) / len(train.classes)
-    real = ipywidgets.SelectionSlider(options=[(f"{share:.0%}", share) for share in (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)],
-                                      value=1.0, description="real images", **late)
+    real = ipywidgets.Dropdown(options=[(f"{share:.0%}", share) for share in (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)],
+                                      value=1.0, description="real images")
     ratio = ipywidgets.FloatSlider(value=min(1, most), min=0, max=most, step=0.05, description="for each real", **late)
     share = ipywidgets.FloatSlider(value=recipe.synthetic_fraction, min=0, max=1, step=0.05,
                                    description="batch share", **late)
@@ -402,7 +403,7 @@ def explore_mixes(train, synthetic, validation, recipe, kept=5):
             draw()
             yield record
 
-    return ipywidgets.VBox([row(real, ratio, share), Work(begin, "Train"), picture])
+    return stacked(row(real, ratio, share), Work(begin, "Train"), picture)
 
 
 # ---------------------------------------------------------------- notebook 50
@@ -430,4 +431,4 @@ def explore_runs(generated, columns=12):
 
     name.observe(redraw, "value")
     redraw()
-    return ipywidgets.VBox([row(name), picture])
+    return stacked(row(name), picture)

@@ -1,18 +1,20 @@
-"""Handouts: one source notebook with nbgrader's marks -> a version for students and one for instructors.
+"""Exercises: one source notebook with nbgrader's marks becomes a course folder of nbgrader's, and pages to print.
 
-A source is a notebook as nbgrader reads it: cells with its metadata (schema 3), and regions between the lines
-`### BEGIN SOLUTION` and `### END SOLUTION` (of a solution cell), `### BEGIN HIDDEN TESTS` and `### END HIDDEN TESTS`
-(of a graded test); a task may have a `MARK SCHEME`. Students get blanks for solutions and no hidden tests; instructors
-get everything, executed.
+A source is a notebook as nbgrader reads it: cells with its metadata, and regions between the lines `### BEGIN SOLUTION`
+and `### END SOLUTION`, `### BEGIN HIDDEN TESTS` and `### END HIDDEN TESTS`. nbgrader makes the students' version:
+blanks in the place of solutions, no hidden tests. Cells with the tag `plumbing` are not printed.
 """
 import copy
+import os
 import re
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from traitlets.config import Config
+from traitlets.config import Config, PyFileConfigLoader
 
 from lib import ROOT, InputError
 from lib.processes import kernel_sockets
@@ -21,10 +23,26 @@ from lib.report.pdf import write_pdf
 from lib.report.runs import write_atomic
 
 SOURCES = ROOT / "notebooks" / "handouts"
-MARK = re.compile(r"(\s*).*(BEGIN|END) (SOLUTION|HIDDEN TESTS|MARK SCHEME)")       # what nbgrader takes for a mark
+CONFIG = """\
+# nbgrader's settings for this course folder; its own commands and formgrader read them, too.
+from pathlib import Path
+
+from nbgrader import preprocessors as steps
+from nbgrader.converters import Autograde, GenerateFeedback
+
+from lib.teaching.fair import Mend, Patient, Remarks
+
+c = get_config()
+c.CourseDirectory.root = str(Path(__file__).parent)
+c.CourseDirectory.db_url = f"sqlite:///{Path(__file__).parent}/gradebook.db?timeout=300"
+c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\\nraise NotImplementedError()"}
+c.Autograde.sanitize_preprocessors = [Mend, *Autograde.sanitize_preprocessors.default()]
+c.Autograde.autograde_preprocessors = [Patient, *Autograde.autograde_preprocessors.default()[1:], Remarks]
+c.GenerateFeedback.preprocessors = [steps.ClearHiddenTests, *GenerateFeedback.preprocessors.default()]
+c.IgnorePattern.enabled, c.IgnorePattern.pattern = True, "(?s).*"       # a warning costs no points
+"""
 
 
-# ---------------------------------------------------------------- the source
 def marks(cell):
     """nbgrader's metadata of a cell, {} if it has none."""
     return cell.metadata.get("nbgrader", {})
@@ -39,137 +57,96 @@ def find(name):
     return path
 
 
-def read(path):
-    """The source notebook `path`. InputError, naming notebook and cell, for marks that do not fit each other."""
-    path, names = Path(path), set()
-    notebook = read_notebook(path)
-    for number, cell in enumerate(notebook.cells, 1):
-        where, found = f"{path.name}, cell {number}", marks(cell)
-        kinds = {kind for kind, _, _ in regions(cell.source, where)} - {None}
-        for kind, key in (("SOLUTION", "solution"), ("HIDDEN TESTS", "grade"), ("MARK SCHEME", "task")):
-            if kind in kinds and not found.get(key):
-                raise InputError(f"{where}: ### BEGIN {kind} in a cell whose nbgrader metadata lack \"{key}\": true")
-        if found.get("solution") and "SOLUTION" not in kinds:
-            raise InputError(f"{where}: a solution cell without ### BEGIN SOLUTION")
-        schema, name = found.get("schema_version"), found.get("grade_id")
-        if found and (schema != 3 or name in names | {None}):
-            raise InputError(f"{where}: schema_version={schema}, grade_id={name!r}: expected 3 and a name of its own")
-        names.add(name)
-    if not names - {None}:
-        raise InputError(f"{path.name}: expected cells with nbgrader metadata")
-    return notebook
-
-
-def read_notebook(path):
+# ---------------------------------------------------------------- nbgrader
+def course_api(course, config=None):
+    """nbgrader's API for a course folder. config: more settings, a traitlets Config."""
     try:
-        return nbformat.read(path, as_version=4)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a notebook ({type(error).__name__})") from None
+        from nbgrader.apps import NbGraderAPI
+    except ImportError:
+        raise InputError("exercises need nbgrader: pip install -e '.[teach]'") from None
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])   # alembic
+    settings = PyFileConfigLoader("nbgrader_config.py", str(course)).load_config()
+    settings.merge(config or {})
+    return NbGraderAPI(config=settings)
 
 
-def regions(source, where):
-    """A cell's text in its parts: (kind, indent, lines), kind being None or one of MARK's.
+def check(done, name):
+    """InputError, naming the file `name`, if a command of nbgrader's API was not done."""
+    if not done["success"]:
+        log = done.get("log", "") + done["error"]
+        reason = re.findall(r"(?m)^\s*[\w.]*(?:Error|Exception): (.+)", log) or log.splitlines()[-1:]
+        raise InputError(f"{name}: nbgrader refuses it: {reason[0]}")
 
-    InputError for marks that are nested or have no partner, naming the cell `where`.
+
+def make_course(source, course):
+    """Write the exercise `source` (a path) as a course folder: config, source, release and gradebook.
+
+    What was graded there stays. InputError if nbgrader refuses the source.
     """
-    parts, opened = [(None, "", [])], None
-    for line in source.split("\n"):
-        mark = MARK.match(line)
-        if not mark:
-            parts[-1][2].append(line)
-            continue
-        indent, edge, kind = mark.groups()
-        if edge == "BEGIN" and opened:
-            raise InputError(f"{where}: ### BEGIN {kind} inside ### BEGIN {opened}")
-        if edge == "END" and opened != kind:
-            raise InputError(f"{where}: ### END {kind} without ### BEGIN {kind}")
-        opened = kind if edge == "BEGIN" else None
-        parts.append((opened, indent, []))
-    if opened:
-        raise InputError(f"{where}: ### BEGIN {opened} without ### END {opened}")
-    return parts
+    if not (course / "nbgrader_config.py").exists():
+        write_atomic(course / "nbgrader_config.py", CONFIG)
+    folder = course / "source" / source.stem
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, folder / f"{source.stem}.ipynb")
+    check(course_api(course).generate_assignment(source.stem), source.name)
+    return course / "release" / source.stem / f"{source.stem}.ipynb"
 
 
 # ---------------------------------------------------------------- its versions
-def student(notebook, answer="YOUR ANSWER HERE", code="# YOUR CODE HERE\nraise NotImplementedError()"):
-    """The version for students, as nbgrader makes it, with a stub in the place of each solution.
+def make(path, out):
+    """Write the course folder of the source `path` to `out`, and in it student.ipynb, instructor.ipynb and their PDFs.
 
-    InputError if nbgrader is not installed, or refuses the notebook.
+    Returns their paths. InputError for wrong marks; CellExecutionError, and no files, if a solution or test fails.
     """
-    try:
-        from nbgrader import preprocessors as steps
-    except ImportError:
-        raise InputError("handouts are made with nbgrader: pip install -e '.[teach]'") from None
-    stubs = Config({"ClearSolutions": {"text_stub": answer, "code_stub": {"python": code}}})
-    notebook = bare(notebook)
-    for step in (steps.LockCells, steps.ClearSolutions, steps.ClearHiddenTests, steps.ClearMarkScheme,
-                 steps.CheckCellMetadata, steps.ComputeChecksums):
-        notebook, _ = step(config=stubs).preprocess(notebook, {})
-    return notebook
+    path, out = Path(path), Path(out)
+    release = make_course(path, out)
+    source = nbformat.read(path, as_version=4)
+    solutions = instructor(source)
+    execute(solutions)
+    written = [write_atomic(out / "student.ipynb", release.read_text(encoding="utf-8")),
+               print_out(paper(source, solutions), out / "student.pdf")]
+    return [*written, write_atomic(out / "instructor.ipynb", nbformat.writes(solutions) + "\n"),
+            print_out(solutions, out / "instructor.pdf")]
 
 
 def paper(notebook, executed):
-    """The version for students to print: room to write, and the pictures that the handout's own cells show."""
-    lines = '<div class="line"></div>\n' * 9
+    """The version for students to print: room to write, and the pictures that the exercise's own cells show."""
+    from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions
     space = "# YOUR CODE HERE" + "\n\u00a0" * 11                        # the page would cut lines that are empty
-    printed = student(notebook, answer=lines, code=space)
+    stubs = Config({"ClearSolutions": {"text_stub": '<div class="line"></div>\n' * 9, "code_stub": {"python": space}}})
+    printed = copy.deepcopy(notebook)
+    for step in (ClearSolutions, ClearHiddenTests):
+        printed, _ = step(config=stubs).preprocess(printed, {})
     for cell, run in zip(printed.cells, executed.cells, strict=True):
-        if cell.cell_type == "code" and not marks(cell):
-            cell.outputs = [o for o in run.outputs if o.output_type == "display_data"]
+        if cell.cell_type == "code":
+            cell.outputs = [] if marks(cell) else [o for o in run.outputs if o.output_type == "display_data"]
     return printed
 
 
 def instructor(notebook):
     """The version for instructors: a heading where a mark was, an answer as a quotation."""
-    notebook = bare(notebook)
-    for cell in notebook.cells:
-        parts = regions(cell.source, "")
-        cell.source = "\n".join(line for part in parts for line in (solved(cell, *part) if part[0] else part[2]))
-    return notebook
-
-
-def solved(cell, kind, indent, lines):
-    if cell.cell_type == "code":
-        return [f"{indent}# {kind.lower()}", *lines]
-    return [f"> {line}" for line in [f"**{'Answer' if kind == 'SOLUTION' else 'Marks'}.** {lines[0]}", *lines[1:]]]
-
-
-def bare(notebook):
-    """A copy without outputs, and without metadata but nbgrader's."""
     notebook = copy.deepcopy(notebook)
-    notebook.metadata = {k: v for k, v in notebook.metadata.items() if k in ("kernelspec", "language_info")}
     for cell in notebook.cells:
-        cell.metadata = {"nbgrader": marks(cell)} if marks(cell) else {}
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+            cell.source = re.sub(r"### BEGIN (SOLUTION|HIDDEN TESTS)", lambda mark: f"# {mark[1].lower()}", cell.source)
+            cell.source = re.sub(r"(?m)^[ \t]*### END .*\n?", "", cell.source).rstrip()
+        else:
+            cell.source = re.sub(r"(?s)### BEGIN SOLUTION\n(.*?)\n### END SOLUTION", lambda answer: "\n".join(
+                f"> {line}" for line in f"**Answer.** {answer[1]}".split("\n")), cell.source)
     return notebook
 
 
-def execute(notebook, **options):
-    """Run a notebook in place, in a kernel of its own and an empty folder. options: of nbclient, as timeout=600 (s)."""
+def execute(notebook):
+    """Run a notebook in place, in a kernel of its own and an empty folder."""
     with kernel_sockets() as config, tempfile.TemporaryDirectory(prefix="handout-") as folder:
-        NotebookClient(notebook, kernel_name="python3", config=config, shutdown_kernel="immediate",
-                       resources={"metadata": {"path": folder}}, **{"timeout": 600, **options}).execute()
-
-
-def make(path, out):
-    """Write student.ipynb, student.pdf, instructor.ipynb and instructor.pdf of the source `path` to `out`; their paths.
-
-    InputError for wrong marks, CellExecutionError if the instructor's version fails; then nothing is written.
-    """
-    source = read(path)
-    blanks, solutions = student(source), instructor(source)
-    execute(solutions)
-    written = []
-    for name, notebook, page in (("student", blanks, paper(source, solutions)),
-                                 ("instructor", solutions, copy.deepcopy(solutions))):
-        written += [write_atomic(Path(out) / f"{name}.ipynb", nbformat.writes(notebook) + "\n"),
-                    print_out(page, Path(out) / f"{name}.pdf")]
-    return written
+        NotebookClient(notebook, kernel_name="python3", config=config, shutdown_kernel="immediate", timeout=600,
+                       resources={"metadata": {"path": folder}}).execute()
 
 
 def print_out(notebook, pdf):
     """Set a notebook as a PDF with its code; a question stays on one page with the room for its answer."""
+    notebook = copy.deepcopy(notebook)
+    notebook.cells = [cell for cell in notebook.cells if "plumbing" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and marks(cell):
             cell.source = f'<div class="question">\n\n{cell.source}\n\n</div>'

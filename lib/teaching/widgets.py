@@ -3,11 +3,13 @@ import asyncio
 import base64
 import html
 import io
+import time
 
 import ipywidgets
 import numpy as np
 import torch
-from IPython.display import display
+from IPython import get_ipython
+from IPython.display import Javascript, display
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -27,10 +29,33 @@ class Picture(ipywidgets.HTML):
     then sometimes never sees the reply (its socket wakes up for new messages only): a notebook run that hangs.
     """
 
-    def show(self, png, alt):
-        data = base64.b64encode(png).decode()
-        self.value = (f'<img decoding="sync" style="max-width:100%" alt="{html.escape(alt)}" '      # sync: no flicker
+    def show(self, png, alt, scale=2):
+        """Show PNG bytes, `scale` of their pixels for one of the page, so low that the controls stay in sight."""
+        data, width = base64.b64encode(png).decode(), round(int.from_bytes(png[16:20], "big") / scale)
+        style = f"max-width:min(100%,{width}px);max-height:58vh"
+        self.value = (f'<img decoding="sync" style="{style}" alt="{html.escape(alt)}" '     # sync: no flicker
                       f'src="data:image/png;base64,{data}">')
+        self.layout.visibility = "visible"
+
+    def hide(self):
+        """Show nothing while another picture is made; its place stays free."""
+        self.layout.visibility = "hidden"
+
+
+NAMES = """\
+const name = () => document.querySelectorAll('.widget-slider').forEach(slider => {
+  const handle = slider.querySelector('[role=slider]'), label = slider.querySelector('.widget-label');
+  if (handle && label) handle.setAttribute('aria-label', label.textContent);
+});
+name(); new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
+"""
+
+
+def stacked(*parts):
+    """An explorer: controls above a picture. Gives its sliders the names for a screen reader that ipywidgets lacks."""
+    if get_ipython():
+        display(Javascript(NAMES))
+    return ipywidgets.VBox(parts)
 
 
 class Row(ipywidgets.HTML):
@@ -89,15 +114,34 @@ def switch(words, turn):
     return ipywidgets.VBox([box, line])
 
 
+class Now:
+    """`draw` for frames that come fast: one in so many seconds; `last` draws the newest one if it was left out."""
+
+    def __init__(self, seconds, draw):
+        self.seconds, self.draw, self.drawn, self.waiting = seconds, draw, 0.0, None
+
+    def __call__(self, *args):
+        self.waiting = args
+        if time.monotonic() - self.drawn > self.seconds:
+            self.last()
+
+    def last(self):
+        if self.waiting is not None:
+            args, self.waiting = self.waiting, None
+            self.draw(*args)
+            self.drawn = time.monotonic()
+
+
 class Work(ipywidgets.HBox):
     """Start and Stop, and a line that says how far the work is and how long it takes.
 
-    begin() -> (records, total, unit); the records have a key `done`. Between two records the kernel hears the controls,
-    so the work runs in the kernel's own loop and needs no thread. A new start ends what runs; what was shown stays.
+    begin() -> (records, total, unit); the records have a key `done`. last() draws what the line says at the end or at
+    Stop. Between two records the kernel hears the controls, so the work runs in the kernel's own loop and needs no
+    thread. A new start ends what runs; what was shown stays.
     """
 
-    def __init__(self, begin, start="Start"):
-        self.begin, self.task = begin, None
+    def __init__(self, begin, start="Start", last=lambda: None):
+        self.begin, self.last, self.task = begin, last, None
         self.start_button = ipywidgets.Button(description=start, button_style="primary", icon="play")
         self.stop_button = ipywidgets.Button(description="Stop", icon="stop", disabled=True)
         self.line = ipywidgets.Label()
@@ -117,7 +161,7 @@ class Work(ipywidgets.HBox):
         def tell(state):
             self.line.value = progress_line(state)
 
-        mine = asyncio.current_task()
+        mine, state = asyncio.current_task(), {}
         self.stop_button.disabled, self.line.value = False, "starting"
         try:
             records, total, unit = self.begin()
@@ -125,10 +169,14 @@ class Work(ipywidgets.HBox):
             for record in progress(records, total, unit, tell):
                 state = {"done": record["done"], "total": total, "unit": unit}
                 await asyncio.sleep(0.001)                  # 0 would not let the kernel look for messages
+            self.last()
             self.line.value = f"done: {state['done']:,} {unit}"
         except asyncio.CancelledError:
-            if self.task is mine:
-                self.line.value = f"stopped at {progress_line(state)}: what was made stays"
+            if self.task is mine and state:
+                self.last()
+                ended = state["done"] == state["total"]
+                self.line.value = f"done: {state['done']:,} {state['unit']}" if ended else (
+                    f"stopped at {progress_line(state)}: what was made stays")
         except Exception as error:                          # a task's exception would show nowhere
             self.line.value = f"failed: {error}"
         finally:

@@ -377,12 +377,14 @@ def test_sockets_of_killed_kernels_are_removed_and_a_long_folder_is_no_obstacle(
 
 # ---------------------------------------------------------------- what a report tells of its author
 @pytest.mark.parametrize("code", [0, 1])
-def test_jupyterlab_keeps_its_own_safeguards_takes_its_options_and_says_that_it_did_not_start(monkeypatch, capsys, heard, code):
+def test_jupyterlab_keeps_its_own_safeguards_takes_its_options_and_says_that_it_did_not_start(monkeypatch, capsys, heard, tmp_path, code):
     asked = []
     ended = types.SimpleNamespace(wait=lambda: code, terminate=lambda: None)
     monkeypatch.setattr(commands.subprocess, "Popen", lambda words: asked.extend(words) or ended)
+    monkeypatch.setattr(commands, "ROOT", tmp_path)
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "")
     assert commands.lab(commands.read(["lab", "--port", "8890", "--allow-root"])) == code
-    assert asked == [sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/00_start.ipynb",
+    assert asked == [sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/lab/tree/mine/00_start.ipynb",
                      "--port", "8890", "--allow-root"]              # nothing about addresses and tokens: loopback, a token
     assert capsys.readouterr().err.startswith("JupyterLab stopped with exit code 1 and says why above" * code)
 

@@ -4,10 +4,12 @@ import types
 
 import pytest
 from IPython.core.events import EventManager
+from IPython.core.interactiveshell import InteractiveShell
 
 from lib import ROOT
 from lib.engine import notebook, parameters
 from lib.engine.parameters import QUICK, STEPS, build, defaults
+from lib.report.runs import Run
 
 VALUES = {step: defaults(STEPS[step].file) for step in STEPS}
 
@@ -34,27 +36,40 @@ def test_the_switch_stays_until_it_is_switched():
 
 
 def test_quick_says_which_values_it_replaced_and_keeps_those_that_somebody_chose(capsys):
-    quicker = notebook.quicker("train", config(bound_images=50), chosen={"bound_draws"})
-    assert (quicker.steps, quicker.bound_images, quicker.bound_draws) == (300, 50, 100)
-    assert capsys.readouterr().out == "quick is on (00_start): steps = 300 instead of 600\n"
+    quicker = notebook.quicker("dose", config("dose", shares=[0, 1]), chosen={"real_fractions"})
+    assert (quicker.shares, len(quicker.real_fractions), quicker.seeds) == ([0, 1], 5, 2)
+    assert capsys.readouterr().out == "quick is on (00_start): seeds = 2 instead of 3\n"
+
+
+def test_quick_keeps_the_training_and_the_images():
+    assert not {"steps", "images_per_class", "sample_steps", "ratios"} & {name for values in QUICK.values() for name in values}
+
+
+def test_a_page_says_what_was_made_with_quick(tmp_path, capsys):
+    for plan, values in (("interactive", {"seeds": 2}), ("interactive", {"seeds": 3}), ("digits", {"seeds": 2})):
+        run = Run(tmp_path / plan / "dose" / "default")
+        run.folder.mkdir(parents=True, exist_ok=True)
+        run.path("config.json").write_text(json.dumps(values))
+        notebook.say_if_quick(run)
+    assert capsys.readouterr().out == "made with quick: interactive/dose/default (seeds = 2)\n"
 
 
 def begun(monkeypatch, run_dir):
     """The parameters with which the training's notebook begins."""
     kept = []
-    monkeypatch.setattr(notebook.runs, "start", lambda step, config, **_: kept.append(config))
+    monkeypatch.setattr(notebook.runs, "start", lambda step, config, *_: kept.append(config))
     monkeypatch.setenv("DREAMING_RUN_DIR", run_dir)
     notebook.begin("train", VALUES["train"] | {"run_dir": run_dir})
     return kept[0]
 
 
-@pytest.mark.parametrize("run_dir, steps", [("", 300), ("reports/runs/tiny/train/default", 600),
-                                            ("reports/runs/interactive/train/mine", 600)])
-def test_quick_is_for_the_interactive_default_run_only(monkeypatch, run_dir, steps):
+@pytest.mark.parametrize("run_dir, images", [("", 20), ("reports/runs/tiny/train/default", 100),
+                                             ("reports/runs/interactive/train/mine", 100)])
+def test_quick_is_for_the_interactive_default_run_only(monkeypatch, run_dir, images):
     notebook.quick(True)
-    assert begun(monkeypatch, run_dir).steps == steps
+    assert begun(monkeypatch, run_dir).bound_images == images
     notebook.quick(False)
-    assert begun(monkeypatch, run_dir).steps == 600
+    assert begun(monkeypatch, run_dir).bound_images == 100
 
 
 # ---------------------------------------------------------------- how far a page is
@@ -104,6 +119,29 @@ def test_where_no_front_end_names_its_cells_no_line_is_shown(shown, monkeypatch,
     monkeypatch.setattr(notebook, "get_ipython", lambda: shell)
     notebook.follow("train")
     assert not shown
+
+
+# ---------------------------------------------------------------- errors in one sentence
+def test_an_interrupt_and_a_missing_file_are_one_sentence(tmp_path):
+    run = Run(tmp_path / "interactive" / "train" / "default")
+    run.folder.mkdir(parents=True)
+    said = [notebook.plain_sentence(error, run) for error in (
+        KeyboardInterrupt(), FileNotFoundError(2, "no", str(run.path("history.csv"))), FileNotFoundError(2, "no", "/elsewhere"))]
+    assert said == ["Interrupted: run this cell again to go on.", "history.csv is not there yet: the cell above that writes it "
+                    "has not finished; run that one first.", ""]
+    run.folder.rmdir()
+    assert "interactive/train/default is gone" in notebook.plain_sentence(OSError("I/O error"), run)
+
+
+def test_in_a_kernel_the_sentence_stands_alone_and_other_errors_keep_their_traceback(tmp_path, monkeypatch):
+    shell, shown = InteractiveShell(), []
+    monkeypatch.setattr(notebook, "get_ipython", lambda: shell)
+    monkeypatch.setattr(notebook, "in_jupyterlab", lambda shell: True)
+    monkeypatch.setattr(shell, "_showtraceback", lambda kind, error, lines: shown.append("\n".join(lines)))
+    notebook.speak_plainly(Run(tmp_path))
+    shell.run_cell("raise KeyboardInterrupt")
+    shell.run_cell("open('/nowhere/at/all')")
+    assert shown[0] == "Interrupted: run this cell again to go on." and "Traceback" in shown[1]
 
 
 # ---------------------------------------------------------------- the pages

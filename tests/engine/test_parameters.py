@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -64,7 +65,7 @@ def test_an_unknown_parameter_names_the_nearest_known_one():
 
 
 def test_a_parameter_without_a_value_is_named():
-    with pytest.raises(InputError, match="'T' has no value"):
+    with pytest.raises(InputError, match="'T' has no value: run the page's first code cell"):
         build(parameters.TrainConfig, {k: v for k, v in VALUES["train"].items() if k != "T"})
 
 
@@ -79,6 +80,20 @@ def test_what_bare_papermill_injects_is_checked_too():
     namespace = VALUES["schedules"] | {"In": ["", "# Parameters\nT = \"abc\"\n"], "T": "abc"}
     with pytest.raises(InputError, match="T='abc' is str, expected a number"):
         read(parameters.SchedulesConfig, namespace)
+
+
+def test_a_parameter_that_was_renamed_by_hand_is_named_though_the_old_value_is_still_there():
+    cell = STEPS["schedules"].file.read_text(encoding="utf-8")
+    source = "".join(next(c for c in json.loads(cell)["cells"] if "parameters" in c["metadata"].get("tags", []))["source"])
+    namespace = VALUES["schedules"] | {"In": ["", source, "1 +", source.replace("T: int", "Steps: int")], "Steps": 1000}
+    with pytest.raises(InputError, match="unknown parameter 'Steps'"):
+        read(parameters.SchedulesConfig, namespace)
+    assert read(parameters.SchedulesConfig, namespace | {"In": ["", source]}).T == VALUES["schedules"]["T"]
+
+
+def test_a_decimal_comma_is_told_to_be_a_point():
+    with pytest.raises(InputError, match=r"lr=\(0, 2\) is tuple, expected a number .*, written with a point, as 0.002$"):
+        build(parameters.TrainConfig, VALUES["train"] | {"lr": (0, 2)})
 
 
 def test_variables_that_are_not_parameters_are_left_alone():

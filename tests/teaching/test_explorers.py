@@ -28,7 +28,7 @@ def shown(monkeypatch):
     """What the explorer has drawn: (alt text, PNG bytes) each time."""
     drawn = []
     show = widgets.Picture.show
-    monkeypatch.setattr(widgets.Picture, "show", lambda self, png, alt: (drawn.append((alt, png)), show(self, png, alt)))
+    monkeypatch.setattr(widgets.Picture, "show", lambda self, png, alt, **scale: (drawn.append((alt, png)), show(self, png, alt, **scale)))
     return drawn
 
 
@@ -309,6 +309,50 @@ def test_stop_ends_the_work_and_tells_how_far_it_was():
     asyncio.run(use())
 
 
+def test_stop_shows_the_step_that_it_names(shown, network):
+    async def use():
+        box = explorers.explore_sampling(network, SCHEDULE, "v", CLASSES, (1, 8, 8))
+        work = only(box, widgets.Work)
+        control(box, "steps").value = 50
+        while not (work.line.value or "0").split("/")[0].isdigit() or not len(shown) > 1:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        work.stop_button.click()
+        await work.task
+        done = re.match(r"stopped at (\d+)/50|done: (50)", work.line.value)
+        assert f"after {done[1] or done[2]} of 50 steps" in shown[-1][0]
+    asyncio.run(use())
+
+
+def test_stop_at_the_end_is_an_end():
+    async def use():
+        seen = []
+        work = counted(3, seen)
+        work.start()
+        while len(seen) < 3:
+            await asyncio.sleep(0)
+        work.stop()
+        await work.task
+        assert work.line.value == "done: 3 steps"
+    asyncio.run(use())
+
+
+def test_frames_that_come_fast_are_left_out_but_for_the_last():
+    drawn = []
+    now = widgets.Now(100, drawn.append)
+    for frame in range(5):
+        now(frame)
+    assert drawn == [0]
+    now.last()
+    now.last()
+    assert drawn == [0, 4]
+
+
+def test_long_names_of_columns_do_not_run_into_each_other():
+    assert explorers.staggered(["airplane", "automobile", "bird", "cat", "deer", "dog"])[:3] == ["airplane", "automobile\n", "bird"]
+    assert explorers.staggered(list("0123456789")) == list("0123456789")
+
+
 def test_a_new_start_ends_what_runs():
     seen = []
 
@@ -340,13 +384,17 @@ def test_work_that_fails_says_why(where):
 
 
 # ---------------------------------------------------------------- studies
-def test_two_arms_are_compared_in_the_order_in_which_they_were_chosen(shown):
+def test_two_arms_are_compared_and_old_numbers_never_stand_beside_a_new_choice(shown, monkeypatch):
     labels = np.array([0, 0, 1, 1])
     predictions = {"real": labels[None, None], "real + synthetic": np.array([[[0, 1, 1, 1]]]), "shuffled": np.array([[[1, 1, 0, 0]]])}
     box = explorers.explore_arms(predictions, labels, CLASSES)
     line = only(box, ipywidgets.Label)
     assert line.value == "Test accuracy: real 100.0 %, real + synthetic 75.0 %, -25.0 points"
+    changed, hidden = explorers.outcomes.changed_cells, []
+    monkeypatch.setattr(explorers.outcomes, "changed_cells", lambda *args: (
+        hidden.append((only(box, widgets.Picture).layout.visibility, line.value)), changed(*args))[1])
     control(box, "from").value = "shuffled"
+    assert hidden == [("hidden", "computing ...")] and only(box, widgets.Picture).layout.visibility == "visible"
     assert line.value == "Test accuracy: shuffled 0.0 %, real + synthetic 75.0 %, +75.0 points" and len(shown) == 2
 
 
