@@ -30,6 +30,8 @@ def grade(source, files, course, jobs=2):
     if os.name == "nt":
         raise InputError("grading needs Linux or macOS: on Windows, call it in WSL")
     submissions = by_student(files, source)
+    if not files and not any((course / "autograded").glob("*")):
+        raise InputError("nothing was graded yet: expected students' notebooks, one file each")
     make_course(source, course)
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), prepare) as pool:
         texts = []

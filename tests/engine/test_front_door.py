@@ -98,7 +98,7 @@ def test_too_few_open_files_are_told_before_anything_starts(tmp_path):
     (["accept", "nothing", "--because", "x"], "plan 'nothing': expected one of"),
     (["accept", "smoke"], "the following arguments are required: --because"),
     (["accept", "smoke", "--because", " "], "--because ' ': expected a reason"),
-    (["grade"], "the following arguments are required: FILE"),
+    (["grade"], "nothing was graded yet: expected students' notebooks"),
     (["grade", "--handout", "nothing", "README.md"], "notebook 'nothing': expected one of ddpm_by_hand"),
 ])
 def test_a_wrong_word_ends_with_2_and_a_sentence(words, sentence, capsys, monkeypatch):
