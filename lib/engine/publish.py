@@ -18,6 +18,7 @@ from lib.diffusion.samplers import class_labels, generate
 from lib.engine.plan import in_root, read_plan
 from lib.engine.stale import stale
 from lib.report import figures, runs
+from lib.report.front import write_data_page, write_front
 from lib.report.site import drop_dead_links
 
 FOLDER = ROOT / "reports" / "published"
@@ -100,6 +101,7 @@ def leave_out_pages(folder, kept):
         if page.parent.relative_to(folder).as_posix() not in kept:
             page.unlink()
     drop_dead_links(folder / "report.html")
+    write_data_page(folder)
 
 
 def replace(folder, new):
@@ -109,6 +111,7 @@ def replace(folder, new):
         os.replace(folder, old)
     os.replace(new, folder)
     shutil.rmtree(old, ignore_errors=True)
+    write_front(folder.parent)
 
 
 def mend(folder):

@@ -25,7 +25,22 @@ def finish(page, title, up):
     fold_appendices(page)
     add_contents(page)
     add_way(page, up)
-    page.title.string = title or words(page.h1)
+    page.title.string = title or text_of(page.h1)
+    if not up:
+        describe(page)
+
+
+def describe(page):
+    """What a link to the page shows elsewhere: title, the deck as description, the first figure."""
+    deck = page.select_one("p.deck")
+    metas = {"og:title": page.title.string}
+    if deck:
+        metas |= {"description": text_of(deck), "og:description": text_of(deck)}
+    if page.main.select_one("figure"):
+        metas["og:image"] = "picture.png"
+    for name, content in metas.items():
+        key = "property" if name.startswith("og:") else "name"
+        page.title.insert_after(page.new_tag("meta", attrs={key: name, "content": content}))
 
 
 def mend_images(main, strict):
@@ -51,7 +66,7 @@ def lowered(main):
 
 def letter_appendices(page):
     """Write 'Appendix A: ' in place of 'Appendix: ' in the article's own appendices and the notebooks after them."""
-    headings = [heading for heading in page.main.find_all("h2") if words(heading).startswith(APPENDIX.strip())]
+    headings = [heading for heading in page.main.find_all("h2") if text_of(heading).startswith(APPENDIX.strip())]
     for letter, heading in zip(string.ascii_uppercase, headings, strict=False):
         first = heading.find(string=True)
         first.replace_with(first.replace(APPENDIX.strip(), f"Appendix {letter}:", 1))
@@ -91,15 +106,16 @@ def mark_opening(page, title):
 
 def opening_kind(element):
     """The part of the opening that an element after the title is: "byline", "numbers", "abstract", or None."""
-    if element.name == "p" and element.em and words(element) == words(element.em):
+    if element.name == "p" and element.em and text_of(element) == text_of(element.em):
         return "byline"
-    if element.name == "ul" and all(item.select_one(":scope > strong") and words(item).startswith(words(item.strong))
-                                    for item in element.find_all("li")):
+    items = element.find_all("li") if element.name == "ul" else []
+    if items and all(item.select_one(":scope > strong") and text_of(item).startswith(text_of(item.strong))
+                     for item in items):
         return "numbers"
     return "abstract" if element.name == "blockquote" else None
 
 
-def words(element):
+def text_of(element):
     """The text of an element, without the TeX of its formulas."""
     return "".join(text for text in element.strings if text.parent.name != "annotation").strip()
 
@@ -118,7 +134,7 @@ def number_figures(page):
         number = numbers.get(unquote(link["href"][1:]))
         if number is None:
             link.unwrap()
-        elif match := re.fullmatch(r"(fig\w*\.?)(\s*\d+)?", words(link), re.I):
+        elif match := re.fullmatch(r"(fig\w*\.?)(\s*\d+)?", text_of(link), re.I):
             link.string = f"{match[1]}\u00a0{number}"
 
 
@@ -144,7 +160,7 @@ def mend_tables(page):
         for cell in table.select("thead th"):
             if not cell.get_text(strip=True):
                 cell.name = "td"
-        if table.caption and words(table.caption):
+        if table.caption and text_of(table.caption):
             captioned += 1
             label = page.new_tag("span", attrs={"class": "number"})
             label.string = f"Table {captioned}."
@@ -159,7 +175,7 @@ def merge_heads(table):
     """Merge pandas' two head rows, the names of the columns and that of the index, into one."""
     rows = [row.find_all(["th", "td"], recursive=False) for row in table.select("thead > tr")]
     pairs = list(zip(*rows, strict=True)) if len(rows) == 2 and len(rows[0]) == len(rows[1]) else []
-    if pairs and not any(words(above) and words(below) for above, below in pairs):
+    if pairs and not any(text_of(above) and text_of(below) for above, below in pairs):
         for above, below in pairs:
             above.extend(list(below.contents))
         rows[1][0].parent.decompose()
@@ -173,7 +189,7 @@ def mend_columns(table):
     body = [row for row in rows if not row[0].find_parent("thead")]
     width = min(map(len, body), default=0)
     for column in range(-1, -1 - width, -1):                            # from the right: a left cell may span rows
-        texts = [words(row[column]) for row in body]
+        texts = [text_of(row[column]) for row in body]
         if any(texts) and all(NUMBER.fullmatch(text) for text in texts):
             for row in rows:
                 if len(row) >= -column:
@@ -181,7 +197,7 @@ def mend_columns(table):
             for row in body:
                 for text in list(row[column].strings):
                     text.replace_with("–" if text.lower() in ("nan", "-") else MINUS.sub("−", text))
-        names = [words(row[column]) for row in head if len(row) >= -column]
+        names = [text_of(row[column]) for row in head if len(row) >= -column]
         if name := next((name for name in reversed(names) if name), ""):
             for row in body:
                 row[column]["data-label"] = name
@@ -221,7 +237,7 @@ def add_contents(page):
         element["id"] = slug
         if element.name == "h2":
             line = BeautifulSoup(f'<li class="{element.name}"><a></a></li>', "html.parser").li
-            line.a.string, line.a["href"] = words(element), f"#{slug}"
+            line.a.string, line.a["href"] = text_of(element), f"#{slug}"
             contents.append(line)
 
 

@@ -249,5 +249,5 @@ def render(path, strict, show_code):
     page = BeautifulSoup(body, "html.parser")
     layout.mend_images(page.main, strict)
     for heading in page.main.find_all(layout.HEADING):
-        heading["id"] = re.sub(r"\s", "-", layout.words(heading))
+        heading["id"] = re.sub(r"\s", "-", layout.text_of(heading))
     return page

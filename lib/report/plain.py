@@ -28,7 +28,7 @@ def byline(collected):
     if not days:
         return []
     day = datetime.date.fromisoformat(max(days))
-    return [f"*{day.day} {day:%B %Y} · [PDF](report.pdf) · [every number](tables/gains.csv)*"]
+    return [f"*{day.day} {day:%B %Y} · [PDF](report.pdf) · [every number](data.html)*"]
 
 
 def figure(name, **options):

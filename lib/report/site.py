@@ -1,6 +1,8 @@
 """A report as a small site that works from the disk and on any static host.
 
     <folder>/report.html, report.pdf
+    <folder>/data.html              what each file and column is
+    <folder>/../index.html          a card for each report beside it
     <folder>/picture.png            the page's first figure
     <folder>/tables/                numbers of all runs together
     <folder>/plan.json              the plan's name, title, about, and its runs in order
@@ -63,6 +65,7 @@ def write_site(article, collected, folder, title=None, appendices=()):
     InputError for what an article must not hold (see write_html).
     """
     # not before: notebooks import this module for `links`
+    from lib.report.front import write_data_page, write_front
     from lib.report.page import write_html
 
     folder = Path(folder)
@@ -84,8 +87,10 @@ def write_site(article, collected, folder, title=None, appendices=()):
     runs.write_json(folder / "plan.json", {
         "plan": collected.plan, "title": collected.title, "about": collected.about,
         "runs": [step.name for step in collected.steps], "missing": list(collected.missing)})
-    html = write_html([article, *appendices], folder / "report.html", title=title)
-    return drop_dead_links(html)
+    html = drop_dead_links(write_html([article, *appendices], folder / "report.html", title=title))
+    write_data_page(folder)
+    write_front(folder.parent)
+    return html
 
 
 def drop_dead_links(html):
