@@ -33,6 +33,7 @@ def report(arguments):
         code, page = publish.tell(arguments.plan)
         if not code:
             print(f"  {in_root(page)}\n  {in_root(page.with_suffix('.pdf'))}")
+            print(opens(os.path.relpath(page, arguments.cwd)))
         return code
     from lib.engine.stale import stale
     if arguments.data_dir:

@@ -2,7 +2,7 @@
 from lib import InputError
 
 CHANCE = ("seed", "data_seed", "run_dir", "train_run", "device")     # in these a repeat of a generator may differ
-DATA = ("dataset", "data_dir", "size", "canvas", "per_class")
+DATA = ("dataset", "data_dir", "size", "canvas", "per_class", "classes", "group_by")
 
 
 def same_data(generators):
