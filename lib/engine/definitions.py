@@ -31,7 +31,6 @@ import functools
 import hashlib
 import re
 import symtable
-from typing import NamedTuple
 
 from lib import ROOT, InputError
 
@@ -61,6 +60,17 @@ def text_of(node):
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
+def bound_text(statement, name):
+    """The text that `NAME = text`, or `NAME, OTHER = text, text`, binds to a name; None for other statements."""
+    for target in getattr(statement, "targets", []):
+        pairs = [(target, statement.value)]
+        if isinstance(target, ast.Tuple) and isinstance(statement.value, ast.Tuple):
+            pairs = zip(target.elts, statement.value.elts, strict=False)
+        for one, value in pairs:
+            if dotted(one) == (name,):
+                return text_of(value)
+
+
 def is_literal(node):
     return isinstance(node, ast.Constant) or (
         isinstance(node, (ast.Tuple, ast.List, ast.Set)) and all(map(is_literal, node.elts)))
@@ -68,12 +78,14 @@ def is_literal(node):
 
 class Reader(ast.NodeVisitor):
     """Collects what code names. names: [(chain, how)], how: "" as it is, ("item", key), ("item", None) for a key that
-    is not known, ("argument", the called chain, position or keyword). texts: literals that may be a key somewhere.
-    defaults: {(parameter, literal)}. imports: {name: Target}; stars: modules of `from x import *`."""
+    is not known, ("argument", the called chain, position or keyword). texts: literals that may be a key somewhere;
+    defaults: {(parameter, literal)}. imports: {name: (module, its name there or "")}; stars: modules of `from x import
+    *`; runs: what may be a module that an import runs."""
 
     def __init__(self, package):
-        self.package, self.guard, self.silent = package, False, False
-        self.names, self.texts, self.defaults, self.imports, self.stars = [], set(), set(), {}, []
+        self.package, self.guard = package, False
+        self.names, self.texts, self.defaults = [], set(), set()
+        self.imports, self.stars, self.runs = {}, [], set()
 
     def read(self, nodes):
         for node in filter(None, nodes):
@@ -136,16 +148,10 @@ class Reader(ast.NodeVisitor):
 
     # ---- literals
     def visit_Constant(self, node):
-        if isinstance(node.value, str) and not self.silent:
-            self.texts.add(node.value)
+        self.texts |= {node.value} if isinstance(node.value, str) else set()
 
     def visit_MatchValue(self, node):
         self.read([] if is_literal(node.value) else [node.value])
-
-    def quietly(self, node):
-        before, self.silent = self.silent, True
-        self.read([node])
-        self.silent = before
 
     def default(self, name, value):
         if text_of(value) is None:
@@ -155,73 +161,59 @@ class Reader(ast.NodeVisitor):
 
     def visit_arguments(self, node):
         places = [*node.posonlyargs, *node.args]
-        for one in [*places, node.vararg, *node.kwonlyargs, node.kwarg]:
-            self.quietly(one and one.annotation)
+        self.read([*places, node.vararg, *node.kwonlyargs, node.kwarg])                 # their annotations
         for one, value in [*zip(places[::-1], node.defaults[::-1], strict=False),
                            *zip(node.kwonlyargs, node.kw_defaults, strict=True)]:
             self.default(one.arg, value)
-
-    def visit_FunctionDef(self, node):
-        self.read([*node.decorator_list, node.args])
-        self.quietly(node.returns)
-        self.read(node.body)
-
-    visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_ClassDef(self, node):
         self.read([*node.decorator_list, *node.bases, *node.keywords])
         for part in node.body:
             if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
-                self.quietly(part.annotation)
+                self.visit(part.annotation)
                 self.default(part.target.id, part.value)
             else:
                 self.visit(part)
 
-    def visit_AnnAssign(self, node):
-        self.quietly(node.annotation)
-        self.read([node.target, node.value])
-
     # ---- imports
     def visit_Import(self, node):
         for alias in node.names:
-            self.imports[alias.asname or alias.name.split(".")[0]] = Target(
-                alias.name if alias.asname else alias.name.split(".")[0], "", alias.name)
+            first = alias.name.split(".")[0]
+            self.imports[alias.asname or first] = (alias.name if alias.asname else first), ""
+            self.runs.add(alias.name)
 
     def visit_ImportFrom(self, node):
         parts = self.package.split(".")
         above = parts[:len(parts) - node.level + 1] if node.level else []
         base = ".".join(filter(None, [*above, node.module]))
+        self.runs |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
         for alias in node.names:
             if alias.name == "*":
                 self.stars.append(base)
             else:
-                self.imports[alias.asname or alias.name] = Target(base, alias.name, base)
-
-
-class Target(NamedTuple):
-    """What an import binds: a module, or `name` of it; `executed`: the module that the import runs."""
-
-    module: str
-    name: str
-    executed: str
+                self.imports[alias.asname or alias.name] = base, alias.name
 
 
 class Code:
-    """Statements (or an expression) of a module: their text without docstrings, and what they name from outside."""
+    """Statements (or an expression) of a module: their text without docstrings, and what they name from outside.
 
-    def __init__(self, nodes, package):
+    digest: a hash of the text, and of what the names of other libraries are bound to by `imports` of the module.
+    """
+
+    def __init__(self, nodes, package, imports=()):
         self.text = "\n".join(ast.unparse(node) for node in nodes)
         reader = Reader(package)
         reader.read(nodes)
-        self.texts, self.defaults, self.imports, self.stars = (
-            reader.texts, reader.defaults, reader.imports, reader.stars)
+        self.texts, self.defaults, self.imports, self.runs = reader.texts, reader.defaults, reader.imports, reader.runs
         self.paths = set(filter(PATH.fullmatch, self.texts))
         outside = names_from_outside(self.text) | set(self.imports)
         self.names = list(dict.fromkeys(name for name in reader.names if name[0][0] in outside))
+        others = {chain[0]: imports[chain[0]] for chain, _ in self.names if chain[0] in imports}
+        self.digest = short_hash([self.text, sorted(item for item in others.items() if not is_ours(item[1][0]))])
 
-    @functools.cached_property
-    def digest(self):
-        return hashlib.sha256(self.text.encode()).hexdigest()[:12]
+
+def short_hash(value):
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:12]
 
 
 def names_from_outside(text):
@@ -237,7 +229,7 @@ def names_from_outside(text):
 
 # ---------------------------------------------------------------- one module
 class Module:
-    """The definitions of a module: pieces {name: [statements]}, imports and stars as a Reader's, and `loose`: the
+    """The definitions of a module: pieces {name: [statements]}; imports, stars and runs as a Reader's; and `loose`: the
     statements that count as soon as it is imported."""
 
     def __init__(self, name, tree, is_package):
@@ -253,7 +245,7 @@ class Module:
                 self.pieces.setdefault(one, []).append(statement)
             changes += [(one, statement) for one in changed]
             self.loose += [statement] * acts
-        self.imports, self.stars = top.imports, top.stars
+        self.imports, self.stars, self.runs = top.imports, top.stars, top.runs
         for one, statement in changes:                      # TABLE[x] = ... of an own table, or of another module's
             (self.pieces[one] if one in self.pieces else self.loose).append(statement)
         self.loose += [node for nodes in self.pieces.values() for node in nodes
@@ -262,13 +254,12 @@ class Module:
     def is_own(self, decorator):
         """Whether a decorator comes from lib, and so may keep what it decorates."""
         chain = dotted(decorator.func if isinstance(decorator, ast.Call) else decorator)
-        target = self.imports.get(chain[0]) if chain else None
-        return not chain or chain[0] in self.pieces or bool(target and is_ours(target.module))
+        return not chain or chain[0] in self.pieces or is_ours(self.imports.get(chain[0], ("",))[0])
 
     def code(self, name, nodes=None):
         """The Code of a definition, or that of `nodes`, which is kept by this name."""
         if name not in self.known:
-            self.known[name] = Code(nodes or self.pieces[name], self.package)
+            self.known[name] = Code(nodes or self.pieces[name], self.package, self.imports)
         return self.known[name]
 
     def entries(self, name):
@@ -358,9 +349,10 @@ class Modules:
             return None
         if name not in self.read:
             path = self.root / name.replace(".", "/")
-            files = [file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()]
-            self.read[name] = files and parsed(name, files[0].read_text(encoding="utf-8"), len(files[0].stem) == 8)
-        return self.read[name] or None
+            package, self.read[name] = path / "__init__.py", None
+            if (file := package if package.is_file() else path.with_suffix(".py")).is_file():
+                self.read[name] = parsed(name, file.read_text(encoding="utf-8"), file == package)
+        return self.read[name]
 
     # ---- what a chain of names is
     def resolve(self, chain, module, imports):
@@ -371,15 +363,15 @@ class Modules:
 
     def bound(self, target, rest):
         """What a name that an import binds means, with the attributes `rest` of it."""
-        names = [target.name, *rest] if target.name else rest
-        return self.attribute(target.module, names) if names else self.whole(target.module)
+        module, names = target[0], [target[1], *rest] if target[1] else rest
+        return self.attribute(module, names) if names else self.whole(module)
 
     def own(self, module, name, rest):
         """What a name means in the code of a module itself."""
         if (known := self.get(module)) is None:
             return []
         found = [(module, name)] if name in known.pieces else []
-        if name in known.imports and known.imports[name] != Target(module, name, module):      # from . import name
+        if name in known.imports and known.imports[name] != (module, name):      # from . import name
             found += self.bound(known.imports[name], rest)
         return found or [one for star in known.stars if star != module for one in self.attribute(star, [name, *rest])]
 
@@ -424,7 +416,7 @@ class Modules:
         """The text that an expression is, or that the name in it is bound to; else None."""
         for place, name in self.resolve(chain, module, {}) if (chain := dotted(node)) else []:
             pieces = self.get(place).pieces.get(name, [])
-            return text_of(pieces[0].value) if len(pieces) == 1 and isinstance(pieces[0], ast.Assign) else None
+            return bound_text(pieces[0], name) if len(pieces) == 1 else None
         return text_of(node)
 
     def only_checks(self, function, place):
@@ -440,7 +432,7 @@ class Modules:
 
 # ---------------------------------------------------------------- what code uses
 class Use:
-    """What `code` uses of `modules`, with other definitions that it uses without naming them, `also` [(module, name)].
+    """What `code` uses of `modules`, also of those [(module, name)] that it uses without naming them.
 
     named: the texts among the run's parameters; given: the names of the parameters. before: names of the definitions in
     the record of an earlier run; of a registry that is used as a whole, entries that are not among them are left out.
@@ -452,7 +444,8 @@ class Use:
         self.asked = {}                                     # {registry: whether it is used as a whole}
         self.todo = [(code, "")]
         for module, name in also:
-            self.use(module, name)
+            if modules.get(module):
+                self.use(module, name)
         while self.todo or self.look_up():
             self.read(*self.todo.pop())
 
@@ -468,7 +461,8 @@ class Use:
     def read(self, code, module):
         """Use all that the code of a module names."""
         self.texts |= code.texts | {text for parameter, text in code.defaults if parameter not in self.given}
-        self.run(code)
+        for name in code.runs:
+            self.run(name)
         for chain, how in code.names:
             if how and how[0] == "argument":
                 functions = self.modules.resolve(how[1], module, code.imports)
@@ -481,23 +475,18 @@ class Use:
             for place, name in self.modules.path(text):
                 self.use(place, name)
 
-    def run(self, code):
-        """The modules that code imports run, and so do those that they import: their loose statements count."""
-        for target in [*code.imports.values(), *(Target(star, "", star) for star in code.stars)]:
-            for name in (target.executed, f"{target.executed}.{target.name}" if target.name else ""):
-                self.run_module(name)
-
-    def run_module(self, name):
+    def run(self, name):
+        """A module that is imported runs, and so do those that it imports: their loose statements count."""
         if name in self.imported or (module := self.modules.get(name)) is None:
             return
         self.imported.add(name)
-        self.run_module(name.rpartition(".")[0])
-        self.run(module)
+        for other in [name.rpartition(".")[0], *sorted(module.runs)]:
+            self.run(other)
         if module.loose:
             self.add(f"{name} (statements)", module.code("", module.loose), name)
 
     def use(self, module, name, how=""):
-        self.run_module(module)
+        self.run(module)
         known = self.modules.get(module)
         if name == "*":
             for one in known.pieces:

@@ -75,8 +75,6 @@ def run_notebook(notebook, out, values, skip="skip-execution"):
 
     Raises InputError where the notebook refused a value, NotebookFailed for its other errors and for a killed kernel.
     """
-    # jsonschema would compile a grammar of web addresses at its import, 2.4 s that no notebook needs.
-    sys.modules.setdefault("rfc3987_syntax", None)
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError

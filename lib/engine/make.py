@@ -15,8 +15,7 @@ from lib.engine.plan import check_data, check_devices, in_root, read_plan
 from lib.engine.stale import accept as accept_code
 from lib.engine.stale import stale
 
-# Snakemake imports nbformat, and that jsonschema, which would compile a grammar of web addresses: 2.5 s for nothing.
-SNAKEMAKE = "import sys; sys.modules['rfc3987_syntax'] = None; from snakemake.cli import main; main()"
+SNAKEMAKE = "import lib.engine; from snakemake.cli import main; main()"
 
 
 def find_profile(name):
@@ -163,7 +162,7 @@ def run_snakemake(plan, profile, labels):
             while process.poll() is None:
                 watch.look()
                 time.sleep(0.2)
-            watch.look(last=True)
+            watch.look()
         except (KeyboardInterrupt, BrokenPipeError):
             with contextlib.suppress(OSError):              # the terminal may be gone
                 print("\nstopping; the next call goes on from here", file=sys.stderr, flush=True)
@@ -271,56 +270,34 @@ def of_the_rest(job, usable):
 
 # ---------------------------------------------------------------- progress
 class Watch:
-    """Shows how the runs of a plan go: one line that is rewritten on a terminal, else a line every 15 seconds."""
+    """Prints how the runs of a plan go: a line where one starts and where it ends, every 15 seconds how far it is."""
 
     def __init__(self, plan, events, total):
         self.plan, self.total, self.events = plan, total, open(events, encoding="utf-8")
-        self.running, self.seconds, self.failed = {}, {}, {}
-        self.number, self.terminal, self.shown = {}, sys.stdout.isatty(), 0
+        self.running, self.seconds, self.failed, self.number = {}, {}, {}, {}
 
-    def words(self, label, words):
-        """[3/11] train/cosine ..."""
-        return f"[{self.number[label]}/{self.total}] {label} {words}"
+    def say(self, label, message):
+        print(f"[{self.number[label]}/{self.total}] {label} {message}", flush=True)
 
-    def line(self, label, words):
-        if self.terminal:
-            print("\r" + " " * self.shown + "\r", end="")
-            self.shown = 0
-        print(self.words(label, words), flush=True)
-
-    def look(self, last=False):
-        for text in self.events:
-            event = json.loads(text)
-            label = event["job"]
+    def look(self):
+        for event in map(json.loads, self.events):
+            label, seconds = event["job"], event["seconds"]
             if event["event"] == "start":
-                self.number.setdefault(label, len(self.number) + 1)      # a retry keeps its number
+                self.number.setdefault(label, len(self.number) + 1)         # a retry keeps its number
                 self.failed.pop(label, None)
                 self.running[label] = time.time()
-                self.line(label, "starts")
+                self.say(label, "starts")
                 continue
             self.running.pop(label, None)
             if event["event"] == "done":
-                self.seconds[label] = event["seconds"]
-                self.line(label, f"done in {event['seconds']:.0f} s")
+                self.seconds[label] = seconds
+                self.say(label, f"done in {seconds:.0f} s")
             else:
                 self.failed[label] = event["error"], event["code"]
-                self.line(label, f"FAILED after {event['seconds']:.0f} s: {event['error']}")
-        if self.terminal:
-            text = " | ".join(self.words(label, self.progress(label) or f"{time.time() - since:.0f} s")
-                              for label, since in self.running.items())
-            text = text[:shutil.get_terminal_size().columns - 1]
-            print("\r" + text.ljust(self.shown), end="\n" if last and text else "", flush=True)
-            self.shown = len(text)
-            return
+                self.say(label, f"FAILED after {seconds:.0f} s: {event['error']}")
         for label, since in self.running.items():
-            if time.time() - since > 15 and self.progress(label):
+            if time.time() - since > 15:
                 self.running[label] = time.time()
-                self.line(label, self.progress(label))
-
-    def progress(self, label):
-        """The words of the run's progress.json, '' before there is one."""
-        try:
-            file = self.plan.folder / label / "progress.json"
-            return json.loads(file.read_text(encoding="utf-8"))["line"]
-        except (OSError, ValueError, KeyError):
-            return ""
+                with contextlib.suppress(OSError, ValueError, KeyError):    # it has not begun to count yet
+                    progress = json.loads((self.plan.folder / label / "progress.json").read_text(encoding="utf-8"))
+                    self.say(label, progress["line"])

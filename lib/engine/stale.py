@@ -5,12 +5,11 @@ its upstream runs have now, and from the images that its folder has now. So it s
 copied, and a file that is gone or damaged is noticed.
 """
 import datetime
-import hashlib
 import os
 
 from lib import ROOT, InputError
 from lib.engine import parameters
-from lib.engine.definitions import Code, Modules, Use, without_docstrings
+from lib.engine.definitions import Code, Modules, Use, short_hash, without_docstrings
 from lib.engine.parameters import READS, STEPS
 from lib.engine.plan import COMPARED, SET_BY_PLAN, in_root
 from lib.engine.values import shown
@@ -163,11 +162,12 @@ class Today:
     def find(self, step, named, given, before, plan):
         name, code, prose = self.read_notebook(step)
         page = [("lib.report.site", "write_site"), ("lib.report.assemble", "page")] if step == "report" else []
+        page = [("lib.report.runs", "Run"), *page]
         used = Use(self.modules[step in COMPARED], code, named=named, given=given, before=before, also=page)
         others = {name: code.text} | ({f"{name} (prose)": prose} if step in IN_REPORT else {})
         files = [*(ROOT / "reports").glob("template/**/*"), ROOT / "reports" / "articles" / f"{plan}.md"]
         others |= {in_root(path): path.read_bytes() for path in files if step == "report" and path.is_file()}
-        return {name: digest(text) for name, text in others.items()} | used.record()
+        return {name: short_hash(text) for name, text in others.items()} | used.record()
 
     def read_notebook(self, step):
         """(name, Code of the cells, prose) of a step's notebook, without what does not count."""
@@ -181,10 +181,6 @@ class Today:
             prose = "\n\n".join(cell.source for _, cell in kept if cell.cell_type == "markdown")
             self.read[step] = name, code, prose
         return self.read[step]
-
-
-def digest(text):
-    return hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest()[:12]
 
 
 def chosen(values, values_of):

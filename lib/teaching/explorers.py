@@ -4,6 +4,7 @@ import functools
 import html
 
 import ipywidgets
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -16,7 +17,7 @@ from lib.diffusion.schedules import SCHEDULES, make_schedule
 from lib.diffusion.training import train_ddpm
 from lib.diffusion.unet import UNet
 from lib.report import figures, runs
-from lib.study import MIXED, REAL, arms, fitting, outcomes
+from lib.study import MIXED, REAL, arms, fitting, outcomes, theory
 from lib.teaching.widgets import Film, Now, Picture, Row, SchedulePanel, Work, row, stacked
 
 
@@ -326,6 +327,54 @@ def explore_guidance(model, schedule, target, classes, image_shape, scales=(0, 1
     draw("all begin with the same noise")
     now_and_then = Now(0.4, draw)
     return stacked(Work(begin, "Compare", now_and_then.last), picture)
+
+
+def walks(schedule, name, steps, spacing, predict, n, seed=0):
+    """Times and n walks (steps + 1, n) of one pixel from noise by the sampler `name`; its estimate: predict(ac, x)."""
+    generator, times = torch.Generator().manual_seed(seed), samplers.timesteps(schedule, steps, spacing)
+
+    def noise():
+        return torch.randn(n, generator=generator, dtype=torch.float64)
+
+    first = noise()
+    made = samplers.SAMPLERS[name](lambda x, t: predict(schedule.alphas_cumprod[t], x),
+                                   schedule.alphas_cumprod.tolist() + [1.0], times, first, noise)
+    return [*times, -1], torch.stack([first, *(x for _, x, _ in made)])
+
+
+def explore_walks(schedule, deviation=0.5):
+    """Choose steps and spacing; see walks of one pixel by each sampler, and how wrong each is after how many calls.
+
+    No network is needed, because the best estimate is known: of a pixel that is -1 or 1 for the walks (page 10), of one
+    that is normal with this `deviation` for the errors. The error is that of the deviation with which a sampler ends.
+    """
+    counts, picture = [n for n in step_counts(schedule.T) if n <= 100], Picture()
+    steps = ipywidgets.Dropdown(options=counts, value=min(10, counts[-1]), description="steps")
+    spacing = ipywidgets.Dropdown(options=samplers.SPACINGS, description="spacing")
+
+    def normal(ac, x):
+        return ac**0.5 * deviation**2 * x / (ac * deviation**2 + 1 - ac)
+
+    def redraw(_=None):
+        fig, axes = plt.subplots(2, 3, figsize=(9.6, 4.6), layout="constrained")
+        *panels, last = axes.flat
+        for ax, (name, colour) in zip(panels, figures.colours(list(samplers.SAMPLERS)).items(), strict=True):
+            times, path = walks(schedule, name, steps.value, spacing.value, theory.best_estimate, 12)
+            ax.plot([(t + 1) / schedule.T for t in times], path, ".-", lw=1, ms=3, color=colour, alpha=0.6)
+            ax.set(title=name, xlim=(1.02, -0.02), ylim=(-3, 3), xlabel="$t/T$")
+            errors = [abs(walks(schedule, name, n, spacing.value, normal, 20_000)[1][-1].std() / deviation - 1)
+                      for n in counts]
+            calls = [2 * n - 1 if name == "heun" else n for n in counts]
+            last.loglog(calls, errors, ".-", color=colour, label=name)
+        last.set(title="error of the deviation", xlabel="network calls", ylim=(1e-4, 2))
+        last.legend(fontsize=7)
+        picture.show(figures.to_png(fig), f"Twelve walks of one pixel from noise (left) to -1 or 1 (right) in "
+                     f"{steps.value} steps by each of {len(panels)} samplers, and their errors against network calls.")
+
+    for control in (steps, spacing):
+        control.observe(redraw, "value")
+    redraw()
+    return stacked(row(steps, spacing), picture)
 
 
 # ---------------------------------------------------------------- notebook 40

@@ -119,7 +119,7 @@ class Patient(Execute):
 
     extra_arguments = ["--HistoryManager.hist_file=:memory:", "--IPKernelApp.extra_extensions=lib.teaching.limits"]
     timeout = None
-    seconds = Integer(20, help="processor time of a cell").tag(config=True)
+    seconds = Integer(10, help="processor time of a cell").tag(config=True)
 
     def preprocess(self, nb, resources=None, km=None):
         original, ended, self.left_out = nb, Counter(), set()
@@ -179,13 +179,13 @@ class Remarks(NbGraderPreprocessor):
                 remarks, ended = cell.metadata.pop("remarks", []), error(cell)
                 answer = cell if is_solution(cell) else answer
                 look = is_grade(cell) and not is_solution(cell) and bool(remarks)
+                cause = ended and f"the cell {first_line(cell)[:60]!r} ended with {ended.ename}: {ended.evalue[:200]}"
                 if ended and not is_grade(cell):
-                    cause = f"{ended.ename}: {ended.evalue[:200]}"
-                    happened.append(f"the cell {first_line(cell)[:60]!r} ended with {cause}")
+                    happened.append(cause)
                     look_closer |= bool(cell.metadata.get("own")) or ended.ename in LIMITS
                 elif ended:
                     look |= look_closer or ended.ename in LIMITS
-                    remarks = [*happened, *remarks]
+                    remarks = [*happened, *remarks, *([cause] if ended.ename in LIMITS else [])]
                 if remarks and answer is not None:
                     comment = book.find_comment(marks(answer).grade_id, *where)
                     lines = [*(comment.auto_comment or "").splitlines(), *(f"{r[0].upper()}{r[1:]}." for r in remarks)]

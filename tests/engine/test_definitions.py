@@ -1,9 +1,12 @@
 """Which definitions code uses: one by one, on trees of modules that chance made, and on this project's own."""
 import ast
+import json
+import os
 import shutil
 import textwrap
 
 import pytest
+from commands import python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,7 +98,7 @@ def test_what_code_uses(tmp_path, what):
 
 
 TABLE = """
-    X = "x"
+    X, OTHER = "x", "o"
     T = {X: f, "y": make(g), "z": h}
     def f(): pass
     def g(): pass
@@ -157,6 +160,14 @@ def test_comments_docstrings_and_lines_change_no_hash(tmp_path):
     two = Use(write_tree(tmp_path, {"lib.a": "'A module.'\n# more\ndef f(x):\n    '''Words.'''\n    return (x +\n  1)  # less\n"
                                              "class K:\n    'A class.'\n    y = 1\n"}), code)
     assert one.record() == two.record()
+
+
+def test_what_a_name_of_another_library_is_bound_to_counts_for_who_uses_it(tmp_path):
+    code, records = [Code([ast.parse(f"from lib import a\na.{name}")], "") for name in "fg"], []
+    for library in ("math", "numpy"):
+        modules = write_tree(tmp_path, {"lib.a": f"from {library} import log\ndef f(x): return log(x)\ndef g(x): return x"})
+        records.append([Use(modules, cell).record() for cell in code])
+    assert [one == two for one, two in zip(*records, strict=True)] == [False, True]
 
 
 def test_a_module_that_is_no_python_is_named(tmp_path):
@@ -311,6 +322,53 @@ def test_an_edit_of_this_project_makes_stale_what_uses_it(project, monkeypatch, 
         for file, text in kept.items():
             file.unlink() if text is None else file.write_text(text)
     assert changed == set(filter(None, expected.split(", ")))
+
+
+TRACED = """
+import json, sys
+from lib import ROOT
+from lib.engine import parameters, stale
+step, values, skipped = json.loads(sys.argv[1])
+called, cells = set(), parameters.cells(parameters.STEPS[step].file)
+
+def hear(frame, event, argument):
+    place = frame.f_code.co_filename
+    if event == "call" and place.startswith(f"{ROOT}/lib/") and frame.f_code.co_flags & 1:      # no body of a class
+        module, caller = place[len(str(ROOT)) + 1:-3].replace("/", ".").removesuffix(".__init__"), frame
+        while caller and caller.f_code.co_filename != "a cell":
+            if "importlib" in caller.f_code.co_filename or any(f"/{d.replace('.', '/')}/" in caller.f_code.co_filename for d in skipped):
+                return
+            caller = caller.f_back
+        called.add(f"{module}.{frame.f_code.co_qualname.split('.')[0]}")
+
+names = {"__name__": "__main__"}
+sources = [c.source for c in cells if c.cell_type == "code" and "explorer" not in c.metadata.get("tags", [])]
+exec(sources[0], names)
+names |= values
+sys.setprofile(hear)
+for source in sources[1:]:
+    exec(compile(source, "a cell", "exec"), names)
+sys.setprofile(None)
+record = names["run"].provenance["code"]
+print(json.dumps([sorted(called), sorted(called - set(record) - {f"{name.rpartition('.')[0]}.<lambda>" for name in record})]))
+"""
+TINY = {  # of each step the parameters of a run of seconds
+    "train": {"canvas": 0, "per_class": 20, "T": 50, "channels": 8, "steps": 20, "batch": 8, "warmup_steps": 2, "bound_images": 4, "bound_draws": 4},
+    "generate": {"images_per_class": 10, "sample_steps": 5, "judge_steps": 20, "sampler": "heun"},
+    "augment": {"steps": 20, "seeds": 2, "arms": ["real", "real + synthetic", "real + shift", "real + best synthetic"]},
+    "dose": {"steps": 20, "seeds": 2, "ratios": [0, 0.2], "shares": [0, 0.5], "real_fractions": [0.5, 1]}, "ablation": {}}
+
+
+@pytest.mark.slow
+def test_what_a_run_calls_is_in_its_record(project):
+    for step, values in TINY.items():
+        skipped = ["lib.engine", *["lib.report"] * (step != "ablation")]
+        done = python(project, "-c", TRACED, json.dumps([step, values, skipped]), env=os.environ | {"PYTHONPATH": str(project), "MPLBACKEND": "agg"})
+        assert done.returncode == 0, done.stderr
+        called, missing = json.loads(done.stdout.splitlines()[-1])
+        if step != "ablation":                              # the types of results come by way of lib.report
+            missing = [name for name in missing if not name.startswith("lib.study.results.")]
+        assert len(called) > 20 and not missing, (step, missing)
 
 
 def test_every_plan_has_a_record_of_every_run():
