@@ -31,6 +31,11 @@ def loader(dataset):
     return getattr(importlib.import_module(f"lib.data.{DATASETS[dataset]}"), dataset)
 
 
+def short(value):
+    """`value` as Python writes it, at most 80 letters."""
+    return text if len(text := repr(value)) <= 80 else text[:79] + "\u2026"
+
+
 def check_options(dataset, taken, *, data_dir="", size=0, canvas=0, per_class=0, classes=(), group_by=""):
     """InputError for an option of `dataset` that is out of range, or that is not among those that it takes."""
     given = {"data_dir": (data_dir, ""), "size": (size, 0), "canvas": (canvas, 0), "per_class": (per_class, 0),
@@ -38,7 +43,7 @@ def check_options(dataset, taken, *, data_dir="", size=0, canvas=0, per_class=0,
     for name, (value, unused) in given.items():
         if value and name not in taken:
             others = [name for name in given if name in taken]
-            raise InputError(f"{name}={value!r}: dataset={dataset!r} takes no {name}: expected {name}={unused!r}; it "
+            raise InputError(f"{name}={short(value)}: dataset={dataset!r} takes no {name}: expected {name}={unused!r}; it "
                              f"takes {', '.join(others)}")
     for name, value, high in (("size", size, SIDES[1]), ("canvas", canvas, CANVAS)):
         if value and not SIDES[0] <= value <= high:
@@ -48,9 +53,9 @@ def check_options(dataset, taken, *, data_dir="", size=0, canvas=0, per_class=0,
     try:
         re.compile(group_by)
     except re.error as error:
-        raise InputError(f"group_by={group_by!r}: expected a regular expression ({error})") from None
+        raise InputError(f"group_by={short(group_by)}: expected a regular expression ({error})") from None
     if classes and not 2 <= len(set(classes)) == len(classes):
-        raise InputError(f"classes={list(classes)!r}: expected at least two names, each once")
+        raise InputError(f"classes={short(list(classes))}: expected at least two names, each once")
 
 
 def load(dataset, *, data_dir="", size=0, canvas=0, per_class=0, seed=0, classes=(), group_by=""):
