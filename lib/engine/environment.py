@@ -42,6 +42,7 @@ def enter(argv, extra=""):
             raise InputError(f"the active environment {sys.prefix} lacks {', '.join(missing)}: run `python -m pip "
                              f"install {wanted}` in it, or deactivate it and call again")
         make(extra)
+        importlib.invalidate_caches()
     if has_nvidia() and same_folder(sys.prefix, ENV) and "+cpu" in torch_version():
         print("this machine has an NVIDIA GPU, and .venv PyTorch's CPU wheels: to use it remove .venv and call again",
               file=sys.stderr)

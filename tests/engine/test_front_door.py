@@ -75,7 +75,6 @@ def test_too_few_open_files_are_told_before_anything_starts(tmp_path):
 @pytest.mark.parametrize("words, sentence", [
     (["reprot"], "invalid choice: 'reprot'"),
     (["report", "a", "b"], "unknown words: b"),
-    (["report", "--gpu"], "unknown words: --gpu"),
     (["report", "nothing"], "plan 'nothing': expected one of"),
     (["run", "60_more"], "notebook '60_more': expected one of schedules, 10_schedules, train"),
     (["run", "train", "steps"], "'steps': expected NAME=VALUE"),
@@ -85,13 +84,10 @@ def test_too_few_open_files_are_told_before_anything_starts(tmp_path):
     (["run", "train", "run_dir=reports/runs/digits/train/linear"], "expected reports/runs/interactive/train/<name>"),
     (["dream", "nothing"], "network 'nothing': expected one of"),
     (["dream", "--per-class", "0"], "--per-class 0: expected 1 to 1,000"),
-    (["dream", "--guidance", "-1"], "--guidance -1.0: expected 0 to 100"),
     (["dream", "--guidance", "nan"], "--guidance nan: expected 0 to 100"),
     (["dream", "--seed", "2147483648"], "--seed 2147483648: expected 0 to 2,147,483,647"),
     (["dream", "--steps", "5000"], "--steps 5000: expected 1 to 1,000"),
     (["dream", "--classes", "cat"], "usage: python3 -m lib dream"),
-    (["run", "train", "x; import os=2"], "unknown parameter 'x; import os'"),
-    (["run", "train", "schedule=__import__('os').mkdir('trace')"], "schedule=\"__import__('os').mkdir('trace')\": expected one of"),
     (["bench", "--only", "trian"], "--only trian: expected one of train-32x32, train-8x8, sample-32x32"),
     (["bench", "--rounds", "0"], "--rounds 0: expected 1 or more"),
     (["handout", "nothing"], "notebook 'nothing': expected one of ddpm_by_hand, or the path of a notebook"),
@@ -355,6 +351,21 @@ def test_an_active_environment_without_the_packages_is_told_the_cure(bare, monke
     environment.enter([])
     with pytest.raises(InputError, match="environment /somewhere lacks no_such_package: run `python -m pip install -e '.*\\[test\\]'`"):
         environment.enter([], "test")
+
+
+def test_our_own_environment_that_is_active_gets_what_it_lacks(bare, monkeypatch):
+    made = []
+    monkeypatch.setattr(environment, "make", made.append)
+    monkeypatch.setattr(environment, "lacking", lambda extra: ["nbgrader"])
+    monkeypatch.setattr(environment, "come_first", lambda: None)
+    monkeypatch.setattr(environment, "is_active", lambda: True)
+    monkeypatch.setattr(sys, "prefix", str(bare / ".venv"))
+    with pytest.raises(InputError, match="lacks nbgrader"):                 # a .venv that the user made
+        environment.enter([], "teach")
+    (bare / ".venv").mkdir()
+    (bare / ".venv/stamp").write_text('{"": "x"}')
+    environment.enter([], "teach")
+    assert made == ["teach"]
 
 
 def test_the_extras_are_those_of_the_project_and_known_by_packages_that_they_bring():
