@@ -43,8 +43,8 @@ def check_options(dataset, taken, *, data_dir="", size=0, canvas=0, per_class=0,
     for name, (value, unused) in given.items():
         if value and name not in taken:
             others = [name for name in given if name in taken]
-            raise InputError(f"{name}={short(value)}: dataset={dataset!r} takes no {name}: expected {name}={unused!r}; it "
-                             f"takes {', '.join(others)}")
+            raise InputError(f"{name}={short(value)}: dataset={dataset!r} takes no {name}: expected {name}={unused!r}; "
+                             f"it takes {', '.join(others)}")
     for name, value, high in (("size", size, SIDES[1]), ("canvas", canvas, CANVAS)):
         if value and not SIDES[0] <= value <= high:
             raise InputError(f"{name}={value}: expected 0, or a number from {SIDES[0]} to {high}")
