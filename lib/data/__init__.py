@@ -4,6 +4,7 @@ All choices made by chance come from `seed`, through numpy's RandomState: its st
 same images on every machine and in every later version.
 """
 import importlib
+import inspect
 import os
 import re
 
@@ -24,21 +25,21 @@ CANVAS = 32                 # largest side of a canvas
 
 
 def loader(dataset):
-    """The function that reads the data set `dataset`."""
+    """The function that reads the data set `dataset`. InputError for an unknown one."""
+    if dataset not in DATASETS:
+        raise InputError(f"dataset={dataset!r}: expected one of {', '.join(map(repr, DATASETS))}")
     return getattr(importlib.import_module(f"lib.data.{DATASETS[dataset]}"), dataset)
 
 
-def check_options(dataset, *, data_dir="", size=0, canvas=0, per_class=0, classes=(), group_by=""):
-    """InputError for an unknown data set, and for an option that is out of range or that this one does not take."""
-    if dataset not in DATASETS:
-        raise InputError(f"dataset={dataset!r}: expected one of {', '.join(map(repr, DATASETS))}")
-    taken = OPTIONS[dataset]
+def check_options(dataset, taken, *, data_dir="", size=0, canvas=0, per_class=0, classes=(), group_by=""):
+    """InputError for an option of `dataset` that is out of range, or that is not among those that it takes."""
     given = {"data_dir": (data_dir, ""), "size": (size, 0), "canvas": (canvas, 0), "per_class": (per_class, 0),
              "classes": (list(classes), []), "group_by": (group_by, "")}
     for name, (value, unused) in given.items():
         if value and name not in taken:
+            others = [name for name in given if name in taken]
             raise InputError(f"{name}={value!r}: dataset={dataset!r} takes no {name}: expected {name}={unused!r}; it "
-                             f"takes {', '.join(taken)}")
+                             f"takes {', '.join(others)}")
     for name, value, high in (("size", size, SIDES[1]), ("canvas", canvas, CANVAS)):
         if value and not SIDES[0] <= value <= high:
             raise InputError(f"{name}={value}: expected 0, or a number from {SIDES[0]} to {high}")
@@ -61,10 +62,12 @@ def load(dataset, *, data_dir="", size=0, canvas=0, per_class=0, seed=0, classes
     """
     options = {"data_dir": data_dir, "size": size, "canvas": canvas, "per_class": per_class, "classes": tuple(classes),
                "group_by": group_by}
-    check_options(dataset, **options)
+    function = loader(dataset)
+    taken = inspect.signature(function).parameters
+    check_options(dataset, taken, **options)
     if seed < 0:
         raise InputError(f"seed={seed}: expected at least 0")
-    return loader(dataset)(**{name: options[name] for name in OPTIONS[dataset]}, seed=seed)
+    return function(**{name: options[name] for name in options if name in taken}, seed=seed)
 
 
 def load_for(settings):

@@ -117,7 +117,8 @@ class TrainConfig(Config):
     run_dir: str
 
     def check_together(self):
-        data.check_options(self.dataset, **{name: getattr(self, name) for name in data.ALL_OPTIONS})
+        options = {name: getattr(self, name) for name in data.ALL_OPTIONS}
+        data.check_options(self.dataset, data.OPTIONS[self.dataset], **options)
         if self.channels % 8:
             raise InputError(f"channels={self.channels}: expected a multiple of 8 (group normalisation)")
         check_rungs(self.rungs, self.batch)
