@@ -1,1 +1,1 @@
-"""What is written and shown: run folders, results, tables, sentences, figures, the page and its PDF."""
+"""What is written and shown: run folders, results, tables, figures, articles, the page and its PDF."""

@@ -59,7 +59,7 @@ class Step:
     @functools.cached_property
     def predictions(self):
         """(labels (N,), {arm: predicted labels}) of a study, or None where they were not kept."""
-        if not self.run or not self.run.path("predictions.npz").exists():
+        if not self.run or not isinstance(self.result, Study) or not self.run.path("predictions.npz").exists():
             return None
         with np.load(self.run.path("predictions.npz")) as kept:
             return kept["labels"], {str(arm): kept[f"arm_{k}"] for k, arm in enumerate(kept["arms"])}

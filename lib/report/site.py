@@ -38,10 +38,9 @@ def keep(step, folder):
         copy = folder / file.relative_to(step.run.folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
-    if step.predictions:
-        labels, predictions = step.predictions
-        arrays = {f"arm_{k}": narrow(p) for k, p in enumerate(predictions.values())}
-        np.savez_compressed(folder / "predictions.npz", labels=narrow(labels), arms=list(predictions), **arrays)
+    if step.run.path("predictions.npz").exists():
+        with np.load(step.run.path("predictions.npz")) as predictions:
+            np.savez_compressed(folder / "predictions.npz", **{name: narrow(predictions[name]) for name in predictions})
     if step.name.startswith("generate/") and step.sheet:
         sheet = {name: images for name, images in step.sheet._asdict().items() if images is not None}
         np.savez_compressed(folder / "sheets.npz", **sheet)
@@ -52,9 +51,9 @@ def keep(step, folder):
 
 
 def narrow(labels):
-    """Labels as int8 where they fit; -1 is an image that was not tested."""
-    labels = np.asarray(labels)
-    return labels.astype(np.int8) if labels.min() >= -1 and labels.max() <= 127 else labels
+    """Whole numbers as int8 where they fit; -1 is an image that was not tested."""
+    whole = np.issubdtype(labels.dtype, np.integer) and labels.size
+    return labels.astype(np.int8) if whole and labels.min() >= -1 and labels.max() <= 127 else labels
 
 
 def write_site(article, collected, folder, title=None, appendices=()):
