@@ -14,12 +14,13 @@ from lib import ROOT
 RECIPES = dict(re.findall(r"(?ms)^\*\*An? ([\w ]+)\.\*\* (.*?)(?=^\*\*|\Z)", (ROOT / "lib" / "README.md").read_text(encoding="utf-8")))
 RECORDS = """
 import json
+from pathlib import Path
 from lib.engine.plan import read_plan
 from lib.engine.stale import Today
-plan = read_plan("smoke")
+plan, file = read_plan("smoke"), Path("records.json")
 values = {job.config.run_dir: job.values for job in plan.jobs}
-today = Today()
-print(json.dumps({job.label: today.record(job.step, job.values, values.get) for job in plan.jobs}, sort_keys=True))
+today, before = Today(), json.loads(file.read_text()) if file.exists() else {}
+print(json.dumps({job.label: today.record(job.step, job.values, values.get, before.get(job.label)) for job in plan.jobs}))
 """
 
 
@@ -32,7 +33,8 @@ def copy(tmp_path_factory):
     for name in ("plans", "template", "articles"):
         shutil.copytree(ROOT / "reports" / name, root / "reports" / name)
     shutil.copy(ROOT / "pyproject.toml", root)
-    return root, python(root, "-c", RECORDS)
+    (root / "records.json").write_text(records := python(root, "-c", RECORDS))
+    return root, records
 
 
 def python(root, *argv):

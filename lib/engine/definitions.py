@@ -432,17 +432,17 @@ class Modules:
 
 # ---------------------------------------------------------------- what code uses
 class Use:
-    """What `code` uses of `modules`, also of those [(module, name)] that it uses without naming them.
+    """What pieces of code use of `modules`; `also`: [(module, name)] of those that they use without naming them.
 
     named: the texts among the run's parameters; given: the names of the parameters. before: names of the definitions in
     the record of an earlier run; of a registry that is used as a whole, entries that are not among them are left out.
     """
 
-    def __init__(self, modules, code, *, named=(), given=(), before=None, also=()):
+    def __init__(self, modules, *codes, named=(), given=(), before=None, also=()):
         self.modules, self.named, self.given, self.before = modules, set(named), set(given), before
         self.found, self.imported, self.texts = {}, set(), set()
         self.asked = {}                                     # {registry: whether it is used as a whole}
-        self.todo = [(code, "")]
+        self.todo = [(code, "") for code in codes]
         for module, name in also:
             if modules.get(module):
                 self.use(module, name)

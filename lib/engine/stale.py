@@ -4,8 +4,10 @@ A run is current if its result is whole and was made with the plan's parameters,
 its upstream runs have now, and from the images that its folder has now. So it stays current where the project is
 copied, and a file that is gone or damaged is noticed.
 """
+import ast
 import datetime
 import os
+import re
 
 from lib import ROOT, InputError
 from lib.engine import parameters
@@ -145,7 +147,7 @@ class Today:
         nor does the engine, which only starts notebooks. How results are shown and stored (lib.report) does not count
         where hours of work would be lost: a finished training keeps its old figures, and a result that can no longer be
         read is noticed by itself. Prose counts in the notebooks that the report shows; the report's template and its
-        article count for the report.
+        article count for the report. A file of Python that a parameter names counts like a cell.
 
         The entries of a registry count by the names in the parameters of the run and of the runs that it reads;
         values_of(run_dir) gives the parameters of those. before: an earlier record of the run. Where hours of work
@@ -161,10 +163,13 @@ class Today:
 
     def find(self, step, named, given, before, plan):
         name, code, prose = self.read_notebook(step)
-        page = [("lib.report.site", "write_site"), ("lib.report.assemble", "page")] if step == "report" else []
-        page = [("lib.report.runs", "Run"), *page]
-        used = Use(self.modules[step in COMPARED], code, named=named, given=given, before=before, also=page)
-        others = {name: code.text} | ({f"{name} (prose)": prose} if step in IN_REPORT else {})
+        also = [("lib.report.runs", "Run")]                 # what a cell uses without naming it
+        also += [("lib.report.site", "write_site"), ("lib.report.assemble", "page")] * (step == "report")
+        own = {text: code_of_file(file, text) for text in sorted(named) if (file := own_file(text))}
+        codes = {name: code} | own
+        used = Use(self.modules[step in COMPARED], *codes.values(), named=named, given=given, before=before, also=also)
+        others = {name: code.text for name, code in codes.items()}
+        others |= {f"{name} (prose)": prose} if step in IN_REPORT else {}
         files = [*(ROOT / "reports").glob("template/**/*"), ROOT / "reports" / "articles" / f"{plan}.md"]
         others |= {in_root(path): path.read_bytes() for path in files if step == "report" and path.is_file()}
         return {name: short_hash(text) for name, text in others.items()} | used.record()
@@ -181,6 +186,21 @@ class Today:
             prose = "\n\n".join(cell.source for _, cell in kept if cell.cell_type == "markdown")
             self.read[step] = name, code, prose
         return self.read[step]
+
+
+def own_file(text):
+    """The file of Python that a parameter names, FILE.py or FILE.py:NAME, from the repository; None for other texts."""
+    known = re.fullmatch(r"([^\n]+\.py)(:\w+)?", text)
+    file = ROOT / os.path.expanduser(known[1]) if known else None
+    return file if file and os.path.isfile(file) else None
+
+
+def code_of_file(file, name):
+    """The Code of a user's file. InputError where it is no Python."""
+    try:
+        return Code([without_docstrings(ast.parse(file.read_bytes()))], "")
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"{name}: expected a file of Python ({error})") from None
 
 
 def chosen(values, values_of):

@@ -300,6 +300,7 @@ EDITS = {  # what is done: (file, old, new), and the runs that it makes stale
     "the linear schedule": ([("diffusion/schedules.py", "return (1000 / T * torch", "return (1000.0 / T * torch")], "linear"),
     "the CNN": ([("study/classifiers.py", "nn.MaxPool2d(2, ceil_mode=True)", "nn.MaxPool2d(kernel_size=2, ceil_mode=True)")],
                 "ddim, heun, own images, cnn"),
+    "a new arm": ([("study/__init__.py", "\nARMS = {", "\nARMS = {\n    \"new\": Arm(FREE, \"new\", lambda sources, settings: sources.real()),")], ""),
     "a claim": ([("study/claims.py", "def answers(", "def more(): pass\n\n\ndef answers(")], ""),
     "the page": ([("report/figures.py", "def short(", "print()\n\n\ndef short(")], ""),
 }
@@ -369,6 +370,19 @@ def test_what_a_run_calls_is_in_its_record(project):
         if step != "ablation":                              # the types of results come by way of lib.report
             missing = [name for name in missing if not name.startswith("lib.study.results.")]
         assert len(called) > 20 and not missing, (step, missing)
+
+
+def test_a_users_own_file_counts_for_the_run_that_names_it(project, monkeypatch, tmp_path):
+    (file := tmp_path / "mine.py").write_text("from lib.seeding import PassOrder\ndef net(): return PassOrder\n")
+    first, other = record(project, monkeypatch, "train", target=f"{file}:net"), record(project, monkeypatch, "train")
+    assert "lib.seeding.PassOrder" in first and f"{file}:net" in first
+    file.write_text("from lib.seeding import PassOrder\n# words\ndef net():\n    'Words.'\n    return PassOrder\n")
+    assert record(project, monkeypatch, "train", target=f"{file}:net") == first
+    file.write_text("def net(): return 2\n")
+    assert record(project, monkeypatch, "train", target=f"{file}:net") != first and record(project, monkeypatch, "train") == other
+    file.write_text("def net(:\n")
+    with pytest.raises(InputError, match="mine.py:net: expected a file of Python"):
+        record(project, monkeypatch, "train", target=f"{file}:net")
 
 
 def test_every_plan_has_a_record_of_every_run():

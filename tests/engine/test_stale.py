@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 import types
 from pathlib import Path
@@ -114,9 +115,8 @@ class World:
         toy.be_quick(patch)
         patch.setattr(make, "run_snakemake", self.run_all)
         patch.setattr(kernel, "run_notebook", self.run_notebook)
-        patch.setitem(__import__("sys").modules, "lib.report.page", types.SimpleNamespace(write_html=self.write_html))
-        patch.setitem(__import__("sys").modules, "lib.report.pdf", types.SimpleNamespace(
-            write_pdf=lambda html, pdf: pdf.write_bytes(b"%PDF" + html.read_bytes())))
+        patch.setitem(sys.modules, "lib.report.site", types.SimpleNamespace(write_site=self.write_site))
+        patch.setitem(sys.modules, "lib.report.collected", types.SimpleNamespace(collect=lambda *args, **words: None))
         self.move(folder)
 
     def move(self, folder):
@@ -183,10 +183,10 @@ class World:
             self.edit = None
 
     @staticmethod
-    def write_html(notebooks, html, title=None, **others):
-        html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(notebooks[0].read_text())
-        return html
+    def write_site(article, collected, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "report.html").write_text(article.read_text())
+        (folder / "report.pdf").write_bytes(b"%PDF" + article.read_bytes())
 
     # ---- what ought to be there, from the plan's text, the code and the pictures alone
     def beside(self, step, values, notebook):

@@ -86,6 +86,17 @@ def write_html(notebooks, html, title=None, **others):
     return html
 """
 
+SITE = """
+def write_site(article, collected, folder, title=None, appendices=()):
+    from lib.report.page import write_html
+    from lib.report.pdf import write_pdf
+    write_pdf(write_html([article], folder / 'report.html', title=title), folder / 'report.pdf')
+"""
+COLLECTED = """
+def collect(runs, missing, plan, title, about):
+    return runs
+"""
+
 PARAMETERS = {
     "10_schedules": "T = 100\nrun_dir = ''",
     "20_train_ddpm": "dataset = 'toy'\ndata_dir = ''\nschedule = 'linear'\nseed = 0\ntrouble = ''\nsteps = 10\nlr = 1e-3\nrun_dir = ''",
@@ -165,7 +176,7 @@ def book(name):
 def make_project(folder):
     """A repository in `folder` with our engine, and notebooks that take no time."""
     ours = [*ROOT.glob("lib/*.py"), *ROOT.glob("lib/engine/*.py"), *(ROOT / f"lib/{d}/__init__.py" for d in ("diffusion", "study")), ROOT / "lib/study/generators.py",
-            *(ROOT / f"lib/report/{name}.py" for name in ("__init__", "runs", "results", "site")), ROOT / "lib/study/results.py",
+            *(ROOT / f"lib/report/{name}.py" for name in ("__init__", "runs", "results")), ROOT / "lib/study/results.py",
             *ROOT.glob("reports/profiles/*/*"),
             *(ROOT / name for name in ("reports/Snakefile", "reports/run_step.py", "environment.yml", "pyproject.toml"))]
     for file in ours:
@@ -177,6 +188,7 @@ def make_project(folder):
         "lib/engine/parameters.py": (ROOT / "lib/engine/parameters.py").read_text() + CONFIGS,
         "lib/report/results.py": (ROOT / "lib/report/results.py").read_text() + RESULT,
         "lib/toy.py": WORK, "lib/data/__init__.py": DATA, "lib/report/page.py": PAGE,
+        "lib/report/site.py": SITE, "lib/report/collected.py": COLLECTED,
         "lib/report/pdf.py": "def write_pdf(html, pdf):\n    pdf.write_bytes(b'%PDF' + html.read_bytes())\n",
         "lib/shapes.py": "from . import maths\n", "lib/maths.py": "FACTOR = 2\n\n\ndef twice(x):\n    return 2 * x\n",
         "lib/unused.py": "x = 1\n", "reports/plans/tiny.yml": PLAN, "reports/plans/one.yml": ONE}
