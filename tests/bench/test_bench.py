@@ -125,7 +125,7 @@ def test_time_to_quality_has_a_row_for_each_side(monkeypatch, capsys, tmp_path):
     record = bench.bench(only="quality", minutes=1e-3, file=tmp_path / "bench.json")
     assert json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))["rows"] == record["rows"]
     less, *peers_rows, ours = record["rows"]
-    assert (less["minutes"], ours["minutes"]) == (1e-3 / 5, 1e-3) and less["updates"] <= ours["updates"]
+    assert (less["minutes"], ours["minutes"]) == (1e-3 / quality.FEWER, 1e-3) and less["updates"] <= ours["updates"]
     assert all(0 <= row["agreement"] <= 100 and row["frechet"] > 0 and 0 <= row["coverage"] <= 1 for row in (less, ours))
     assert [row["missing"] for row in peers_rows] == [True, True] and "not installed" in capsys.readouterr().out
     # a call that was interrupted goes on behind its last row; one that ended is measured anew

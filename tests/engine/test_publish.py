@@ -43,8 +43,9 @@ def finished(project, network, monkeypatch):
     build = plan.html.parent
     runs.write_atomic(plan.html, PAGE)
     runs.write_atomic(plan.pdf, "%PDF")
-    for name in ("train/one/history.csv", "train/one/notebook.html", "train/one.1/notebook.html", "plan.json"):
+    for name in ("train/one/history.csv", "train/one/notebook.html", "train/one.1/notebook.html"):
         runs.write_atomic(build / name, "made")
+    runs.write_json(build / "plan.json", {"plan": "one", "title": "", "about": "", "runs": ["train/one"], "missing": []})
     pages = {file.relative_to(build).as_posix(): runs.sha256(file) for file in build.rglob("*") if file.is_file()}
     runs.write_json(run.path("provenance.json"), run.provenance | {"pages": pages})
     return plan
@@ -53,7 +54,7 @@ def finished(project, network, monkeypatch):
 def test_a_published_plan_has_its_site_network_and_packages(finished):
     folder = publish.publish("one", "one")
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
-        "network.safetensors", "plan.json", "report.html", "report.pdf", "requirements.txt", "train/one/history.csv",
+        "data.html", "network.safetensors", "plan.json", "report.html", "report.pdf", "requirements.txt", "train/one/history.csv",
         "train/one/notebook.html"]
     assert f"torch=={importlib.metadata.version('torch')}\n" in (folder / "requirements.txt").read_text()
     tensors, _ = load_tensors(folder / "network.safetensors")
@@ -79,7 +80,7 @@ def test_a_publication_replaces_all_or_nothing(finished, monkeypatch):
         publish.publish("one", "one")
     assert {p.name for p in folder.iterdir()} == before == before | {"network.safetensors"}
     assert "network.safetensors" not in {p.name for p in publish.publish("one").iterdir()}
-    assert [p.name for p in folder.parent.iterdir()] == ["one"]
+    assert {p.name for p in folder.parent.iterdir()} == {"one", "index.html"}
 
 
 def test_a_publication_that_was_killed_is_mended_by_the_next(finished, capsys):
@@ -89,7 +90,8 @@ def test_a_publication_that_was_killed_is_mended_by_the_next(finished, capsys):
     (folder.with_name(".one.new")).mkdir()
     publish.mend(folder)
     assert (folder / "old").exists() and "an earlier publication was killed" in capsys.readouterr().err
-    assert not (publish.publish("one") / "old").exists() and [p.name for p in folder.parent.iterdir()] == ["one"]
+    assert not (publish.publish("one") / "old").exists()
+    assert {p.name for p in folder.parent.iterdir()} == {"one", "index.html"}
 
 
 @pytest.mark.parametrize("record, told", [
