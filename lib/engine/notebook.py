@@ -32,7 +32,8 @@ def begin(step, namespace):
     if os.environ.get("DREAMING_RUN_DIR") != config.run_dir:
         check_interactive(own, step)
     if quick() and not config.run_dir:
-        config = quicker(step, config, chosen=parameters.injected(namespace))
+        chosen = parameters.injected(namespace)             # all of them where run_interactive passes the defaults on
+        config = quicker(step, config, chosen=() if chosen >= set(vars(config)) else chosen)
     elif quick() and "DREAMING_RUN_DIR" not in os.environ:
         print("quick is on (00_start), and this page keeps its values, as its run_dir is set")
     named = [getattr(config, name, []) for name in (*READS, "runs")]

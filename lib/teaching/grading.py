@@ -123,9 +123,13 @@ def summary(book, assignment, student):
     line = f"{student}: {sum(g.score for g in sure):g} of {sum(g.max_score for g in sure):g} points"
     line += f", {sum(g.max_score for g in by_hand):g} more by hand" if by_hand else ""
     notebook, = book.find_submission(assignment, student).notebooks
-    remarks = {text for comment in notebook.comments for text in (comment.auto_comment or "").splitlines()}
-    remarks = [f"  {text}" for text in sorted(remarks - {"No response."})]
-    return "\n".join([line, f"  look at {', '.join(look)}", *remarks] if look else [line])
+    return "\n  ".join([line, f"look at {', '.join(look)}", *remarks(notebook)] if look else [line])
+
+
+def remarks(notebook):
+    """What nbgrader's comments on a submission say."""
+    lines = {line for comment in notebook.comments for line in (comment.comment or "").splitlines()}
+    return sorted(lines - {"No response."})
 
 
 def export(course, assignment):
@@ -139,10 +143,10 @@ def export(course, assignment):
         for submission in sorted(book.assignment_submissions(assignment), key=lambda s: s.student.id):
             notebook, = submission.notebooks
             found = {grade.name: grade for grade in notebook.grades}
-            remarks = " ".join(c.comment.replace("\n", " ") for c in notebook.comments if c.comment)
             opened = sum(grade.needs_manual_grade for grade in found.values())
             points = ["" if grade.needs_manual_grade and grade.auto_score is None else f"{grade.score:g}"
                       for grade in map(found.get, names)]
-            line = [submission.student.id, f"{notebook.score:g}", f"{notebook.max_score:g}", opened, *points, remarks]
+            line = [submission.student.id, f"{notebook.score:g}", f"{notebook.max_score:g}", opened, *points,
+                    " ".join(remarks(notebook))]
             table.writerow([re.sub(r"^(?=[=+\-@])", "'", str(word)) for word in line])
     write_atomic(course / "grades.csv", text.getvalue())

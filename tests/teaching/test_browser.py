@@ -114,7 +114,7 @@ def lab(tmp_path_factory):
 
 def run_all(lab, browser, notebook, width=1280):
     """The page of a notebook in JupyterLab, after `Run All Cells` has shown its explorer's picture."""
-    lab, page = lab[0], browser.new_context(viewport={"width": width, "height": 1000}).new_page()
+    lab, page = lab[0], browser.new_context(viewport={"width": width, "height": 800}).new_page()
     page.goto(f"{lab}/lab/tree/{notebook}?reset&token=test")
     page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=120_000)      # before that `Run all` is lost
     page.wait_for_timeout(500)
@@ -139,6 +139,7 @@ def test_moving_a_slider_in_jupyterlab_draws_another_picture(lab, browser):
     before = picture.get_attribute("alt")
     assert "step 500 of 1000" in before
     page.locator(".widget-slider .noUi-handle").last.focus()                                # t
+    assert seen_whole(page) and nameless(page) == 0
     page.keyboard.press("ArrowRight")
     page.wait_for_function("a => document.querySelector('.widget-html img').alt !== a", arg=before, timeout=60_000)
     assert "step 501 of 1000" in picture.get_attribute("alt")
@@ -151,15 +152,28 @@ def test_a_dream_in_jupyterlab_shows_its_images_forming_and_can_be_stopped(lab, 
     assert "press Dream" in picture.get_attribute("alt") and stop.is_disabled()
     page.get_by_role("button", name="Dream").click()
     page.get_by_text("done: 25 steps").wait_for(timeout=60_000)
-    assert "guidance 2: after step t = 0" in picture.get_attribute("alt")
+    assert "after 25 of 25 steps, the last from t = 0" in picture.get_attribute("alt") and nameless(page) == 0
     screenshot(page, "sampling")
-    page.locator(".widget-slider .noUi-handle").first.focus()                               # steps: the largest number
-    page.keyboard.press("End")
+    page.get_by_label("steps").select_option("1000")
     page.get_by_text(re.compile(r"^\d+/1,000 steps, .* left$")).wait_for(timeout=60_000)     # it has begun by itself
     stop.click()
-    page.get_by_text(re.compile(r"^stopped at \d+/1,000 steps")).wait_for(timeout=60_000)
-    assert "1000 steps, guidance 2" in picture.get_attribute("alt") and stop.is_disabled()
+    line = page.get_by_text(re.compile(r"^stopped at \d+/1,000 steps"))
+    line.wait_for(timeout=60_000)
+    done = re.search(r"\d+", line.inner_text())[0]
+    assert f"after {done} of 1000 steps" in picture.get_attribute("alt") and stop.is_disabled()
+    assert seen_whole(page)
     screenshot(page, "stopped")
+
+
+def nameless(page):
+    """The number of sliders that a screen reader cannot name."""
+    return page.locator(".widget-slider [role=slider]:not([aria-label])").count()
+
+
+def seen_whole(page):
+    """Whether an explorer's controls and its picture fit into a window of 1280 x 800."""
+    box = page.locator(".jp-OutputArea-output .widget-vbox").last.bounding_box()
+    return box["height"] <= 640                     # what JupyterLab leaves to a page
 
 
 def cut_off(page):
@@ -219,12 +233,11 @@ def test_two_schedules_are_trained_and_the_clip_is_switched_in_jupyterlab(lab, b
     page.locator(".widget-slider .noUi-handle").last.focus()                                # t
     page.keyboard.press("End")
     page.get_by_text(re.compile("^t = 999 of 1000.*until it is clipped$")).wait_for(timeout=60_000)
-    page.get_by_role("button", name="none").click()
+    page.get_by_label("guess").select_option("none")
     page.get_by_text(re.compile("^t = 999 of 1000.*times in it$")).wait_for(timeout=60_000)
     assert "t = 999" in guess.get_attribute("alt")
     screenshot(page, "clip-none-900")
-    page.locator(".widget-slider .noUi-handle").first.focus()                               # steps: the smallest number
-    page.keyboard.press("Home")
+    page.get_by_label("steps each").select_option("100")
     page.get_by_role("button", name="Train both").click()
     page.get_by_text("done: 200 steps").wait_for(timeout=200_000)
     assert "after 100 steps" in losses.get_attribute("alt") and not cut_off(page)
