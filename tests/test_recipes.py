@@ -76,8 +76,8 @@ def follow(copy):
 pytestmark = pytest.mark.slow
 SAMPLER = '''
 def twin(predict, ac, times, x, noise):
-    """DDIM by another name."""
-    yield from ddim(predict, ac, times, x, noise)
+    """Heun by another name."""
+    yield from heun(predict, ac, times, x, noise)
 
 
 SAMPLERS = {"twin": twin, '''
