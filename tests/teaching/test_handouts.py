@@ -168,8 +168,7 @@ TINY = [cell("def one():", "    ### BEGIN SOLUTION", "    return 1", "    ### EN
 
 
 def test_the_command_ends_with_1_if_a_file_wants_a_look(tmp_path, monkeypatch, capsys):
-    for module in (front_door, commands):
-        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(commands, "ROOT", tmp_path)
     monkeypatch.chdir(tmp_path)
     nbformat.write(new_notebook(cells=TINY), tmp_path / "tiny.ipynb")
     course = tmp_path / "reports" / "build" / "handouts" / "tiny"
