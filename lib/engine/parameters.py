@@ -30,6 +30,7 @@ READS = {"train_run": "train", "generate_runs": "generate"}     # parameter: who
 
 Device = Annotated[str, one_of("auto", "cpu", "cuda", "mps")]
 Seed = Annotated[int, between(0, 2**31 - 1)]
+FACTORS = Rule(lambda vs: all(0 < v <= 100 for v in vs), "numbers above 0, to 100")
 
 
 class Config:
@@ -175,7 +176,7 @@ class AugmentConfig(Config):
     optimizer: Annotated[str, one_of(*OPTIMIZERS)]
     lrs: Annotated[list[float], each(above(0))]
     weight_decay: Annotated[float, at_least(0)]
-    optimum_steps: Annotated[list[float], Rule(lambda vs: all(0 < v <= 100 for v in vs), "numbers above 0, to 100")]
+    optimum_steps: Annotated[list[float], FACTORS]
     margin: Annotated[float, above(0)]
     seeds: Annotated[int, between(2, 1000)]
     seed: Seed
@@ -205,6 +206,7 @@ class DoseConfig(Config):
     real_fractions: Annotated[list[float], each(between(0.001, 1))]
     synthetic_fraction: Annotated[float, between(0.01, 0.99)]
     steps: Annotated[int, at_least(2)]
+    optimum_steps: Annotated[list[float], FACTORS]
     batch: Annotated[int, at_least(1)]
     optimizer: Annotated[str, one_of(*OPTIMIZERS)]
     lr: Annotated[float, above(0)]
@@ -279,8 +281,9 @@ STEPS = {
 QUICK = {
     "train": {"steps": (600, 300), "bound_images": (100, 20), "bound_draws": (100, 25)},
     "generate": {"images_per_class": (50, 20), "sample_steps": (15, 10), "judge_steps": (300, 150)},
-    "augment": {"steps": (1000, 200), "seeds": (5, 2)},
-    "dose": {"ratios": ([0, 0.25, 0.5, 1], [0, 0.1, 0.2, 0.4]), "steps": (1000, 200), "seeds": (3, 2)},
+    "augment": {"steps": (1000, 200), "seeds": (5, 2), "optimum_steps": ([1, 2], [1])},
+    "dose": {"ratios": ([0, 0.25, 0.5, 1], [0, 0.1, 0.2, 0.4]), "steps": (1000, 200), "seeds": (3, 2),
+             "optimum_steps": ([1, 2], [1])},
 }
 
 
