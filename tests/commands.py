@@ -56,8 +56,9 @@ def python(folder, *words, seconds=300, env=os.environ):
 
 
 def call(root, *words):
-    """`python -m lib WORDS` in a copy of the project, without the data of this machine."""
-    env = {k: v for k, v in os.environ.items() if k != "DREAMING_DATA_DIR"} | {"PYTHONPATH": str(root)}
+    """`python -m lib WORDS` in a copy of the project, without the data of this machine and its ledger of openings."""
+    env = {k: v for k, v in os.environ.items() if k != "DREAMING_DATA_DIR"}
+    env |= {"PYTHONPATH": str(root), "XDG_CACHE_HOME": str(Path(root).parent / "cache")}
     return python(root, "-m", "lib", *words, seconds=900, env=env)
 
 

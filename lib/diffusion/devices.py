@@ -99,7 +99,10 @@ def fastest(network, precision, compiled, gradient, updates):
         return forward, {}
     with moved(network):
         forward, tried = Forward(network, *TRIALS[0]), {}
-        exact, best = trial(forward, gradient)
+        try:
+            exact, best = trial(forward, gradient)
+        except torch.OutOfMemoryError:                  # the training makes its batch smaller; without a trial
+            return forward, {}
         tried[str(forward)] = round(best, 4)
         if best * updates > WORTH:
             best /= FASTER

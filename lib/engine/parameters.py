@@ -34,6 +34,7 @@ READS = {"train_run": "train", "generate_runs": "generate"}     # parameter: who
 
 Device = Annotated[str, one_of("auto", "cpu", "cuda", "mps")]
 Seed = Annotated[int, between(0, 2**31 - 1)]
+FACTORS = Rule(lambda vs: all(0 < v <= 100 for v in vs), "numbers above 0, to 100")
 
 
 class Config:
@@ -191,7 +192,7 @@ class AugmentConfig(Config):
     optimizer: Annotated[str, one_of(*OPTIMIZERS)]
     lrs: Annotated[list[float], each(above(0))]
     weight_decay: Annotated[float, at_least(0)]
-    optimum_steps: Annotated[list[float], Rule(lambda vs: all(0 < v <= 100 for v in vs), "numbers above 0, to 100")]
+    optimum_steps: Annotated[list[float], FACTORS]
     margin: Annotated[float, above(0)]
     seeds: Annotated[int, between(2, 1000)]
     seed: Seed
@@ -221,6 +222,7 @@ class DoseConfig(Config):
     real_fractions: Annotated[list[float], each(between(0.001, 1))]
     synthetic_fraction: Annotated[float, between(0.01, 0.99)]
     steps: Annotated[int, at_least(2)]
+    optimum_steps: Annotated[list[float], FACTORS]
     batch: Annotated[int, at_least(1)]
     optimizer: Annotated[str, one_of(*OPTIMIZERS)]
     lr: Annotated[float, above(0)]

@@ -66,7 +66,8 @@ def power(collected):
         rows.append({
             "study": escape(collected.names[step]), "repetitions": f"{study.replicates or 1}",
             "test images": f"{study.test_images:,}",
-            "smallest gain found four times in five, points": number(study.detectable),
+            "smallest gain found four times in five, points":
+                number(study.detectable) if study.detectable else "unknown: too few repetitions",
             "repetitions that would find half of it": f"{more:,}" if more else "more test images are needed"})
     return ["## What this experiment could see", "A smaller gain than these may exist and stay hidden.",
             pd.DataFrame(rows)] if rows else []

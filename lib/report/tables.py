@@ -5,7 +5,7 @@ import pandas as pd
 
 from lib.report.results import MINUS, Estimate, number
 from lib.report.text import escape, powers
-from lib.study import ARMS, MIXED, REAL
+from lib.study import ARMS, EQUAL_EPOCHS, MIXED, PRESENTATIONS, REAL
 
 
 def show(table, digits=4):
@@ -86,22 +86,23 @@ def arms(study):
 
 
 def contrasts(study):
-    """A row for each question of a Study: the main one, the original paper's comparison, then the secondary ones."""
-    rows = [("real + synthetic against real", study.gain, study.gain.p)]
-    if study.paper_gain:
-        rows += [("real + synthetic against real, equal epochs", study.paper_gain, None),
-                 ("real against real, equal epochs", study.steps_gain, None)]
-    rows += [(f"{c.arm} against {c.against} (p after Holm)", c.difference, c.p) for c in study.contrasts]
-    return pd.DataFrame([
-        {"question": question, "difference, points": e.bare, "p": p_value(p)} for question, e, p in rows])
+    """The secondary questions of a Study; p after Holm's correction for both."""
+    return pd.DataFrame([{
+        "question": f"{c.arm} against {c.against}" + ", each at its own optimum" * c.at_optimum,
+        "difference, points": c.difference.bare if c.difference else "not asked: an arm is missing",
+        "p after Holm": p_value(c.p)} for c in study.contrasts])
 
 
 def gains(study):
-    """One row: what synthetic images add in a Study at equal steps, at each arm's own optimum, at equal epochs."""
-    comparisons = {"equal steps": study.gain, "each arm at its own optimum": study.optimum_gain,
-                   "equal epochs, as in the original paper": study.paper_gain}
-    return pd.DataFrame([{"gain, points": "real + synthetic against real"}
-                         | {name: e.bare if e else "" for name, e in comparisons.items()}])
+    """What synthetic images add in a Study, a row for each way to compare, with p; the headline first."""
+    ways = {"each arm at its own optimum": (MIXED, REAL, study.optimum_gain),
+            "equal updates": (MIXED, REAL, study.gain),
+            "equal presentations of real images": (MIXED, PRESENTATIONS, study.presentation_gain),
+            "real images fewer, nothing in their place": (PRESENTATIONS, REAL, study.displacement),
+            "equal epochs, as in the original paper": (MIXED, EQUAL_EPOCHS, study.paper_gain),
+            "more updates alone": (REAL, EQUAL_EPOCHS, study.steps_gain)}
+    return pd.DataFrame([{"compared at": way, "arm": arm, "against": against, "difference, points": e.bare,
+                          "p": p_value(e.p)} for way, (arm, against, e) in ways.items() if e])
 
 
 def optimum(study):

@@ -9,6 +9,7 @@ CLASSIFIERS = {"mlp": "MLP", "strong-mlp": "strong MLP", "cnn": "CNN"}      # an
 OPTIMIZERS = ("adamw", "sgd")
 
 REAL, MIXED, EQUAL_EPOCHS = "real", "real + synthetic", "real, equal epochs"
+PRESENTATIONS = "real, equal presentations"
 BASE, FREE, SYNTHETIC, CONTROL = GROUPS = "real images", "free augmentation", "synthetic images", "controls"
 
 
@@ -63,12 +64,18 @@ ARMS = {
         SYNTHETIC, "real and synthetic images, all of them moved",
         lambda sources, settings: sources.mixed(augment="shift")),
     "synthetic only": Arm(
-        SYNTHETIC, "synthetic images alone (\"classification accuracy score\", "
-        "[Ravuri & Vinyals 2019](https://arxiv.org/abs/1905.10887))",
-        lambda sources, settings: sources.alone()),
-    "shuffled labels": Arm(
-        CONTROL, "synthetic images alone, with each other's labels: must fall to chance",
-        lambda sources, settings: sources.alone(sources.shuffled(settings.seed))),
+        SYNTHETIC, "synthetic images alone, of each class at most as many as there are real ones (\"classification "
+        "accuracy score\", [Ravuri & Vinyals 2019](https://arxiv.org/abs/1905.10887))",
+        lambda sources, settings: sources.alone(sources.as_many()[1])),
+    "as many real ones": Arm(
+        BASE, "as many real images alone as there are in *synthetic only*",
+        lambda sources, settings: sources.alone(sources.as_many()[0])),
+    "real + shuffled labels": Arm(
+        CONTROL, "in each batch that share of synthetic images, with each other's labels: what their presence does",
+        lambda sources, settings: sources.mixed(sources.shuffled(settings.seed))),
+    PRESENTATIONS: Arm(
+        BASE, "the real images, stopped when it has seen as many of them as *real + synthetic* sees",
+        lambda sources, settings: sources.real(steps=settings.equal_presentations)),
     EQUAL_EPOCHS: Arm(
         BASE, "the real images for as many epochs, as in the original paper: fewer updates",
         lambda sources, settings: sources.real(steps=sources.equal_epochs(settings.steps))),

@@ -18,19 +18,21 @@ from lib.data import augmentations
 from lib.data.images import Images, join, select, to_float, to_uint8
 from lib.study import ARMS, classifiers, quality
 from lib.study.generators import settings
-
-NOT_TESTED = -1     # in the place of a label that was not predicted
+from lib.study.ledger import Ledger, content_hash
+from lib.study.statistics import NOT_TESTED
 
 
 class SealedTest:
     """The test images of a study. Only `open` sees them, once for each arm: after its last choice.
 
     images: a list with the test Images of each replicate; ids: which images of the data set they are, (n,) for each, by
-    default all different. labels: (N,) of all test images, each image once.
+    default all different; ledger: the `Ledger` that keeps each opening, or None. labels: (N,) of all test images, each
+    image once. hashes: of each replicate's images.
     """
 
-    def __init__(self, images, ids=None):
-        self._images, self.opened = images, []
+    def __init__(self, images, ids=None, ledger=None):
+        self._images, self.opened, self.ledger = images, [], ledger
+        self.hashes = [content_hash(one) for one in images]
         self._places = side_by_side(images)
         self.labels = np.concatenate([one.labels.numpy() for one in images])
         if ids is not None:
@@ -40,6 +42,10 @@ class SealedTest:
     def __len__(self):
         return len(self.labels)
 
+    def before(self):
+        """The openings of these test images by other runs, of any replicate, as `Ledger.before` has them."""
+        return self.ledger.before(self.hashes) if self.ledger else []
+
     def open(self, arm, models):
         """Predicted labels of the test images by the networks of the arm called `arm`; shapes as in `predicted`.
 
@@ -48,6 +54,8 @@ class SealedTest:
         if arm in self.opened:
             raise InputError(f"arm {arm!r} has opened the test already: expected once; choose on validation images")
         self.opened.append(arm)
+        if self.ledger:
+            self.ledger.note(arm, self.hashes)
         return predicted(models, self._images, self._places)
 
 
@@ -112,8 +120,10 @@ class Material(NamedTuple):
         return Sources(self.train, [[images] for images in synthetic], [[one] for one in scores])
 
 
-def material(generations, trainings):
+def material(generations, trainings, run=None):
     """The Material of finished runs: generations, and for each the training whose network it sampled.
+
+    run: the open run, under whose name each opening of the test is noted in the ledger; by default none is.
 
     InputError where the generators are no repeats, settings or replicates of one experiment, or where real images are
     others than a network learned from; LeakedTest where a synthetic image is a test image.
@@ -122,16 +132,16 @@ def material(generations, trainings):
     groups, splits, seeds = settings(configs), splits_of(trainings), [train["data_seed"] for train, _ in configs]
     synthetic, scores = zip(*(load(g.path("images.npz"), splits[seed].classes)
                               for g, seed in zip(generations, seeds, strict=True)), strict=True)
-    for images, run, seed in zip(synthetic, generations, seeds, strict=True):
-        quality.check_no_leak(images.images, splits[seed].test.images, what=run.name)
+    for images, generation, seed in zip(synthetic, generations, seeds, strict=True):
+        quality.check_no_leak(images.images, splits[seed].test.images, what=generation.name)
     splits = list(splits.values())
-    return Material(splits, sealed(splits), synthetic, scores, seeds, groups)
+    return Material(splits, sealed(splits, run and Ledger(run)), synthetic, scores, seeds, groups)
 
 
-def sealed(splits):
+def sealed(splits, ledger=None):
     """The SealedTest of replicates, each of whose images has one column however many replicates test it."""
-    return SealedTest([split.test for split in splits],
-                      [split.test_ids for split in splits] if len(splits) > 1 else None)
+    ids = [split.test_ids for split in splits] if len(splits) > 1 else None
+    return SealedTest([split.test for split in splits], ids, ledger)
 
 
 def splits_of(trainings):
@@ -170,12 +180,19 @@ def mix(train, extra=None, **options):
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What an arm may depend on beside its images. steps: updates of every arm; share: of the images that a filter
-    keeps, or None."""
+    """What an arm may depend on beside its images. steps: updates of every arm; batch: images of an update, of which
+    synthetic_fraction are synthetic in the mixed arms; share: of the images that a filter keeps, or None."""
 
     steps: int
+    batch: int
+    synthetic_fraction: float
     seed: int = 0
     share: float | None = None
+
+    @property
+    def equal_presentations(self):
+        """The updates in which real images alone are seen as often as those in `steps` mixed updates."""
+        return max(1, round(self.steps * (self.batch - round(self.batch * self.synthetic_fraction)) / self.batch))
 
 
 class Sources(NamedTuple):
@@ -228,6 +245,13 @@ class Sources(NamedTuple):
         """As many of them, drawn by chance."""
         return [[random_share(images, share, seed) for images in of_generator] for of_generator in self.synthetic]
 
+    def as_many(self):
+        """(real, synthetic) images, of each class as many as there are of both: the first of each."""
+        counts = [torch.minimum(counted(real), counted(synthetic)).tolist()         # (classes,) of each replicate
+                  for real, synthetic in zip(self.train, self.synthetic[0], strict=True)]
+        return tuple([[first_of_each_class(*pair) for pair in zip(replicates, counts, strict=True)]
+                      for replicates in sets] for sets in ([self.train], self.synthetic))
+
     def equal_epochs(self, steps):
         """The updates of real images alone in as many epochs as `steps` updates of real and synthetic ones are."""
         n = len(self.train[0])
@@ -254,9 +278,18 @@ def random_share(images, share, seed=0):
 
 
 def first_of_each_class(images, count):
-    """The first `count` images of each class, or a share of each class (a float, at least one image)."""
-    kept = [k[:count if isinstance(count, int) else max(1, round(count * len(k)))] for k in of_classes(images)]
+    """The first `count` images of each class: a number, a list with one for each class, or a share of each (a float, at
+    least one image)."""
+    kept = []
+    for k in of_classes(images):
+        number = count[images.labels[k[0]]] if isinstance(count, list) else count
+        kept.append(k[:number if isinstance(number, int) else max(1, round(number * len(k)))])
     return select(images, torch.cat(kept))
+
+
+def counted(images):
+    """How many images there are of each class. (classes,)"""
+    return torch.bincount(images.labels, minlength=len(images.classes))
 
 
 def of_classes(images):

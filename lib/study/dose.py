@@ -15,7 +15,7 @@ from sklearn.isotonic import isotonic_regression
 
 from lib import InputError
 from lib.data.images import join, select
-from lib.study import arms, outcomes, statistics
+from lib.study import arms, fitting, statistics
 from lib.study.results import Estimate, Exchange
 
 
@@ -95,21 +95,23 @@ def mix(dose, train, synthetic, recipe):
 
 
 def best_share(curves, fits):
-    """The share of a batch that is best on validation images. fits: {Point: Fit}"""
-    return float(max((dose for _, dose in curves["share"]), key=lambda dose: fits[dose].validation.mean()).share)
+    """The share of a batch that is best on validation images, by `fitting.preferred`. fits: {Point: Fit}"""
+    doses = sorted((dose for _, dose in curves["share"]), key=lambda dose: dose.share)
+    return float(fitting.preferred({dose: fits[dose] for dose in doses}).share)
 
 
 # ---------------------------------------------------------------- what came out
 def table(curves, predictions, labels):
     """A row for each point of each curve: curve, x, accuracy, low, high (percent), n seeds or replicates.
 
-    predictions: {Point: (replicates, 1, seeds, N)}; labels (N,).
+    predictions: {Point: (replicates, 1, seeds, N)}; labels (N,). low, high: NaN without an interval.
     """
     rows = []
     for curve, doses in curves.items():
         for x, dose in doses:
-            e = statistics.estimate(outcomes.right(predictions[dose], labels), "%")
-            rows.append((curve, float(x), e.value, e.low, e.high, e.n))
+            e = statistics.estimate(statistics.right(predictions[dose], labels), "%")
+            low, high = (np.nan if end is None else end for end in (e.low, e.high))
+            rows.append((curve, float(x), e.value, low, high, e.n))
     return pd.DataFrame(rows, columns=["curve", "x", "accuracy", "low", "high", "n"])
 
 
@@ -122,32 +124,36 @@ def exchange(curves, predictions, labels, draws=1000, seed=0):
     """
     without, only = ([dose for _, dose in curves[name]] for name in ("without", "only"))
     counts = [n for n, _ in curves["without"]]
-    right = np.stack([outcomes.right(predictions[dose], labels).reshape(-1, len(labels)) for dose in without + only])
+    right = np.stack([statistics.right(predictions[dose], labels).reshape(-1, len(labels)) for dose in without + only])
     of = "replicates" if len(predictions[without[0]]) > 1 else "seeds"                              # (doses, of, N)
-    sampled, rates = resampled(right, draws, seed), []
+    means, sampled, rates = np.nanmean(right, 2).mean(1), resampled(right, draws, seed), []
     for k, (synthetic, dose) in enumerate(curves["only"], start=len(without)):
-        equal = [real_images_equal_to(a[k], counts, a[:len(without)]) for a in [np.nanmean(right, (1, 2)), *sampled]]
-        accuracy = statistics.estimate(outcomes.right(predictions[dose], labels), "%")
+        equal = [real_images_equal_to(a[k], counts, a[:len(without)]) for a in [means, *sampled]]
+        accuracy = statistics.estimate(statistics.right(predictions[dose], labels), "%")
         if np.isinf(equal[0]):
             rates.append(Exchange(synthetic, accuracy, None, None))
             continue
-        low, high = np.minimum(np.quantile(equal[1:], [0.025, 0.975], method="nearest"), counts[-1])
+        ends = np.minimum(np.quantile(equal[1:], [0.025, 0.975], method="nearest"), counts[-1]).tolist()
+        ends = ends if accuracy.low is not None else []                 # too few replicates, or no spread
         rates.append(Exchange(
-            synthetic, accuracy, Estimate(equal[0], float(low), float(high), right.shape[1], of, "images"),
-            Estimate(synthetic / equal[0], synthetic / float(high), synthetic / float(low), right.shape[1], of)))
+            synthetic, accuracy, Estimate(equal[0], *(ends or (None, None)), right.shape[1], of, "images"),
+            Estimate(synthetic / equal[0], *([synthetic / end for end in ends[::-1]] or (None, None)), right.shape[1],
+                     of)))
     return tuple(rates)
 
 
 def resampled(right, draws, seed):
     """Mean accuracies of bootstrap samples of seeds (or replicates) and of images. (doses, seeds, N) -> (draws, doses)
 
-    NaN: an image that is no test image of a replicate.
+    A sample has one seed (or replicate) less than there are, so that the variance of its mean is not too small (Rao &
+    Wu 1988). NaN: an image that is no test image of a replicate.
     """
     rng, (_, seeds, n) = np.random.default_rng(seed), right.shape
     of_images = rng.multinomial(n, np.full(n, 1 / n), draws) / n
-    of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), draws) / seeds
-    tested = np.einsum("bs,sb->b", of_seeds, ~np.isnan(right[0]) @ of_images.T)
-    return np.einsum("bs,dsb->bd", of_seeds, np.nan_to_num(right) @ of_images.T) / tested[:, None]
+    less = max(1, seeds - 1)
+    of_seeds = rng.multinomial(less, np.full(seeds, 1 / seeds), draws) / less
+    means = np.nan_to_num(right) @ of_images.T / (~np.isnan(right[0]) @ of_images.T)        # (doses, seeds, draws)
+    return np.einsum("bs,dsb->bd", of_seeds, means)
 
 
 def real_images_equal_to(accuracy, counts, accuracies):

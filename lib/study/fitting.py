@@ -14,9 +14,10 @@ from lib.data import augmentations
 from lib.data.images import select
 from lib.diffusion import devices
 from lib.study import classifiers, rivals, statistics
+from lib.study.arms import predicted
 
 WATCHED = 2000      # validation images that a curve is drawn from
-PILOT = 2           # replicates within which choices are made
+TIE = 1.0           # standard errors within which two candidates count as equally good
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +46,17 @@ class Recipe:
 class Fit(NamedTuple):
     """A trained arm. models: one for each generator; its members are the networks of all seeds of the first replicate,
     then those of the second, and so on. curve: [(step, validation accuracies of all networks in percent)], of at most
-    WATCHED images; validation: the same at the end, of all images."""
+    WATCHED images. right: at the end, 100 where a network is right on a validation image, else 0, and NaN for images of
+    other replicates; (replicates, generators, seeds, N), an image of each replicate in a column of its own."""
 
     models: list
     curve: list
-    validation: np.ndarray
+    right: np.ndarray
+
+    @property
+    def validation(self):
+        """The mean accuracy of the replicates on validation images, in percent."""
+        return float(statistics.replicate_means(self.right).mean())
 
 
 def new_model(real, recipe):
@@ -91,7 +98,8 @@ def fit(arm, recipe, validation, track=untracked, about=""):
         curves.append([(record["done"], accuracies(model, some)) for record in records])
         models.append(model)
     curve = [(points[0][0], np.concatenate([a for _, a in points])) for points in zip(*curves, strict=True)]
-    return Fit(models, curve, np.concatenate([accuracies(model, validation) for model in models]))
+    labels = np.concatenate([images.labels.numpy() for images in validation])
+    return Fit(models, curve, statistics.right(predicted(models, validation), labels))
 
 
 def accuracies(model, images):
@@ -104,41 +112,33 @@ def accuracies(model, images):
 class Choices:
     """What a study trains, each arm with each recipe once, and what it chooses, on validation images alone.
 
-    validation: a list with the Images of each replicate; choices are made within the first PILOT of them.
+    validation: a list with the Images of each replicate. A choice is made on those of all replicates, so that its own
+    chance, which no interval covers, is small.
     track: as in `fit`. kept: the `Kept` of a run, where what is trained is to outlive a stop.
     """
 
     def __init__(self, validation, track=untracked, kept=None):
         self.validation, self.track, self.kept, self.rows, self.fits = validation, track, kept, [], {}
 
-    def fit(self, arm, recipe, validation=None, about=""):
+    def fit(self, mix, recipe, about=""):
         """The Fit of a Mix with a Recipe."""
-        key = arm, repr(recipe)
+        key = mix, repr(recipe)
         if key not in self.fits:
-            given = arm, recipe, validation or self.validation
-            train = functools.partial(fit, *given, self.track, about)
-            self.fits[key] = self.kept.fit(*given, train) if self.kept else train()
+            train = functools.partial(fit, mix, recipe, self.validation, self.track, about)
+            self.fits[key] = self.kept.fit(mix, recipe, self.validation, train) if self.kept else train()
         return self.fits[key]
 
     def best(self, what, candidates):
-        """The name of the candidate whose networks are the best on validation images by their mean, the first of
-        equals. A single one is taken untried. candidates: {name: (Mix, Recipe)}"""
+        """The name of the candidate to take, by `preferred`. A single one is taken untried. candidates: {name: (Mix,
+        Recipe)}, the smallest number first."""
         if len(candidates) == 1:
-            (taken,), told = candidates, "no other"
+            (taken,), tried = candidates, "no other"
         else:
-            found = {name: self.pilot(arm, recipe, f"choosing the {what}: ").validation.mean()
-                     for name, (arm, recipe) in candidates.items()}
-            taken = max(found, key=found.get)
-            told = ", ".join(f"{name}: {accuracy:.1f}" for name, accuracy in found.items())
-        self.rows.append({"choice": what, "taken": str(taken), "candidates": told})
+            fits = {name: self.fit(mix, recipe, f"choosing the {what}: ") for name, (mix, recipe) in candidates.items()}
+            taken = preferred(fits)
+            tried = ", ".join(f"{name}: {one.validation:.1f}" for name, one in fits.items())
+        self.rows.append({"choice": what, "taken": str(taken), "candidates": tried})
         return taken
-
-    def pilot(self, arm, recipe, about):
-        """The Fit within the first PILOT replicates."""
-        if len(self.validation) <= PILOT:
-            return self.fit(arm, recipe, about=about)
-        variants = tuple((real[:PILOT], extra and extra[:PILOT]) for real, extra in arm.variants)
-        return self.fit(dataclasses.replace(arm, variants=variants), recipe, self.validation[:PILOT], about)
 
     @property
     def table(self):
@@ -146,9 +146,26 @@ class Choices:
         return pd.DataFrame(self.rows, columns=["choice", "taken", "candidates"])
 
 
+def preferred(fits):
+    """The first name whose accuracy on validation images is within TIE standard errors of the best one's.
+
+    fits: {name: Fit}, the smallest number first, so that near a tie it is taken (Breiman et al. 1984, section 3.4.3).
+    The standard error is that of the difference between the two, from the variance by which every interval is made.
+
+    No interval covers the chance of a choice. In simulated studies of ten replicates with 179 validation images each,
+    85 % of the intervals at each arm's own optimum held the gain at the true optima; 90 % with a TIE of 0.25, 91 % with
+    none, 71 % where two replicates chose.
+    """
+    best = max(fits.values(), key=lambda one: one.validation)
+    for name, one in fits.items():
+        behind = best.right - one.right
+        if statistics.replicate_means(behind).mean() <= TIE * statistics.variance_parts(behind)["variance"].sum()**0.5:
+            return name
+
+
 def best_rival(fits):
     """The free augmentation that is best on validation images, "" where none was trained. fits: {arm: Fit}"""
-    return max((arm for arm in rivals() if arm in fits), key=lambda arm: fits[arm].validation.mean(), default="")
+    return max((arm for arm in rivals() if arm in fits), key=lambda arm: fits[arm].validation, default="")
 
 
 # ---------------------------------------------------------------- each arm at its own optimum
@@ -162,11 +179,12 @@ class Optimum(NamedTuple):
 
 def optima(choices, arms, recipe, factors, lrs):
     """{name: Optimum}: for each of {name: Mix} the best among the same candidates, all of steps * `factors` with all of
-    `lrs`. Nothing without factors."""
-    found, steps = {}, sorted(max(2, round(recipe.steps * factor)) for factor in factors)
-    for name, arm in arms.items() if steps else ():
-        tried = {f"{n:,} steps at {lr:g}": dataclasses.replace(recipe, steps=n, lr=lr) for n in steps for lr in lrs}
-        best = tried[choices.best(f"steps and learning rate of {name}", {w: (arm, r) for w, r in tried.items()})]
-        trained = choices.fit(arm, best, about=f"{name} at its own optimum: ")
-        found[name] = Optimum(trained, best, best.steps in (steps[0], steps[-1]))
-    return found
+    `lrs`, fewer updates and lower rates first. Nothing without factors."""
+    best_of, steps = {}, sorted(max(2, round(recipe.steps * factor)) for factor in factors)
+    for name, mix in arms.items() if steps else ():
+        recipes = [dataclasses.replace(recipe, steps=n, lr=lr) for n in steps for lr in sorted(lrs)]
+        tried = {f"{r.steps:,} updates at {r.lr:g}": (mix, r) for r in recipes}
+        _, best = tried[choices.best(f"updates and learning rate of {name}", tried)]
+        trained = choices.fit(mix, best, about=f"{name} at its own optimum: ")
+        best_of[name] = Optimum(trained, best, best.steps in (steps[0], steps[-1]))
+    return best_of

@@ -1,4 +1,4 @@
-"""What a study has trained so far, as files of its run: a study that was stopped goes on behind its last trained arm.
+"""What a study has trained so far, as files of its run: a stopped study resumes after the last arm it finished.
 
 A file is found by what its networks came from: images, labels, recipe, code, versions, device. It is removed when the
 run is finished, as a training's state is.
@@ -7,6 +7,7 @@ import hashlib
 import json
 
 import numpy as np
+import torch
 
 from lib import DamagedError
 from lib.diffusion.checkpoints import load_tensors, save_tensors, set_aside
@@ -20,24 +21,24 @@ class Kept:
         made = run.provenance
         self.folder, self.made_by = run.folder, [made[name] for name in ("code", "versions", "device", "threads")]
 
-    def fit(self, arm, recipe, validation, train):
+    def fit(self, mix, recipe, validation, train):
         """The Fit of an earlier call, or else the one of train(), which is kept. A damaged file is set aside, with a
         warning that names it."""
-        file = self.file(arm, recipe, validation)
+        file = self.file(mix, recipe, validation)
         if file.exists():
             try:
-                return read(file, [new_model(real, recipe) for real, _ in arm.variants])
+                return read(file, [new_model(real, recipe) for real, _ in mix.variants])
             except DamagedError as error:
                 set_aside(file, error, "the arm is trained again")
         trained = train()
         write(file, trained)
         return trained
 
-    def file(self, arm, recipe, validation):
-        """Where the Fit of an arm belongs."""
-        shape = [[len(part or ()) for part in pair] for pair in arm.variants]
-        digest = hashlib.sha256(f"{self.made_by} {recipe} {arm.augment!r} {arm.steps} {shape}".encode())
-        for images in (*(one for pair in arm.variants for part in pair for one in part or ()), *validation):
+    def file(self, mix, recipe, validation):
+        """Where the Fit of a Mix belongs."""
+        shape = [[len(part or ()) for part in pair] for pair in mix.variants]
+        digest = hashlib.sha256(f"{self.made_by} {recipe} {mix.augment!r} {mix.steps} {shape}".encode())
+        for images in (*(one for pair in mix.variants for part in pair for one in part or ()), *validation):
             for tensor in (images.images, images.labels):
                 digest.update(f" {tuple(tensor.shape)} ".encode())
                 digest.update(tensor.cpu().contiguous().numpy())
@@ -48,7 +49,8 @@ def write(file, fit):
     states = [model.state_dict() for model in fit.models]
     weights = {f"{k}.{name}": tensor for k, state in enumerate(states) for name, tensor in state.items()}
     curve = [(step, accuracies.tolist()) for step, accuracies in fit.curve]
-    save_tensors(file, weights, {"curve": json.dumps(curve), "validation": json.dumps(fit.validation.tolist())})
+    right = torch.from_numpy(np.nan_to_num(fit.right, nan=-1).astype(np.int8))
+    save_tensors(file, weights | {"right": right}, {"curve": json.dumps(curve)})
 
 
 def read(file, models):
@@ -58,4 +60,5 @@ def read(file, models):
         model.load_state_dict({name: weights[f"{k}.{name}"] for name in model.state_dict()})
         model.eval()
     curve = [(step, np.array(accuracies)) for step, accuracies in json.loads(about["curve"])]
-    return Fit(models, curve, np.array(json.loads(about["validation"])))
+    right = weights["right"].double().numpy()
+    return Fit(models, curve, np.where(right < 0, np.nan, right))

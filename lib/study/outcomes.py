@@ -6,34 +6,37 @@ images. An arm in which no generator has a part has one. An image that is no tes
 import numpy as np
 import pandas as pd
 
-from lib.study import CLASSIFIERS, EQUAL_EPOCHS, MIXED, REAL, arms, fitting, statistics
+from lib.study import CLASSIFIERS, EQUAL_EPOCHS, MIXED, PRESENTATIONS, REAL, statistics
 from lib.study.results import ArmResult, AtOptimum, Contrast, RateChange, Study
+from lib.study.statistics import right
 
 
 def answer(predictions, test, fits, built, recipe, choices, generations, *, setting, generator, filter_share, rates,
-           optima=None, margin=0.5, missing=()):
+           rival="", optima=None, margin=0.5, missing=()):
     """The Study: everything that notebook 40 keeps.
 
     predictions: also of each arm of `optima` by its name in `at_its_optimum`; test: the SealedTest; fits: {arm: Fit};
-    built: {arm: Mix}; recipe: of every arm; choices: the Choices; generations: the Generation of
-    each generator that was taken; optima: {arm: Optimum}; missing: run folders of the replicates that failed,
+    built: {arm: Mix}; recipe: of every arm; choices: the Choices; generations: the Generation of each generator that
+    was taken; rival: `best_rival`; optima: {arm: Optimum}; missing: run folders of the replicates that failed,
     .../NAME.REPLICATE. The rest: fields of the Study.
     """
-    best = at_optimum(predictions, test.labels, optima or {})
+    labels, best = test.labels, at_optimum(predictions, test.labels, optima or {})
+    family = contrasts(predictions, labels, rival, bool(optima))
     predictions = {arm: p for arm, p in predictions.items() if arm in fits}
-    labels, rival = test.labels, fitting.best_rival(fits)
     train, synthetic = (part[0] for part in built[MIXED].variants[0])      # of the first replicate
     gain, networks = difference(predictions, labels, MIXED, REAL), predictions[MIXED].shape
+    presentations = difference(predictions, labels, MIXED, PRESENTATIONS)
     replicates = networks[0] if networks[0] > 1 else 0
+    main = [gain, presentations, next((a.gain for a in best if a.arm == MIXED), None)]
     return Study(
         classifier=CLASSIFIERS[recipe.classifier],
         arms=results(predictions, labels, fits, {arm: built[arm].steps or recipe.steps for arm in predictions}),
         gain=gain,
         paper_gain=difference(predictions, labels, MIXED, EQUAL_EPOCHS),
         steps_gain=difference(predictions, labels, REAL, EQUAL_EPOCHS),
-        rival=rival, contrasts=contrasts(predictions, labels, rival),
+        rival=rival, contrasts=family,
         detectable=statistics.detectable(gain),
-        variance=statistics.variance_parts(pointwise(predictions, labels, MIXED, REAL)),
+        variance=statistics.variance_parts(pointwise(predictions, labels, MIXED, REAL))[["n", "variance"]],
         lr=recipe.lr, setting=setting, generators=networks[0] * networks[1], generator=generator,
         seeds=networks[2], replicates=replicates, planned=planned(replicates, missing),
         margin=margin, equivalence=statistics.equivalence(gain, margin), optimum=best,
@@ -41,7 +44,9 @@ def answer(predictions, test, fits, built, recipe, choices, generations, *, sett
         test_images=len(labels), filter_share=filter_share, rates=rates, choices=choices.table,
         by_class=by_class(predictions, labels, train.classes, [g.by_class for g in generations]),
         confusion=confusion(predictions, labels, train.classes),
-        networks=pd.DataFrame({arm: pd.Series(accuracies(p, labels)) for arm, p in predictions.items()}).T)
+        networks=pd.DataFrame({arm: pd.Series(accuracies(p, labels)) for arm, p in predictions.items()}).T,
+        presentation_gain=presentations, displacement=difference(predictions, labels, PRESENTATIONS, REAL),
+        verdict=verdict([e for e in main if e], margin), test_sets=tuple(test.hashes))
 
 
 def planned(replicates, missing):
@@ -49,26 +54,39 @@ def planned(replicates, missing):
     return replicates and replicates + len({folder.rpartition(".")[2] for folder in missing})
 
 
+def verdict(gains, margin):
+    """What all of these gains say together: "helps", "hurts", "none" (each within the margin), "open" where they do not
+    agree or do not decide, or "" where one has no interval.
+
+    Synthetic images take real ones' place in a batch, so a gain at equal updates alone is no verdict: the gain at equal
+    real presentations, and the one with each arm at its own optimum, must agree with it.
+    """
+    if any(gain.low is None for gain in gains):
+        return ""
+    if all(gain.above_zero for gain in gains):
+        return "helps"
+    if all(gain.below_zero for gain in gains):
+        return "hurts"
+    return "none" if all(statistics.equivalence(gain, margin) < 0.05 for gain in gains) else "open"
+
+
 # ---------------------------------------------------------------- accuracies
-def right(predictions, labels):
-    """100 where a prediction is right, else 0: outcomes in percent; NaN for an image that was not tested. (..., N)"""
-    return np.where(predictions == arms.NOT_TESTED, np.nan, 100.0 * (predictions == labels))
-
-
 def accuracies(predictions, labels):
     """Accuracy of each network in percent, in one row. (networks,)"""
     return np.nanmean(right(predictions, labels), -1).ravel()
 
 
 def results(predictions, labels, fits, steps):
-    """A tuple with an ArmResult for each arm. fits: {arm: Fit}; steps: {arm: optimiser steps}."""
-    told = []
-    for arm, p in predictions.items():
-        told.append(ArmResult(
-            arm, steps[arm], statistics.estimate(right(p, labels), "%"),
-            float(accuracies(p, labels).std(ddof=1)), float(fits[arm].validation.mean()),
-            None if arm == REAL else difference(predictions, labels, arm, REAL)))
-    return tuple(told)
+    """A tuple with an ArmResult for each arm. fits: {arm: Fit}; steps: {arm: updates}."""
+    return tuple(ArmResult(
+        arm, steps[arm], statistics.estimate(right(p, labels), "%"), spread(accuracies(p, labels)),
+        fits[arm].validation, None if arm == REAL else difference(predictions, labels, arm, REAL))
+        for arm, p in predictions.items())
+
+
+def spread(values):
+    """The standard deviation of several values, 0 of a single one."""
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
 def pointwise(predictions, labels, arm, against):
@@ -78,8 +96,8 @@ def pointwise(predictions, labels, arm, against):
 
 
 def difference(predictions, labels, arm, against):
-    """Accuracy of `arm` minus that of `against`: an Estimate over generators, seeds and test images, or replicates and
-    test images, in points; None where one of them was not trained."""
+    """Accuracy of `arm` minus that of `against`, in points: an Estimate over all that was repeated; None where one of
+    them was not trained."""
     if not {arm, against} <= set(predictions):
         return None
     return statistics.estimate(pointwise(predictions, labels, arm, against))
@@ -99,29 +117,31 @@ def at_optimum(predictions, labels, optima):
         for arm, best in optima.items())
 
 
-def contrasts(predictions, labels, rival):
-    """The secondary questions, as a tuple of Contrasts: is the best classical rival better than synthetic images, and
-    do these add anything to it? p: Holm's correction over those that are asked. rival: of `best_rival`."""
-    asked = [(a, b) for a, b in ((rival, MIXED), (f"{rival} + synthetic", rival)) if {a, b} <= set(predictions)]
-    found = [difference(predictions, labels, *pair) for pair in asked]
-    corrected = statistics.holm([e.p for e in found])
-    return tuple(Contrast(*pair, e, float(p)) for pair, e, p in zip(asked, found, corrected, strict=True))
+def contrasts(predictions, labels, rival, at_optimum=False):
+    """The two secondary questions, as a tuple of Contrasts: is the best free augmentation better than synthetic images,
+    and do these add anything to it?
 
-
-def rate_change(validation, low, high=None):
-    """How the gain on `validation` images changes from one learning rate to another: a RateChange; None for one rate.
-
-    validation: a list with the Images of each replicate; low, high: (rate, Fit of the arm real, Fit of real +
-    synthetic), all with the same seeds and generators.
+    They are asked with each arm at its own optimum where there is one, as the headline is. p: Holm's correction for
+    two, whether both could be asked or not; where one could not, its difference and p are None. rival: of `best_rival`.
     """
-    if high is None or low[0] == high[0]:
+    place, rival = at_its_optimum if at_optimum else str, rival or "free augmentation"
+    pairs = (rival, MIXED), (f"{rival} + synthetic", rival)
+    differences = [difference(predictions, labels, *map(place, pair)) for pair in pairs]
+    corrected = statistics.holm([e.p if e else None for e in differences])
+    return tuple(Contrast(*pair, e, float(p) if e and e.p is not None else None, at_optimum)
+                 for pair, e, p in zip(pairs, differences, corrected, strict=True))
+
+
+def rate_change(low, high):
+    """How the gain on validation images changes from one learning rate to another: a RateChange; None for one rate.
+
+    low, high: (rate, Fit of the arm real, Fit of real + synthetic), all with the same seeds and generators.
+    """
+    if low[0] == high[0]:
         return None
-    labels, gains = np.concatenate([images.labels.numpy() for images in validation]), []
-    for _, *fits in (low, high):
-        real, mixed = (right(arms.predicted(f.models, validation), labels) for f in fits)
-        gains.append(mixed - real)
-    change = statistics.estimate(gains[1] - gains[0])
-    return RateChange(low[0], high[0], float(np.nanmean(gains[0])), float(np.nanmean(gains[1])), change)
+    gains = [mixed.right - real.right for _, real, mixed in (low, high)]
+    return RateChange(low[0], high[0], *(float(statistics.replicate_means(gain).mean()) for gain in gains),
+                      statistics.estimate(gains[1] - gains[0]))
 
 
 # ---------------------------------------------------------------- classes
@@ -155,8 +175,8 @@ def by_class(predictions, labels, classes, generations):
     classes. generations: the `by_class` of each generator's result, of which the mean is taken.
     """
     points = pointwise(predictions, labels, MIXED, REAL)
-    found = [statistics.estimate(points[..., labels == k]) for k in range(len(classes))]
+    changes = [statistics.estimate(points[..., labels == k]) for k in range(len(classes))]
     good = sum(g[["label_agreement", "coverage", "coverage_perfect"]] for g in generations) / len(generations)
-    return pd.DataFrame({"change of recall": [e.value for e in found],
-                         "p": statistics.holm([e.p for e in found])}, list(classes)).join(
+    return pd.DataFrame({"change of recall": [e.value for e in changes],
+                         "p": statistics.holm([e.p for e in changes])}, list(classes)).join(
         good.set_axis(list(classes)))

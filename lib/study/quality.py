@@ -185,18 +185,24 @@ def label_judge(dataset, settings, judge, test):
 
 
 # ---------------------------------------------------------------- newness: copies of training images
-def nearest_distance(images, reference):
+def nearest_distance(images, reference, mirrored=False):
     """Root mean squared pixel difference (0..255) of each image to the nearest of `reference`; and which. (N,), (N,)
 
-    A copy of a training image has distance near 0: compare with how far held-out real images are.
+    A copy of a training image has distance near 0: compare with how far held-out real images are. mirrored: each image
+    of `reference` counts as it is and as its mirror image, whichever is nearer.
     """
     a, b = (np.asarray(x).reshape(len(x), -1).astype(np.float32) for x in (images, reference))
     index, distance = nearest(a, b)
-    return distance / np.sqrt(a.shape[1]), index
+    distance = distance / np.sqrt(a.shape[1])
+    if mirrored:
+        other, index_of_other = nearest_distance(np.asarray(images)[..., ::-1], reference)
+        distance, index = np.minimum(distance, other), np.where(other < distance, index_of_other, index)
+    return distance, index
 
 
 def memorised(synthetic, train, held_out, *, level=0.01):
-    """Are synthetic Images closer to training images than new real ones are? By rms pixel distance (0..255).
+    """Are synthetic Images closer to training images than new real ones are? By rms pixel distance (0..255), to the
+    training images and to their mirror images: a network that learned from mirrored images copies them mirrored too.
 
     In each class apart, so that a mix of classes with more easy ones alarms nobody: the threshold is the j-th smallest
     distance of its m held-out images, j about `level` of them, and counts how many of its n synthetic ones lie under.
@@ -209,7 +215,7 @@ def memorised(synthetic, train, held_out, *, level=0.01):
     exact; detectable: percent of copies at which the gate speaks, the others being like new ones; copies: number at
     most COPY from a training image; images}.
     """
-    distance, new = (nearest_distance(x.images, train.images)[0] for x in (synthetic, held_out))
+    distance, new = (nearest_distance(x.images, train.images, mirrored=True)[0] for x in (synthetic, held_out))
     counts, thresholds, under, expected = np.ones(1), [], 0, 0.0        # counts[k]: chance of k under the threshold
     for k in range(len(train.classes)):
         mine, others = distance[synthetic.labels == k], np.sort(new[held_out.labels == k])
@@ -252,23 +258,27 @@ def nearest_pairs(synthetic, train, held_out, rows=8):
     """The `rows` synthetic images closest to a training image, closest first, for a picture beside their neighbours.
 
     Returns {synthetic, train, held_out: positions of the image and its nearest, (rows,); to_train, to_held_out: rms
-    distances}. A copy is near one training image and far from every held-out one; a smooth image is near both.
+    distances}, each way round. A copy is near one training image and far from every held-out one; a smooth image is
+    near both.
     """
-    to_train, index = nearest_distance(synthetic, train)
+    to_train, index = nearest_distance(synthetic, train, mirrored=True)
     chosen = np.argsort(to_train, kind="stable")[:rows]
-    to_held_out, other = nearest_distance(synthetic[chosen], held_out)
+    to_held_out, other = nearest_distance(synthetic[chosen], held_out, mirrored=True)
     return {"synthetic": chosen, "train": index[chosen], "held_out": other,
             "to_train": to_train[chosen], "to_held_out": to_held_out}
 
 
 # ---------------------------------------------------------------- newness: test images
 def check_no_leak(images, test, *, what):
-    """Raise LeakedTest if an image is at most COPY (rms, grey levels) from a test image. what: the images' name."""
-    closest = near(images, test)
-    found = np.flatnonzero(closest >= 0)
-    if len(found):
-        raise LeakedTest(f"{len(found)} of {len(images)} images of {what} are test images (at most {COPY:g} grey level "
-                         f"apart), the first is image {found[0]}, test image {closest[found[0]]}")
+    """Raise LeakedTest if an image is at most COPY (rms, grey levels) from a test image or its mirror image. what: the
+    images' name."""
+    closest, mirrored = near(images, test), near(images.flip(-1), test)
+    closest = np.where(closest >= 0, closest, mirrored)
+    leaked = np.flatnonzero(closest >= 0)
+    if len(leaked):
+        raise LeakedTest(f"{len(leaked)} of {len(images)} images of {what} are test images (at most {COPY:g} grey "
+                         f"level apart, as they are or mirrored), the first is image {leaked[0]}, test image "
+                         f"{closest[leaked[0]]}")
 
 
 # ---------------------------------------------------------------- FID proper

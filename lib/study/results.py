@@ -107,12 +107,14 @@ class ArmResult:
 
 @dataclasses.dataclass(frozen=True)
 class Contrast:
-    """The accuracy of `arm` minus that of `against` (points). p: after Holm's correction over the study's contrasts."""
+    """The accuracy of `arm` minus that of `against` (points), None where it could not be asked. p: after Holm's
+    correction over the study's contrasts, None without one. at_optimum: whether each of them is at its own optimum."""
 
     arm: str
     against: str
-    difference: Estimate
-    p: float
+    difference: Estimate | None
+    p: float | None
+    at_optimum: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,18 +144,22 @@ class RateChange:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Notebook 40. gain: real + synthetic against real at equal steps, the main question; paper_gain: against real at
-    equal epochs, as in the original paper; steps_gain: real against real at equal epochs, what the steps alone do (both
-    None without that arm). rival: the classical arm that is best on validation, or ""; contrasts: the secondary
-    questions. detectable: smallest gain that would be found with 80 % power (points); variance: what the gain's
-    variance is made of, a row for each thing repeated: n, variance (points squared). choices: what was chosen on
+    """Notebook 40. gain: real + synthetic against real at equal updates; presentation_gain: against real images that
+    were seen as often as it sees real ones; displacement: what the latter lose against real at equal updates, as the
+    synthetic images take their place in a batch; optimum_gain: each arm at its own optimum. verdict: what the three say
+    together ("helps", "hurts", "none", "open", or "" without an interval). paper_gain: against real at equal epochs, as
+    in the original paper; steps_gain: real against real at equal epochs, what the updates alone do. (None: an arm is
+    missing.) rival: the free augmentation that is best on validation, or ""; contrasts: the secondary questions.
+    detectable: smallest gain that would be found with 80 % power (points), None without an interval; variance: what the
+    gain's variance is made of, a row for each thing repeated: n, variance (points squared). choices: what was chosen on
     validation: choice, taken, candidates. by_class: a row for each class: change of recall, p, label_agreement,
     coverage, coverage_perfect. confusion: rows (arm, true class), a column for each predicted one, percent.
 
     replicates: complete repetitions of the experiment, of the `planned` ones those that are there, each with a split, a
     generator and a classifier of its own; 0 where generators and seeds are crossed on one split. equivalence: p-value
     of "the gain lies within the margin" (points), which was fixed before anything was measured. optimum: the main arms,
-    each with its own best steps and learning rate; empty where that was not asked. networks: a row for each arm with
+    each with its own best steps and learning rate; empty where that was not asked. test_sets: hashes of the replicates'
+    test sets, by which `lib.study.ledger` finds how often they were opened. networks: a row for each arm with
     the test accuracy of each of its networks (percent), of replicate r in column r."""
 
     classifier: str         # in words: "MLP"
@@ -163,7 +169,7 @@ class Study:
     steps_gain: Estimate | None
     rival: str
     contrasts: tuple[Contrast, ...]
-    detectable: float
+    detectable: float | None
     variance: pd.DataFrame
     lr: float
     setting: str
@@ -185,6 +191,10 @@ class Study:
     equivalence: float | None = None
     optimum: tuple[AtOptimum, ...] = ()
     networks: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    presentation_gain: Estimate | None = None
+    displacement: Estimate | None = None
+    verdict: str = ""
+    test_sets: tuple[str, ...] = ()
 
     def arm(self, name):
         """The ArmResult called `name`, or None."""
@@ -194,6 +204,11 @@ class Study:
     def optimum_gain(self):
         """What synthetic images add where each arm is at its own optimum, or None."""
         return next((a.gain for a in self.optimum if a.arm == MIXED), None)
+
+    @property
+    def headline(self):
+        """The gain that answers the question: with each arm at its own optimum where that was asked."""
+        return self.optimum_gain or self.gain
 
     @property
     def each_gain(self):

@@ -20,7 +20,7 @@ from lib.report.results import (
 
 DIGITS = tuple("0123456789")
 ARMS = {"real": 65.8, "real twice": 65.4, "real + shift": 86.6, "real + synthetic": 77.4,
-        "real + shift + synthetic": 86.8, "synthetic only": 69.9, "shuffled labels": 9.3, "real, equal epochs": 58.9}
+        "real + shift + synthetic": 86.8, "synthetic only": 69.9, "real + shuffled labels": 9.3, "real, equal epochs": 58.9}
 PROVENANCE = {"start": "2026-01-02T03:04:05+00:00", "commit": "0123456789ab", "uncommitted_changes": False,
               "python": "3.12.1", "versions": {"torch": "2.9.0"}, "system": "Linux x86_64", "device": "CPU (x86_64)",
               "threads": 2, "seconds": 60.0, "upstream": {}, "files": {}}

@@ -7,6 +7,7 @@ from lib import InputError
 from lib.data.images import Images
 from lib.study import arms, dose, fitting
 from lib.study.dose import Point
+from tests.study.test_fitting import fitted
 
 
 def images(per_class, classes=2, start=0):
@@ -106,6 +107,12 @@ def test_the_exchange_rate_is_read_off_the_curve_of_real_images():
         (500 / some.real.value, 500 / some.real.high, 500 / some.real.low))
 
 
+def test_two_replicates_have_an_exchange_rate_without_an_interval():
+    p, labels = predictions(AT, seeds=2)
+    some = dose.exchange(CURVES, {point: own.reshape(2, 1, 1, -1) for point, own in p.items()}, labels, draws=50)[1]
+    assert some.real.low is None and some.per_real.low is None and some.real.of == "replicates"
+
+
 def test_the_interval_of_the_exchange_rate_narrows_with_more_test_images():
     widths = []
     for n in (100, 1600):
@@ -122,10 +129,17 @@ def test_bootstrap_means_are_those_of_resampled_seeds_and_images():
     assert (means.var(0) > of_images).all()                          # seeds add their part
 
 
+def test_bootstrap_means_of_replicates_vary_as_much_as_their_mean_does():
+    """The referee's example: ten replicates drawn ten times give a variance that is a tenth too small."""
+    accuracy = np.random.default_rng(2).random(5)
+    right = np.broadcast_to(accuracy[:, None], (5, 8))[None]         # all images alike: replicates alone
+    assert dose.resampled(right, 20000, seed=0).var() == pytest.approx(accuracy.var(ddof=1) / 5, rel=0.05)
+
+
 def test_of_replicates_only_tested_images_count():
     right = np.random.default_rng(1).random((2, 3, 60))
-    right[:, 0, :30] = right[:, 1, 30:] = np.nan
-    assert dose.resampled(right, 6000, seed=0).mean(0) == pytest.approx(np.nanmean(right, (1, 2)), abs=0.01)
+    right[:, 0, :30] = right[:, 1, 45:] = np.nan
+    assert dose.resampled(right, 6000, seed=0).mean(0) == pytest.approx(np.nanmean(right, 2).mean(1), abs=0.01)
 
 
 def test_the_table_has_a_row_for_each_point_of_each_curve():
@@ -138,5 +152,7 @@ def test_the_table_has_a_row_for_each_point_of_each_curve():
 
 def test_the_best_share_is_that_of_the_best_validation_accuracy():
     curves = planned()
-    fits = {point: fitting.Fit([], [], np.array([50 + 10 * (point.share == 0.5)])) for point in dose.points(curves)}
+    fits = {point: fitted(*[50 + 10 * (point.share == 0.5)] * 2) for point in dose.points(curves)}
     assert dose.best_share(curves, fits) == 0.5
+    fits = {point: fitted(50, 50 + 0.1 * point.share) for point in dose.points(curves)}
+    assert dose.best_share(curves, fits) == 0                                          # near a tie the smaller

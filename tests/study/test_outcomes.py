@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lib.data.images import Images
-from lib.study import arms, classifiers, fitting, outcomes, statistics
+from lib.study import arms, fitting, outcomes, statistics
+from lib.study.results import Estimate
 
 CLASSES = ("a", "b", "c")
 
@@ -23,7 +24,8 @@ def simulated(seed=0, n=1500, **accuracies):
     """({arm: predictions}, labels) of real, two rivals, and mixed arms of two generators."""
     rng = np.random.default_rng(seed)
     difficulty, labels = rng.random(n), rng.integers(3, size=n)
-    arms_ = {"real": 1, "real + shift": 1, "real + synthetic": 2, "real + shift + synthetic": 2, "real, equal epochs": 1}
+    arms_ = {"real": 1, "real + shift": 1, "real + synthetic": 2, "real + shift + synthetic": 2, "real, equal epochs": 1,
+             "real, equal presentations": 1}
     given = {name.replace(" ", "_").replace("+", "and").replace(",", ""): name for name in arms_}
     level = {given[k]: v for k, v in accuracies.items()}
     return {name: predicted(rng, difficulty, labels, level.get(name, 0.7), generators)
@@ -49,13 +51,44 @@ def test_an_arm_that_was_not_trained_has_no_difference():
     assert outcomes.difference(p, labels, "real + flip", "real") is None
 
 
-def test_the_secondary_questions_are_the_rivals_and_are_corrected_for_their_number():
+def test_the_secondary_questions_are_the_rivals_and_are_corrected_for_two():
     p, labels = simulated(real_and_synthetic=0.74, real_and_shift_and_synthetic=0.78)
-    found = outcomes.contrasts(p, labels, "real + shift")
-    assert [(c.arm, c.against) for c in found] == [("real + shift", "real + synthetic"),
-                                                   ("real + shift + synthetic", "real + shift")]
-    assert [c.p for c in found] == pytest.approx(list(statistics.holm([c.difference.p for c in found])))
-    assert outcomes.contrasts(p, labels, "") == ()
+    asked = outcomes.contrasts(p, labels, "real + shift")
+    assert [(c.arm, c.against, c.at_optimum) for c in asked] == [
+        ("real + shift", "real + synthetic", False), ("real + shift + synthetic", "real + shift", False)]
+    assert [c.p for c in asked] == pytest.approx(list(statistics.holm([c.difference.p for c in asked])))
+
+
+def test_a_question_that_could_not_be_asked_is_told_and_counts_in_the_correction():
+    """The referee's example: on CIFAR-10 one contrast was left, so that Holm's correction did nothing."""
+    p, labels = simulated(real_and_synthetic=0.74)
+    del p["real + shift + synthetic"]
+    first, second = outcomes.contrasts(p, labels, "real + shift")
+    assert (second.arm, second.difference, second.p) == ("real + shift + synthetic", None, None)
+    assert first.p == pytest.approx(min(1, 2 * first.difference.p))
+    assert [(c.difference, c.p) for c in outcomes.contrasts(p, labels, "")] == [(None, None)] * 2
+
+
+def test_the_secondary_questions_are_asked_at_the_optimum_where_the_headline_is():
+    p, labels = simulated(real_and_synthetic=0.74)
+    p |= {outcomes.at_its_optimum(arm): p[other] for arm, other in (
+        ("real + synthetic", "real + synthetic"), ("real + shift", "real"), ("real + shift + synthetic", "real + shift + synthetic"))}
+    first, second = outcomes.contrasts(p, labels, "real + shift", at_optimum=True)
+    assert first.at_optimum and first.difference == outcomes.difference(p, labels, "real", "real + synthetic")
+    assert second.difference == outcomes.difference(p, labels, "real + shift + synthetic", "real")
+
+
+def around(value, half):
+    return Estimate(value, value - half, value + half, 10, "replicates", "points", df=9.0)
+
+
+@pytest.mark.parametrize("gains, verdict", [
+    ([around(3, 1), around(2, 1), around(1.5, 1)], "helps"), ([around(-3, 1), around(-2, 1)], "hurts"),
+    ([around(0.1, 0.3), around(-0.1, 0.2)], "none"), ([around(3, 1), around(1, 2)], "open"),
+    ([around(-0.578, 0.4), around(-0.018, 0.6), around(0.0, 0.7)], "open"),             # the referee's: displacement alone
+    ([around(3, 1), Estimate(2.0, n=2, of="replicates", unit="points")], "")])
+def test_a_verdict_needs_every_comparison(gains, verdict):
+    assert outcomes.verdict(gains, margin=0.5) == verdict
 
 
 def test_pairs_are_networks_of_the_same_seed():
@@ -83,32 +116,21 @@ def test_a_class_that_rises_in_every_replicate_has_a_small_p_and_one_that_stays_
     right = {arm: rng.random((10, 1, 1, 300)) < np.where(labels == 0, share, 0.6) for arm, share in (("real", 0.6), ("real + synthetic", 0.9))}
     p = {arm: np.where(r, labels, (labels + 1) % 3) for arm, r in right.items()}
     for arm in p:
-        p[arm][rng.random((10, 1, 1, 300)) < 0.4] = arms.NOT_TESTED               # every replicate tests images of its own
+        p[arm][rng.random((10, 1, 1, 300)) < 0.4] = statistics.NOT_TESTED               # every replicate tests images of its own
     good = pd.DataFrame({"label_agreement": [90.0] * 3, "coverage": 50.0, "coverage_perfect": 75.0})
     table = outcomes.by_class(p, labels, CLASSES, [good])
     assert table["change of recall"].iloc[0] == pytest.approx(30, abs=6)
     assert table["p"].iloc[0] < 0.001 and (table["p"].iloc[1:] > 0.05).all()
 
 
-class Known:
-    """A network whose predictions are given: members are right with `share`, one after another."""
-
-    def __init__(self, labels, shares):
-        self.members = len(shares)
-        self.p = np.stack([np.where(np.arange(len(labels)) < s * len(labels), labels, labels + 1) for s in shares])
+def known(*shares):
+    """A Fit of one replicate whose networks, one for each share, are right on that share of 100 images."""
+    right = np.stack([100.0 * (np.arange(100) < share * 100) for share in shares])
+    return fitting.Fit([], [], right[None, None])
 
 
-@pytest.fixture
-def known(monkeypatch):
-    monkeypatch.setattr(classifiers, "predict", lambda model, images: [model.p])
-    labels = torch.zeros(100, dtype=torch.int64)
-    return [Images(torch.zeros(100, 1, 8, 8, dtype=torch.uint8), labels, CLASSES)], lambda *shares: fitting.Fit(
-        [Known(labels, shares)], [], None)
-
-
-def test_the_gain_at_two_rates_and_its_change_are_measured_on_the_validation_images(known):
-    validation, fit = known
-    r = outcomes.rate_change(validation, (0.1, fit(0.5, 0.5), fit(0.6, 0.7)), (0.3, fit(0.5, 0.6), fit(0.9, 0.9)))
+def test_the_gain_at_two_rates_and_its_change_are_measured_on_the_validation_images():
+    r = outcomes.rate_change((0.1, known(0.5, 0.5), known(0.6, 0.7)), (0.3, known(0.5, 0.6), known(0.9, 0.9)))
     assert (r.low_gain, r.high_gain, r.change.value) == pytest.approx((15, 35, 20)) and (r.low_rate, r.high_rate) == (0.1, 0.3)
     assert r.change.n == 2 and r.change.low < 20 < r.change.high
 
@@ -116,10 +138,13 @@ def test_the_gain_at_two_rates_and_its_change_are_measured_on_the_validation_ima
 def test_of_replicates_the_change_of_the_gain_is_taken_over_each_ones_own_validation_images():
     train, validation = [images(20, r) for r in range(3)], [images(30 + r, 9 + r) for r in range(3)]
     recipe = fitting.Recipe("mlp", [4], 5, 8, 0.01, 0.0, "adamw", 0.5, 2, 0, torch.device("cpu"))
-    real, mixed = (fitting.fit(arm, recipe, validation) for arm in (arms.mix(train), arms.mix(train, [validation])))
-    r = outcomes.rate_change(validation, (0.1, real, mixed), (0.3, mixed, real))
-    right = [sum((m.validation * [30, 31, 32] / 93).tolist()) for m in (real, mixed)]
-    assert (r.low_gain, r.high_gain) == pytest.approx((right[1] - right[0], right[0] - right[1])) and r.change.n == 3
+    real, mixed = (fitting.fit(mix, recipe, validation) for mix in (arms.mix(train), arms.mix(train, [validation])))
+    r = outcomes.rate_change((0.1, real, mixed), (0.3, mixed, real))
+    assert (r.low_gain, r.high_gain) == pytest.approx((mixed.validation - real.validation, real.validation - mixed.validation))
+    each = [np.nanmean(fit.right, (1, 2, 3)) for fit in (real, mixed)]
+    change = 2 * (each[0] - each[1])
+    assert r.change.n == 3 and r.change.df == 2                                     # no image is judged twice: Student's t
+    assert statistics.standard_error(r.change) == pytest.approx(change.std(ddof=1) / 3**0.5)
 
 
 def images(n, seed):
@@ -140,27 +165,29 @@ def test_a_replicate_that_failed_counts_once_however_many_of_its_runs_are_missin
     assert outcomes.planned(8, ["a/cosine.3", "a/unguided.3", "a/cosine.7"]) == 10 and outcomes.planned(0, []) == 0
 
 
-def test_a_single_learning_rate_has_no_change(known):
-    validation, fit = known
-    assert outcomes.rate_change(validation, (0.1, fit(0.5), fit(0.6)), (0.1, fit(0.5), fit(0.6))) is None
+def test_a_single_learning_rate_has_no_change():
+    assert outcomes.rate_change((0.1, known(0.5), known(0.6)), (0.1, known(0.5), known(0.6))) is None
 
 
 def test_the_answer_holds_what_its_parts_say():
     p, labels = simulated(real_and_synthetic=0.76)
     train = Images(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange(6) % 3, CLASSES)
     made = Images(torch.zeros(9, 1, 8, 8, dtype=torch.uint8), torch.arange(9) % 3, CLASSES)
-    built = arms.build(list(p), arms.Sources([train], [[made], [made]]), arms.Settings(100))
+    built = arms.build(list(p), arms.Sources([train], [[made], [made]]), arms.Settings(100, 8, 0.5))
     good = pd.DataFrame({"label_agreement": [90.0] * 3, "coverage": 50.0, "coverage_perfect": 75.0})
     result = outcomes.answer(
-        p, SimpleNamespace(labels=labels), {arm: fitting.Fit([], [], np.array([70.0, 72])) for arm in p}, built,
+        p, SimpleNamespace(labels=labels, hashes=["a1"]), {arm: known(0.70, 0.72) for arm in p}, built,
         SimpleNamespace(classifier="strong-mlp", steps=100, lr=0.1, seeds=5), fitting.Choices([[0] * 40]),
-        [SimpleNamespace(by_class=good)] * 2, setting="the only one", generator="a", filter_share=None, rates=None)
+        [SimpleNamespace(by_class=good)] * 2, setting="the only one", generator="a", filter_share=None, rates=None, rival="real + shift")
     assert result.networks.loc["real"].dropna().mean() == pytest.approx(result.arm("real").accuracy.value)
     assert result.gain == outcomes.difference(p, labels, "real + synthetic", "real") == result.arm("real + synthetic").gain
     assert result.paper_gain.value == pytest.approx(result.gain.value + result.steps_gain.value)
     assert (result.rival, result.classifier, result.generators) == ("real + shift", "strong MLP", 2)
     assert (result.real_images, result.synthetic_images, result.validation_images, result.test_images) == (6, 9, 40, 1500)
-    assert {a.arm: a.steps for a in result.arms} == {arm: 40 if "epochs" in arm else 100 for arm in p}
-    assert result.arm("real").gain is None and result.arm("real").validation == 71
+    assert {a.arm: a.steps for a in result.arms} == {
+        arm: 40 if "epochs" in arm else 50 if "presentations" in arm else 100 for arm in p}
+    assert result.presentation_gain.value == pytest.approx(result.gain.value - result.displacement.value)
+    assert result.headline == result.gain and result.verdict == "helps" and result.test_sets == ("a1",)
+    assert result.arm("real").gain is None and result.arm("real").validation == pytest.approx(71)
     assert result.detectable == statistics.detectable(result.gain)
     assert result.variance["variance"].sum() == pytest.approx(statistics.standard_error(result.gain)**2)

@@ -281,6 +281,28 @@ def test_three_percent_of_noisy_copies_raise_the_alarm_and_close_ones_are_counte
     assert q.memorisation(fresh, train, held_out)["verdict"] == "none found"
 
 
+def test_copies_in_the_mirror_are_copies():
+    """The referee's example: of 1,000 mirrored training images the gate said "none found"."""
+    rng = np.random.default_rng(16)
+    train, held_out, fresh = (labelled(pictures(rng, n)) for n in (300, 300, 100))
+    mirrored = labelled(train.images[:100].flip(-1))
+    gate = q.memorisation(mirrored, train, held_out)
+    assert gate["verdict"] == "copies" and gate["copies"] == 100
+    near = labelled(nudge(rng, mirrored.images, 4))
+    assert q.memorisation(near, train, held_out)["verdict"] == "too close"
+    assert q.memorisation(fresh, train, held_out)["verdict"] == "none found"
+    pairs = q.nearest_pairs(mirrored.images, train.images, held_out.images, 3)
+    assert pairs["to_train"].max() < 0.05 and set(pairs["train"]) <= set(range(100))
+
+
+def test_a_mirrored_reference_is_compared_both_ways():
+    rng = np.random.default_rng(17)
+    images, reference = pictures(rng, 20), pictures(rng, 30)
+    both = q.nearest_distance(images, torch.cat([reference, reference.flip(-1)]))
+    distance, index = q.nearest_distance(images, reference, mirrored=True)
+    assert distance == pytest.approx(both[0], abs=1e-3) and (index == both[1] % 30).all()
+
+
 def test_what_the_gate_tells_is_what_the_result_holds():
     train, held_out, synthetic = (labelled(pictures(np.random.default_rng(k), 30)) for k in range(3))
     assert Memorisation(**q.memorisation(synthetic, train, held_out)).images == 30
@@ -303,7 +325,8 @@ def test_the_pairs_begin_with_the_copy_and_name_both_neighbours():
     assert pairs["synthetic"][:2].tolist() == [4, 17] and pairs["train"][:2].tolist() == [9, 23]
     assert (np.diff(pairs["to_train"]) >= 0).all() and len(pairs["held_out"]) == 5
     for i, j, distance in zip(pairs["synthetic"], pairs["held_out"], pairs["to_held_out"], strict=True):
-        rms = (synthetic[i].double() - held_out.double()).square().mean((1, 2, 3)).sqrt()
+        both = torch.stack([held_out, held_out.flip(-1)]).double()
+        rms = (synthetic[i].double() - both).square().mean((2, 3, 4)).sqrt().amin(0)
         assert int(rms.argmin()) == j and float(rms.min()) == pytest.approx(distance, rel=1e-4)
 
 
@@ -320,6 +343,14 @@ def test_one_leaked_test_image_among_many_raises_the_alarm(side, channels):
             q.check_no_leak(leaked, test, what="synthetic images")
 
 
+def test_a_test_image_in_the_mirror_is_a_leak():
+    rng = np.random.default_rng(18)
+    pool, test = (torch.from_numpy(rng.integers(0, 256, (n, 3, 8, 8), dtype=np.uint8)) for n in (40, 30))
+    pool[11] = test[5].flip(-1)
+    with pytest.raises(q.LeakedTest, match=r"^1 of 40 images .* or mirrored\), the first is image 11, test image 5$"):
+        q.check_no_leak(pool, test, what="synthetic images")
+
+
 def test_the_block_means_never_hide_a_pair_and_the_count_is_that_of_all_pairs():
     """Low contrast, so that many pairs are close in block means and some in pixels; sides that 4 does not divide."""
     rng = np.random.default_rng(13)
@@ -332,7 +363,8 @@ def test_the_block_means_never_hide_a_pair_and_the_count_is_that_of_all_pairs():
         bound = np.linalg.norm(copies._block_means(pool)[:, None] - copies._block_means(test), axis=2)
         assert (bound <= rms.numpy() + 1e-12).all()
         assert bound[8, 6] == pytest.approx(1, abs=1e-12)             # the bound is reached
-        with pytest.raises(q.LeakedTest, match=f"^{int((rms <= 1).any(1).sum())} of 60 "):
+        mirrored = (pool.flip(-1)[:, None].double() - test.double()).square().flatten(2).mean(2).sqrt()
+        with pytest.raises(q.LeakedTest, match=f"^{int((torch.minimum(rms, mirrored) <= 1).any(1).sum())} of 60 "):
             q.check_no_leak(pool, test, what="the pool")
 
 
