@@ -38,6 +38,9 @@ def report(arguments):
     from lib.engine.stale import stale
     if arguments.data_dir:
         os.environ["DREAMING_DATA_DIR"] = arguments.data_dir
+    if arguments.synthetic_dir:
+        os.environ["DREAMING_SYNTHETIC_DIR"] = arguments.synthetic_dir
+        arguments.plan = f"{arguments.plan.removesuffix('.yml')}-synthetic" + ".yml" * arguments.plan.endswith(".yml")
     plan, profile = read_plan(arguments.plan), make.find_profile(arguments.profile)
     if not arguments.dry_run:
         code = make.make(plan, profile)
@@ -142,7 +145,7 @@ def run(arguments):
         if not sign:
             raise InputError(f"{word!r}: expected NAME=VALUE")
         values[name] = parse_value(value)
-        if name == "data_dir" and isinstance(values[name], str) and values[name]:
+        if name in ("data_dir", "synthetic_dir") and isinstance(values[name], str) and values[name]:
             values[name] = os.path.join(arguments.cwd, os.path.expanduser(values[name]))
     try:
         print(in_root(run_interactive(step, values)))
@@ -280,6 +283,8 @@ def parser():
            help=f"one of {plans}, or the path of a .yml file; without it digits: minutes on a laptop, no download")
     option("--data-dir", type=path, metavar="DIR",
            help="where data sets lie or are downloaded to (else DREAMING_DATA_DIR, else the user's cache)")
+    option("--synthetic-dir", type=path, metavar="DIR",
+           help="synthetic images that another generator made: class folders, or an .npz; with own")
     option("--profile", default="", type=profile_name, metavar="NAME",
            help="where it runs: cpu, gpu (that of this machine), slurm, or a folder with a config.yaml")
     option("-n", "--dry-run", action="store_true", help="only tell which runs would be made, and why (seconds)")
@@ -337,6 +342,7 @@ def read(argv):
         arguments.refuse("unknown words: " + " ".join(arguments.rest))
     if os.path.basename(getattr(arguments, "profile", "")) not in ("", "cpu", "gpu"):
         arguments.extra = "slurm"
-    if os.environ.get("DREAMING_DATA_DIR"):
-        os.environ["DREAMING_DATA_DIR"] = path(os.environ["DREAMING_DATA_DIR"])
+    for name in ("DREAMING_DATA_DIR", "DREAMING_SYNTHETIC_DIR"):
+        if os.environ.get(name):
+            os.environ[name] = path(os.environ[name])
     return arguments

@@ -30,7 +30,8 @@ from lib.diffusion import OPTIMIZERS as TRAINING_OPTIMIZERS
 from lib.engine.values import Rule, above, at_least, between, check, each, one_of, perhaps, shown
 from lib.study import ARMS, CLASSIFIERS, MIXED, OPTIMIZERS, REAL, generators
 
-READS = {"train_run": "train", "generate_runs": "generate"}     # parameter: whose run(s)
+# parameter: the steps of whose run(s) it is
+READS = {"train_run": ("train",), "generate_runs": ("generate", "external")}
 
 Device = Annotated[str, one_of("auto", "cpu", "cuda", "mps")]
 Seed = Annotated[int, between(0, 2**31 - 1)]
@@ -53,6 +54,12 @@ class Config:
         with. facts: what lib.data.check tells of the training's images, None before they are read."""
 
 
+def check_dataset(config):
+    """InputError for an option of the data set that is out of range, or that it does not take."""
+    options = {name: getattr(config, name) for name in data.ALL_OPTIONS}
+    data.check_options(config.dataset, data.OPTIONS[config.dataset], **options)
+
+
 def check_share(name, share, batch):
     """Raise InputError where no batch would hold both real and synthetic images."""
     if not 0 < round(batch * share) < batch:
@@ -62,7 +69,7 @@ def check_share(name, share, batch):
 def check_generators(read):
     """The generators that a study reads, [(config of the training, config of the generation)] as mappings. InputError
     where two of them make the same images, or learned from others."""
-    known = [tuple(dataclasses.asdict(job.config) for job in (g.upstream[0], g)) for g in read]
+    known = [tuple(dataclasses.asdict(job.config) for job in ((*g.upstream, g)[0], g)) for g in read]
     generators.no_repeats(known, [g.name for g in read])
     generators.same_data(known)
     return known
@@ -118,8 +125,7 @@ class TrainConfig(Config):
     run_dir: str
 
     def check_together(self):
-        options = {name: getattr(self, name) for name in data.ALL_OPTIONS}
-        data.check_options(self.dataset, data.OPTIONS[self.dataset], **options)
+        check_dataset(self)
         if self.channels % 8:
             raise InputError(f"channels={self.channels}: expected a multiple of 8 (group normalisation)")
         check_rungs(self.rungs, self.batch)
@@ -177,6 +183,33 @@ class GenerateConfig(Config):
         if self.guidance != 1 and not train.label_drop:
             raise InputError(f"guidance={self.guidance}: expected 1, as the training {read[0].name} has label_drop=0 "
                              "and so knows no images without their label")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExternalConfig(Config):
+    synthetic_dir: str
+    images_per_class: Annotated[int, at_least(0)]
+    dataset: Annotated[str, one_of(*data.DATASETS)]
+    data_dir: str
+    size: int
+    canvas: int
+    per_class: int
+    classes: list[str]
+    group_by: str
+    data_seed: Seed
+    judge_widths: Annotated[list[int], each(between(1, 4096))]
+    judge_steps: Annotated[int, at_least(1)]
+    seed: Seed
+    device: Device
+    run_dir: str
+
+    def check_together(self):
+        check_dataset(self)
+
+    def check_with(self, read, facts=None):
+        if facts:
+            from lib.data.external import external
+            external(self.synthetic_dir, image_shape=facts["shape"], classes=tuple(facts["counts"]["train"]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -248,7 +281,7 @@ class DoseConfig(Config):
         train, splits = known[0][0], len({train["data_seed"] for train, _ in known})
         real = facts["train"] / facts["classes"] if facts else train["per_class"]      # 0: all, and so unknown
         made = sum(g.config.images_per_class for g in read) // splits                  # of each replicate
-        if real and max(self.ratios) > made / real + 1e-9:
+        if real and made and max(self.ratios) > made / real + 1e-9:
             raise InputError(f"ratios={shown(self.ratios)}: expected at most {made / real:g}, {made} synthetic for "
                              f"{real:g} real images of each class; raise images_per_class or name more runs")
         if real and any(ratio and not round(ratio * real) for ratio in self.ratios):
@@ -285,6 +318,7 @@ STEPS = {
     "schedules": Step("10_schedules", SchedulesConfig),
     "train": Step("20_train_ddpm", TrainConfig),
     "generate": Step("30_generate", GenerateConfig),
+    "external": Step("35_external", ExternalConfig),
     "augment": Step("40_augment", AugmentConfig),
     "dose": Step("45_dose", DoseConfig),
     "ablation": Step("50_ablation", AblationConfig),

@@ -20,7 +20,8 @@ from lib.engine.values import between, check, one_line, perhaps, shown
 
 SET_BY_PLAN = ("run_dir", "runs", "missing", "plan", "title", "about")      # parameters that no run is given
 COMPARED = ("train", "generate", "augment", "dose")                         # the steps that an ablation compares
-REPEATED = ("train", "generate")                                            # the steps that have replicates
+REPEATED = ("train", "generate", "external")                                # the steps that have replicates
+REAL = ("train", "external")                                                # the steps that read real images
 REPLICATED = ("data_seed", "seed")                                          # what replicate r has r more of
 MOST_REPLICATES = 100
 NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]*[a-z0-9_-])?", re.ASCII | re.IGNORECASE)       # of a run's folder
@@ -124,7 +125,7 @@ class Plan:
 
     def threads(self, cores):
         """Threads for each job, so that as many trainings as possible stand side by side."""
-        return max(1, cores // min(max(1, len(self.of("train"))), cores))
+        return max(1, cores // min(max(1, len(self.of(*REAL))), cores))
 
 
 def find_plan(plan):
@@ -172,12 +173,14 @@ def read_jobs(path):
     common = tree.get("common") or {}
     fields = {step: [f.name for f in dataclasses.fields(STEPS[step].config)] for step in STEPS}
     check_names("common: ", common, sorted({n for names in fields.values() for n in names} - {*SET_BY_PLAN, *READS}))
-    if not tree.get("train"):
-        raise InputError("train: expected at least one run, for example {linear: {schedule: linear}}")
+    if not any(tree.get(step) for step in REAL):
+        raise InputError("train: expected at least one run, for example {linear: {schedule: linear}}; or external: one "
+                         "of images that another generator made")
 
     jobs, told = [], {}                                     # told: {sentence: the first run that it is said of}
     for step in STEPS:
-        runs = tree.get(step, {} if step in COMPARED else {"default": {}})
+        absent = step in (*COMPARED, "external") or step == "ablation" and not tree.get("train")
+        runs = tree.get(step, {} if absent else {"default": {}})
         check_names(f"{step}: ", runs, ["default"] if step == "report" else None)
         if step == "report" and not runs:
             raise InputError("report: expected one run named default, or no such line")
@@ -199,10 +202,11 @@ def read_jobs(path):
 
 def reads_refused(given, tree, jobs):
     """Whether the parameters `given` of a run name one that the plan has and that became no job."""
-    named = [(source, given.get(parameter)) for parameter, source in READS.items()] if isinstance(given, dict) else []
+    named = [(sources, given.get(parameter)) for parameter, sources in READS.items()] if isinstance(given, dict) else []
     made = {(job.step, name) for job in jobs for name in (job.name, job.family)}
     return any(isinstance(name, str) and name in (tree.get(source) or {}) and (source, name) not in made
-               for source, names in named for name in (names if isinstance(names, list) else [names]))
+               for sources, names in named for name in (names if isinstance(names, list) else [names])
+               for source in sources)
 
 
 def read_text(path):
@@ -246,7 +250,7 @@ def make_jobs(plan, words, step, name, given, common, defaults, jobs, replicates
         raise InputError(f"{taken[0]} is set by the plan itself; remove the line")
     if step not in REPEATED:
         return [make_job(plan, words, step, name, name, given, common, defaults, jobs)]
-    most = len(named(given.get("train_run"), "train", jobs)) or 1 if step == "generate" else replicates
+    most = len(named(given.get("train_run"), ("train",), jobs)) or 1 if step == "generate" else replicates
     number = check_replicates(given.get("replicates", most), most)
     given = {k: v for k, v in given.items() if k != "replicates"}
     made = []
@@ -263,15 +267,16 @@ def make_job(plan, words, step, name, family, given, common, defaults, jobs, rep
     upstream = [j for j in jobs if step == "report" or j.step in COMPARED] if "runs" in defaults else []
     by_plan = {"run_dir": f"reports/runs/{plan}/{step}/{name}", "runs": [j.config.run_dir for j in upstream],
                "missing": [], "plan": plan, "title": words["title"], "about": words["about"]}
-    for parameter, source in READS.items():
+    for parameter, sources in READS.items():
         if parameter in defaults:
             told, several = given.get(parameter), isinstance(defaults[parameter], list)
             names = told if several and isinstance(told, list) else [told]
-            read = [named(one, source, jobs) for one in names]
+            read = [named(one, sources, jobs) for one in names]
             if not read or not all(read):
                 what = "a list of names of runs" if several else "the name of a run"
-                known = dict.fromkeys(j.family for j in jobs if j.step == source)
-                raise InputError(f"{parameter}={shown(told)}: expected {what} of the step {source}: {', '.join(known)}")
+                known = dict.fromkeys(j.family for j in jobs if j.step in sources)
+                raise InputError(f"{parameter}={shown(told)}: expected {what} of the step {' or '.join(sources)}: "
+                                 f"{', '.join(known)}")
             read = [job for family in read for job in family] if several else [read[0][replicate]]
             upstream += read
             by_plan[parameter] = [j.config.run_dir for j in read] if several else read[0].config.run_dir
@@ -282,10 +287,10 @@ def make_job(plan, words, step, name, family, given, common, defaults, jobs, rep
     return Job(step, name, dataclasses.replace(config, **seeds), tuple(upstream), family)
 
 
-def named(name, step, jobs):
-    """The jobs of `step` that `name` stands for: all replicates of a line of the plan, or one of them."""
-    family = [j for j in jobs if j.step == step and j.family == name]
-    return family or [j for j in jobs if j.step == step and j.name == name]
+def named(name, steps, jobs):
+    """The jobs of `steps` that `name` stands for: all replicates of a line of the plan, or one of them."""
+    jobs = [j for j in jobs if j.step in steps]
+    return [j for j in jobs if j.family == name] or [j for j in jobs if j.name == name]
 
 
 def in_root(path):
@@ -339,7 +344,7 @@ def check_devices(plan, labels):
 
 
 def trained(job):
-    """The training whose images a job is about, None for one that is about several."""
-    while job.step in COMPARED and job.step != "train":
+    """The job that reads the real images that a job is about, None for one that is about several."""
+    while job.step in COMPARED and job.step not in REAL:
         job = job.upstream[0]
-    return job if job.step == "train" else None
+    return job if job.step in REAL else None

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lib.report import runs
-from lib.report.results import Ablation, Dose, Estimate, Generation, Schedules, Study, Training
+from lib.report.results import Ablation, Dose, Estimate, External, Generation, Schedules, Study, Training
 from lib.study import outcomes
 
 SHOWN = 20          # images of a sheet, one of each class in turn
@@ -138,6 +138,8 @@ class Collected:
 
     schedules = property(lambda self: self.of(Schedules))
     trainings = property(lambda self: self.of(Training))
+    real = property(lambda self: self.of((Training, External)))     # the steps that read real images
+    externals = property(lambda self: self.of(External))
     generations = property(lambda self: self.of(Generation))
     studies = property(lambda self: self.of(Study))
     doses = property(lambda self: self.of(Dose))
@@ -152,7 +154,7 @@ class Collected:
     def names(self):
         """{study: its classifier, and what sets it apart from the main study}"""
         parts = {s: [s.result.classifier] for s in self.studies}
-        for more in (lambda s: s.data, lambda s: f"{s.training.config['schedule']} schedule"):
+        for more in (lambda s: s.data, lambda s: f"{s.training.config.get('schedule', 'no')} schedule"):
             parts = {s: name + [more(s)] * (more(s) != more(self.study)) for s, name in parts.items()}
         names = {s: ", ".join(name) for s, name in parts.items()}
         shared = [name for name in names.values() if list(names.values()).count(name) > 1]

@@ -10,7 +10,7 @@ import pandas as pd
 from lib.report import tables
 from lib.report.article import Block
 from lib.report.drawings import FIGURES
-from lib.report.results import Generation, Training, number
+from lib.report.results import External, Generation, Training, number
 from lib.report.text import escape
 from lib.study import statistics
 
@@ -45,7 +45,7 @@ def gaps(collected):
 def data(collected):
     """A table with a row for each data set: its classes and their counts, and what was left out."""
     rows = {}
-    for step in collected.trainings:
+    for step in collected.real:
         training = step.result
         counts = training.class_counts
         classes = ", ".join(f"{escape(name)} {counts[k]:,}" if counts else escape(name)
@@ -99,7 +99,20 @@ def images(collected):
     if not collected.generations:
         return []
     seen = [figure("images")] if collected.main[1][0].sheet else []
-    return ["## The synthetic images", *seen, tables.images(collected.families(Generation)), figure("quality")]
+    return ["## The synthetic images", *seen, tables.images(collected.families(Generation)), figure("quality"),
+            *from_elsewhere(collected)]
+
+
+def from_elsewhere(collected):
+    """What is known of images that another generator made, and whether they are suspiciously close to the test."""
+    if not collected.externals:
+        return []
+    return ["### Images from elsewhere",
+            "Another generator made these images. Nothing is known here of what it learned from. If it learned from "
+            "the test images, the gains are too large. None of its images is a test image (at most one grey level "
+            "apart, as it is or mirrored). The table counts those that lie closer to a test image than almost all "
+            "training images of their class do, beside as many as there would be by chance.",
+            tables.near_test(collected.families(External))]
 
 
 def walks(collected):

@@ -57,12 +57,12 @@ def noise_and_errors(result):
 
 
 # ---------------------------------------------------------------- generation
-def memorisation(m):
-    """The verdict of a Memorisation with its numbers, in one row."""
+def memorisation(m, part="training"):
+    """The verdict of a Memorisation with its numbers, in one row. part: of the images to which these are close."""
     return pd.DataFrame([{
-        "verdict": m.verdict, "close to a training image, %": number(m.share),
+        "verdict": m.verdict, f"close to a {part} image, %": number(m.share),
         "expected of new images, %": number(m.expected), "p": p_value(m.p),
-        "threshold, grey levels": number(m.threshold), "equal to a training image": f"{m.copies:,}",
+        "threshold, grey levels": number(m.threshold), f"equal to a {part} image": f"{m.copies:,}",
         "copies found from, %": number(m.detectable), "n": f"{m.images:,}"}])
 
 
@@ -232,6 +232,22 @@ def images(families):
             f"{measure} (real images)": f"{number(fmean(e.value for e in estimates), decimals)} "
                                         f"({number(reference, decimals)})"
             for (measure, (estimates, reference)), decimals in zip(values.items(), (1, 2, 1, 1), strict=True)})
+    return pd.DataFrame(rows)
+
+
+def near_test(families):
+    """How many images from elsewhere are close to a test image: {name: its replicates (collected.Step), or one}."""
+    rows = []
+    for name, steps in families.items():
+        first, gates = steps[0].result, [step.result.near_test for step in steps]
+        counts = zip(first.classes, first.synthetic_counts, strict=True)
+        rows.append({
+            "images": escape(name), "number": f"{first.images:,}",
+            "of each class": ", ".join(f"{escape(label)} {n:,}" for label, n in counts),
+            "near a test image, %": number(fmean(gate.share for gate in gates)),
+            "expected by chance, %": number(fmean(gate.expected for gate in gates)),
+            "smallest p of the repetitions": p_value(min(gate.p for gate in gates)),
+            "verdict": ", ".join(dict.fromkeys(gate.verdict for gate in gates))})
     return pd.DataFrame(rows)
 
 

@@ -75,6 +75,18 @@ def test_a_study_is_made_of_the_replicates_that_are_there(project):
     assert make.of_the_rest(crossed, set()) is None
 
 
+def test_images_from_elsewhere_are_read_in_replicates_and_compared_with_drawn_ones(tmp_path):
+    (tmp_path / "mixed.yml").write_text(
+        "replicates: 3\ncommon: {dataset: digits, canvas: 0}\ntrain: {a: {}}\ngenerate: {a: {train_run: a}}\nexternal: {made: {}}\n"
+        "augment: {both: {generate_runs: [a, made]}, made: {generate_runs: [made]}}\n")
+    plan = plans.read_plan(str(tmp_path / "mixed.yml"))
+    assert [u.label for u in plan.job("augment", "both").upstream] == [f"{step}.{r}" for step in ("generate/a", "external/made") for r in range(3)]
+    assert [(job.config.data_seed, job.config.seed) for job in plan.of("external")] == [(0, 0), (1, 1), (2, 2)]
+    assert plans.trained(plan.job("augment", "made")).label == "external/made.0" and plan.of("ablation")
+    alone = plans.read_plan("own-synthetic")
+    assert {job.step for job in alone.jobs} == {"external", "augment", "report"} and len(alone.of("external")) == 5
+
+
 def test_each_replicate_of_a_training_has_a_split_of_its_own():
     jobs = plans.read_plan("smoke").of("train")
     assert [(job.name, job.config.data_seed, job.config.seed) for job in jobs if job.family == "cosine"] == [
