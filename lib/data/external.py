@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lib import InputError
-from lib.data import decoded, folders, pictures
+from lib.data import decoded, folders, numbers, pictures
 from lib.data.images import Images, resize, select
 from lib.data.places import in_project
 
@@ -69,12 +69,16 @@ def external(synthetic_dir, *, image_shape, classes):
     return External(Images(pixels, images.labels, images.classes), names, tuple(notes) + converted)
 
 
-def chosen(made, per_class, seed):
-    """(Images, names) of at most `per_class` images of each class of an External, by chance; 0: all, as they are."""
+def chosen(made, per_class, real, seed):
+    """(Images, names) of at most so many images of each class of an External, by chance; 0: all, as they are.
+
+    per_class: see lib.data.numbers; real: how many real images there are of each class.
+    """
     if not per_class:
         return made.images, made.names
+    wanted = numbers(per_class, made.images.classes, others=0, real=real, name="images_per_class")
     order = torch.randperm(len(made.names), generator=torch.Generator().manual_seed(seed))
-    of_class = [order[made.images.labels[order] == k][:per_class] for k in range(len(made.images.classes))]
+    of_class = [order[made.images.labels[order] == k][:n] for k, n in enumerate(wanted)]
     kept = torch.cat(of_class)
     return select(made.images, kept), [made.names[i] for i in kept]
 

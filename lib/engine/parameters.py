@@ -37,6 +37,12 @@ Device = Annotated[str, one_of("auto", "cpu", "cuda", "mps")]
 Seed = Annotated[int, between(0, 2**31 - 1)]
 FACTORS = Rule(lambda vs: all(0 < v <= 100 for v in vs), "numbers above 0, to 100")
 
+COUNTS = Rule(lambda value: type(value) in (int, list, dict) and value not in ([], {}) and all(
+    type(n) is int and 0 <= n < 2**53 for n in (value.values() if type(value) is dict else value if type(value) is list
+                                                else [value])),
+    "a number, a list with one for each class, or {class: number}")
+PerClass = Annotated[object, COUNTS]
+
 
 class Config:
     """Base of the parameter classes: building one checks every type and range (InputError)."""
@@ -58,6 +64,13 @@ def check_dataset(config):
     """InputError for an option of the data set that is out of range, or that it does not take."""
     options = {name: getattr(config, name) for name in data.ALL_OPTIONS}
     data.check_options(config.dataset, data.OPTIONS[config.dataset], **options)
+
+
+def check_images(per_class, facts):
+    """InputError where `images_per_class` does not fit the classes, or asks for no image."""
+    counts = facts["counts"]["train"]
+    if not any(data.numbers(per_class, tuple(counts), others=0, real=list(counts.values()), name="images_per_class")):
+        raise InputError(f"images_per_class={shown(per_class)}: no image is asked for: expected at least one")
 
 
 def check_share(name, share, batch):
@@ -90,7 +103,7 @@ class TrainConfig(Config):
     data_dir: str
     size: int
     canvas: int
-    per_class: int
+    per_class: PerClass
     classes: list[str]
     group_by: str
     data_seed: Seed
@@ -148,7 +161,7 @@ class TrainConfig(Config):
 class GenerateConfig(Config):
     train_run: str
     rung: Annotated[int, at_least(0)]
-    images_per_class: Annotated[int, at_least(1)]
+    images_per_class: PerClass
     sampler: Annotated[str, one_of(*SAMPLERS)]
     sample_steps: Annotated[int, at_least(1)]
     spacing: Annotated[str, one_of(*SPACINGS)]
@@ -174,6 +187,8 @@ class GenerateConfig(Config):
 
     def check_with(self, read, facts=None):
         train = read[0].config
+        if facts:
+            check_images(self.images_per_class, facts)
         if self.rung and self.rung not in train.rungs:
             raise InputError(f"rung={self.rung}: expected 0 or one of rungs={shown(train.rungs)} of the training "
                              f"{read[0].name}")
@@ -188,12 +203,12 @@ class GenerateConfig(Config):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExternalConfig(Config):
     synthetic_dir: str
-    images_per_class: Annotated[int, at_least(0)]
+    images_per_class: PerClass
     dataset: Annotated[str, one_of(*data.DATASETS)]
     data_dir: str
     size: int
     canvas: int
-    per_class: int
+    per_class: PerClass
     classes: list[str]
     group_by: str
     data_seed: Seed
@@ -208,6 +223,8 @@ class ExternalConfig(Config):
 
     def check_with(self, read, facts=None):
         if facts:
+            if self.images_per_class:
+                check_images(self.images_per_class, facts)
             from lib.data.external import external
             external(self.synthetic_dir, image_shape=facts["shape"], classes=tuple(facts["counts"]["train"]))
 
@@ -279,7 +296,11 @@ class DoseConfig(Config):
     def check_with(self, read, facts=None):
         known = check_generators(read)
         train, splits = known[0][0], len({train["data_seed"] for train, _ in known})
+        if other := [g.config.images_per_class for g in read if type(g.config.images_per_class) is not int]:
+            raise InputError(f"generate_runs: images_per_class={shown(other[0])}: expected one number: a dose has as "
+                             "many synthetic images of each class")
         real = facts["train"] / facts["classes"] if facts else train["per_class"]      # 0: all, and so unknown
+        real = real if type(real) is not dict and type(real) is not list else 0
         made = sum(g.config.images_per_class for g in read) // splits                  # of each replicate
         if real and made and max(self.ratios) > made / real + 1e-9:
             raise InputError(f"ratios={shown(self.ratios)}: expected at most {made / real:g}, {made} synthetic for "
@@ -332,7 +353,8 @@ STEPS = {
 QUICK = {
     "train": {"bound_images": (100, 20), "bound_draws": (100, 25)},
     "generate": {"judge_steps": (300, 150)},
-    "augment": {"arms": (list(ARMS), ["real", "real + shift", "real + synthetic", "real, equal epochs"]),
+    "augment": {"arms": ([arm for arm in ARMS if "balanced" not in arm],
+                         ["real", "real + shift", "real + synthetic", "real, equal epochs"]),
                 "seeds": (5, 3)},
     "dose": {"shares": ([0, 0.25, 0.5, 0.75, 1], [0, 0.5, 1]),
              "real_fractions": ([0.02, 0.1, 0.25, 0.5, 1], [0.1, 0.5, 1]), "seeds": (3, 2)},
@@ -347,6 +369,8 @@ def build(cls, values):
         if name not in fields:
             raise InputError(f"unknown parameter {shown(name)}{perhaps(name, fields)}; "
                              f"accepted are {', '.join(fields)}")
+    values = {name: {str(key): n for key, n in value.items()} if isinstance(value, dict) else value     # as in JSON
+              for name, value in values.items()}
     if missing := [n for n, f in fields.items() if n not in values and f.default is dataclasses.MISSING]:
         raise InputError(f"parameter {missing[0]!r} has no value: run the page's first code cell")
     return cls(**values)

@@ -74,6 +74,22 @@ class Step:
         return outcomes.difference(predictions, labels, *map(outcomes.at_its_optimum, arms))
 
     @functools.cached_property
+    def recalls(self):
+        """The recall of each class by each arm (see outcomes.recalls), or None where no predictions were kept."""
+        if not self.predictions:
+            return None
+        labels, predictions = self.predictions
+        arms = {arm.arm: predictions[arm.arm] for arm in self.result.arms}
+        return outcomes.recalls(arms, labels, self.training.result.classes)
+
+    def macro(self, arm, against=None):
+        """The macro recall of an arm of a study, or its difference to another's; None where it cannot be told."""
+        if not self.predictions or not {arm, against or arm} <= set(self.predictions[1]):
+            return None
+        labels, predictions = self.predictions
+        return outcomes.macro_recall(predictions, labels, arm, against)
+
+    @functools.cached_property
     def sheet(self):
         """The Sheet of a generation: the one that was kept, else from the run's images and its data; None where these
         are not here."""

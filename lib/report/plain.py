@@ -10,16 +10,16 @@ import pandas as pd
 from lib.report import tables
 from lib.report.article import Block
 from lib.report.drawings import FIGURES
-from lib.report.results import External, Generation, Training, number
+from lib.report.results import External, Generation, Training
 from lib.report.text import escape
-from lib.study import statistics
+from lib.study import REAL
 
 
 def page(collected):
     """The page up to its appendix: Markdown texts, tables and Blocks, the title first."""
     about = f'\n\n<p class="deck">{escape(collected.about)}</p>' if collected.about else ""
-    return [f"# {escape(collected.title or 'Report')}{about}", *data(collected), *power(collected), *studies(collected),
-            *doses(collected), *images(collected), *walks(collected), *limits(collected)]
+    return [f"# {escape(collected.title or 'Report')}{about}", *data(collected), *answer(collected),
+            *studies(collected), *doses(collected), *images(collected), *walks(collected), *limits(collected)]
 
 
 def byline(collected):
@@ -57,29 +57,31 @@ def data(collected):
     return ["## The data", pd.DataFrame(rows.values()).fillna("")] if rows else []
 
 
-def power(collected):
-    """The smallest gain that each study could have seen, before what it saw."""
-    rows = []
-    for step in collected.studies:
-        study = step.result
-        more = statistics.repetitions_for_half(study.variance)
-        rows.append({
-            "study": escape(collected.names[step]), "repetitions": f"{study.replicates or 1}",
-            "test images": f"{study.test_images:,}",
-            "smallest gain found four times in five, points":
-                number(study.detectable) if study.detectable else "unknown: too few repetitions",
-            "repetitions that would find half of it": f"{more:,}" if more else "more test images are needed"})
-    return ["## What this experiment could see", "A smaller gain than these may exist and stay hidden.",
-            pd.DataFrame(rows)] if rows else []
+def best_first(collected):
+    """The studies, that of the best classifier (on real images alone) first."""
+    return sorted(collected.studies, key=lambda step: -step.result.arm(REAL).accuracy.value)
+
+
+def answer(collected):
+    """The answer of each study, and the smallest gain that it could have seen."""
+    steps = best_first(collected)
+    if not steps:
+        return []
+    table = pd.DataFrame({escape(collected.names[step]): tables.answer(step) for step in steps}).dropna(how="all")
+    return ["## The answer", "Means over the repetitions, with 95 % intervals. A gain below the smallest one may exist "
+            "and stay hidden. Macro recall (balanced accuracy) is the mean of the classes' recalls: in it a rare class "
+            "counts as much as a common one.", table.fillna("").rename_axis("").reset_index()]
 
 
 def studies(collected):
     blocks = []
-    for step in collected.studies:
+    for step in best_first(collected):
         label = {"study": step.label}
         blocks += [f"## {escape(collected.names[step])}",
                    "Accuracies and gains are means over the repetitions, with 95 % intervals.",
-                   tables.arms(step.result), figure("gains", **label), figure("recall", **label)]
+                   tables.arms(step.result, step.macro), figure("gains", **label), figure("recall", **label)]
+        if step.recalls is not None:
+            blocks += ["The recall of each class, in percent, beside the numbers of its images:", tables.recalls(step)]
         if step.result.optimum:
             blocks += ["Each arm with the updates and the learning rate that were best for it on validation images:",
                        tables.optimum(step.result)]
@@ -147,7 +149,8 @@ def appendix(collected):
     if collected.studies:
         blocks.append("## Appendix: every arm of every study")
     for step in collected.studies:
-        blocks += [f"### {escape(collected.names[step])}", tables.arms(step.result), tables.contrasts(step.result)]
+        blocks += [f"### {escape(collected.names[step])}", tables.arms(step.result, step.macro),
+                   tables.contrasts(step.result)]
         if step.result.optimum:
             blocks += ["Each arm at its own optimum on validation images:", tables.optimum(step.result)]
     networks, generators = collected.families(Training), collected.families(Generation)

@@ -5,7 +5,7 @@ import pandas as pd
 
 from lib.report.results import MINUS, Estimate, number
 from lib.report.text import escape, powers
-from lib.study import ARMS, EQUAL_EPOCHS, MIXED, PRESENTATIONS, REAL
+from lib.study import ARMS, EQUAL_EPOCHS, MIXED, PRESENTATIONS, REAL, statistics
 
 
 def show(table, digits=4):
@@ -78,11 +78,59 @@ def explained(names):
     return "\n".join(["| arm | trains on | group |", "|---|---|---|", *rows])
 
 
-def arms(study):
-    """A row for each arm of a Study: its accuracy with interval, over all its networks, and its gain against real."""
+def arms(study, macro=lambda arm: None):
+    """A row for each arm of a Study: its accuracy with interval, over all its networks, and its gain against real.
+    macro(arm): its macro recall, where that is to be shown and known."""
+    recalls = {a.arm: recall.bare for a in study.arms if (recall := macro(a.arm))}
     return pd.DataFrame([{
-        "arm": a.arm, "steps": f"{a.steps:,}", "test accuracy, %": a.accuracy.bare, "sd": number(a.sd, 2),
-        "networks": f"{a.accuracy.n}", "against real, points": a.gain.bare if a.gain else ""} for a in study.arms])
+        "arm": a.arm, "steps": f"{a.steps:,}", "test accuracy, %": a.accuracy.bare} | (
+        {"macro recall, %": recalls[a.arm]} if recalls else {}) | {
+        "sd": number(a.sd, 2), "networks": f"{a.accuracy.n}",
+        "against real, points": a.gain.bare if a.gain else ""} for a in study.arms])
+
+
+def balanced(study):
+    """The name of the arm with balanced classes that is best on validation images, or ""."""
+    found = [a for a in study.arms if "balanced" in a.arm]
+    return max(found, key=lambda a: a.validation).arm if found else ""
+
+
+def answer(step):
+    """{what: its number} of a study (collected.Step), the answer first; what was not asked is missing."""
+    study, levelled = step.result, balanced(step.result)
+    arm, rows = {a.arm: a for a in study.arms}, {}
+    how = ", each at its own optimum" if study.optimum_gain else ""
+    more = statistics.repetitions_for_half(study.variance)
+    gains = {f"synthetic images add{how}": study.headline} | {
+        f"{name} adds": arm[name].gain for name in dict.fromkeys([study.rival, levelled]) if name}
+    macro = {"synthetic images add": step.macro(MIXED, REAL)} | (
+        {f"{levelled} adds": step.macro(levelled, REAL)} if levelled else {})
+    rows["accuracy with real images alone, %"] = arm[REAL].accuracy.bare
+    rows |= {f"{name}, points": gain.bare for name, gain in gains.items()}
+    if step.recalls is not None:
+        rows["macro recall with real images alone, %"] = step.macro(REAL).bare
+        rows |= {f"macro recall: {name}, points": gain.bare for name, gain in macro.items()}
+        recall = step.recalls.map(lambda e: e.value)
+        worst = recall[REAL].idxmin()
+        rows["worst class: its recall, without and with synthetic images, %"] = (
+            f"{escape(worst)}: {number(recall.loc[worst, REAL])} and {number(recall.loc[worst, MIXED])}")
+    rows["smallest gain found four times in five, points"] = (
+        number(study.detectable) if study.detectable else "unknown: too few repetitions")
+    rows["repetitions that would find half of it"] = f"{more:,}" if more else "more test images are needed"
+    rows["repetitions here; test images"] = f"{study.replicates or 1}; {study.test_images:,}"
+    return rows
+
+
+def recalls(step):
+    """A row for each class of a study (collected.Step): its images, and its recall by the main arms."""
+    study, training = step.result, step.training.result
+    labels, classes = step.predictions[0], training.classes
+    names = dict.fromkeys([REAL, MIXED, study.rival, balanced(study)])
+    return pd.DataFrame({
+        "class": [escape(name) for name in classes],
+        "training images": [f"{n:,}" for n in training.class_counts or [0] * len(classes)],
+        "test images": [f"{int((labels == k).sum()):,}" for k in range(len(classes))]} | {
+        name: [e.bare for e in step.recalls[name]] for name in names if name})
 
 
 def contrasts(study):

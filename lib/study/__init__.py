@@ -44,6 +44,15 @@ ARMS = {
     "real + flip and shift": Arm(
         FREE, "real images, mirrored and moved",
         lambda sources, settings: sources.real(augment="flip and shift")),
+    "real, balanced": Arm(
+        FREE, "the real images, those of small classes repeated until all classes are as large",
+        lambda sources, settings: sources.balanced()),
+    "real, balanced + shift": Arm(
+        FREE, "the same, moved by up to an eighth of their side",
+        lambda sources, settings: sources.balanced(augment="shift")),
+    "real, balanced + flip and shift": Arm(
+        FREE, "the same, mirrored and moved",
+        lambda sources, settings: sources.balanced(augment="flip and shift")),
     "real + noise": Arm(
         CONTROL, "in each batch a share of real images with Gaussian noise",
         lambda sources, settings: sources.mixed(sources.noisy(settings.seed))),

@@ -178,6 +178,11 @@ def mix(train, extra=None, **options):
     return Mix(tuple((tuple(train), extra and tuple(extra)) for extra in extra or [None]), **options)
 
 
+def beside(free, sources):
+    """The Mix of a free augmentation with the synthetic images of `sources` beside its real ones."""
+    return mix(free.variants[0][0], sources.synthetic, augment=free.augment)
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What an arm may depend on beside its images. steps: updates of every arm; batch: images of an update, of which
@@ -199,8 +204,8 @@ class Sources(NamedTuple):
     """The images that arms are made of. train: a list with the real Images of each replicate; synthetic: such a list
     for each generator; scores: the judge's, (N,) for each of them.
 
-    `real`, `twice`, `mixed` and `alone` make a Mix; the others make images for `mixed` or `alone`, nested as
-    `synthetic` is.
+    `real`, `balanced`, `twice`, `mixed` and `alone` make a Mix; the others make images for `mixed` or `alone`, nested
+    as `synthetic` is.
     """
 
     train: list
@@ -209,6 +214,10 @@ class Sources(NamedTuple):
 
     def real(self, **options):
         return mix(self.train, **options)
+
+    def balanced(self, **options):
+        """The real images, each class repeated until it is as large as the largest (over-sampling)."""
+        return mix([oversampled(images) for images in self.train], **options)
 
     def twice(self):
         return mix([join(images, images) for images in self.train])
@@ -285,6 +294,12 @@ def first_of_each_class(images, count):
         number = count[images.labels[k[0]]] if isinstance(count, list) else count
         kept.append(k[:number if isinstance(number, int) else max(1, round(number * len(k)))])
     return select(images, torch.cat(kept))
+
+
+def oversampled(images):
+    """The images, those of each class again and again in their order, until all classes are as large."""
+    of_class, most = of_classes(images), int(counted(images).max())
+    return select(images, torch.cat([positions.repeat(-(-most // len(positions)))[:most] for positions in of_class]))
 
 
 def counted(images):

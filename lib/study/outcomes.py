@@ -145,6 +145,19 @@ def rate_change(low, high):
 
 
 # ---------------------------------------------------------------- classes
+def macro_recall(predictions, labels, arm, against=None):
+    """The macro recall (balanced accuracy) of an arm in percent, or its difference to that of another in points."""
+    if against is None:
+        return statistics.macro_estimate(right(predictions[arm], labels), labels, "%")
+    return statistics.macro_estimate(pointwise(predictions, labels, arm, against), labels)
+
+
+def recalls(predictions, labels, classes):
+    """The recall of each class by each arm in percent, an Estimate in a table: rows classes, columns arms."""
+    return pd.DataFrame({arm: [statistics.estimate(right(p[..., labels == k], labels[labels == k]), "%")
+                               for k in range(len(classes))] for arm, p in predictions.items()}, index=list(classes))
+
+
 def pairs(a, b):
     """Each network of arm a beside the one of arm b of the same replicate and seed. a, b: (replicates, generators,
     seeds, N), one of them may have a single generator -> two (networks, N)."""

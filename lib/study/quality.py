@@ -164,9 +164,10 @@ def coverage_by_class(real, real_labels, synthetic, synthetic_labels, num_classe
 
 # ---------------------------------------------------------------- rightness
 def class_agreement(judged, labels, num_classes):
-    """Percent of each class's images that the judge gives the label they were made for. (K,)"""
+    """Percent of each class's images that the judge gives the label they were made for; NaN without any. (K,)"""
     judged, labels = np.asarray(judged), np.asarray(labels)
-    return np.array([100 * (judged[labels == k] == k).mean() for k in range(num_classes)])
+    return np.array([100 * (judged[labels == k] == k).mean() if (labels == k).any() else np.nan
+                     for k in range(num_classes)])
 
 
 def label_judge(dataset, settings, judge, test):

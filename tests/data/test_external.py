@@ -83,10 +83,11 @@ def test_what_dream_and_a_run_write_can_be_read(tmp_path):
 def test_some_of_each_class_are_taken_by_chance(tmp_path):
     values = np.arange(90, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 8, 8), np.uint8)
     made = read(arrays(tmp_path / "made.npz", images=values, labels=np.repeat([0, 1], [80, 10])), shape=(1, 8, 8))
-    every, few = chosen(made, 0, 0), chosen(made, 20, 0)
+    every, few = chosen(made, 0, [], 0), chosen(made, 20, [], 0)
     assert every[0] is made.images and np.bincount(few[0].labels).tolist() == [20, 10]
     assert [f"image {i}" for i in few[0].images[:, 0, 0, 0].tolist()] == few[1]
-    assert few[1] == chosen(made, 20, 0)[1] != chosen(made, 20, 1)[1]
+    assert few[1] == chosen(made, 20, [], 0)[1] != chosen(made, 20, [], 1)[1]
+    assert np.bincount(chosen(made, {"fill": 30}, [25, 10, 3], 0)[0].labels).tolist() == [5, 10]
 
 
 @pytest.mark.parametrize("named, message", [
