@@ -179,6 +179,8 @@ class GenerateConfig(Config):
     run_dir: str
 
     def check_together(self):
+        if self.images_per_class == 0:
+            raise InputError("images_per_class=0: expected at least 1")
         if self.eta and self.sampler != "ddim":
             raise InputError(f"eta={self.eta} with sampler={self.sampler!r}: expected 0, or the sampler 'ddim'")
         if self.fid and importlib.util.find_spec("torch_fidelity") is None:

@@ -68,7 +68,8 @@ def write_front(folder):
             picture = f"{place}/picture.png" if file.with_name("picture.png").is_file() else ""
             cards.append({"title": title, "deck": deck, "href": f"{place}/report.html", "pdf": f"{place}/report.pdf",
                           "data": f"{place}/data.html", "picture": picture})
-    return render(Path(folder) / "index.html", title="Dreaming Data", deck=ABOUT, cards=cards)
+    return render(Path(folder) / "index.html", title="Dreaming Data", cards=cards,
+                  deck=ABOUT if Path(folder).name == "published" else "")
 
 
 def write_data_page(folder):

@@ -86,7 +86,7 @@ def studies(collected):
             blocks += ["Each arm with the updates and the learning rate that were best for it on validation images:",
                        tables.optimum(step.result)]
     if len(collected.studies) > 1:
-        blocks += ["## All studies", figure("forest")]
+        blocks += ["## All studies", figure("forest", kinds=("rival", "synthetic", "optimum"))]
     return blocks
 
 
@@ -131,7 +131,9 @@ def limits(collected):
         repeated = (f"{study.replicates} repetitions of the whole experiment, which draw from one data set"
                     if study.replicates else f"{study.generators} generator(s) and {study.seeds} classifier seeds on "
                     "one split of the data: they say nothing of another split")
-        lines.append(f"{name}: the intervals cover {repeated}.")
+        same = "" if not isinstance(step.generation.result, External) else (
+            "; the synthetic images are the same ones in each, so they say nothing of another generator")
+        lines.append(f"{name}: the intervals cover {repeated}{same}.")
         if len(step.config.get("lrs", [0, 0])) == 1:
             lines.append(f"{name}: one learning rate was tried ({step.config['lrs'][0]:g}).")
         if any(arm.edge for arm in study.optimum):

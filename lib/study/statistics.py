@@ -167,13 +167,13 @@ def detectable(estimate, power=0.8):
 
 def repetitions_for_half(variance):
     """How many repetitions would find half of the smallest gain that a study finds now; None where test images alone
-    are too few. variance: of `variance_parts`, with a row for each thing that was repeated."""
-    own, n = (variance.loc["replicates", name] if "replicates" in variance.index else None
-              for name in ("variance", "n"))
-    if own is None:
+    are too few. variance: of `variance_parts`, with a row for each thing that was repeated; the parts of replicates and
+    residuals fall with the number of replicates."""
+    if "replicates" not in variance.index:
         return None
-    target = variance["variance"].sum() / 4 - (variance["variance"].sum() - own)
-    return math.ceil(own * n / target) if target > 0 else None
+    of_images = variance["variance"].get("test images", 0)
+    own, target = variance["variance"].sum() - of_images, variance["variance"].sum() / 4 - of_images
+    return math.ceil(own * variance.loc["replicates", "n"] / target) if target > 0 else None
 
 
 def equivalence(estimate, margin):
