@@ -42,17 +42,19 @@ def report(arguments):
         os.environ["DREAMING_SYNTHETIC_DIR"] = arguments.synthetic_dir
         arguments.plan = f"{arguments.plan.removesuffix('.yml')}-synthetic" + ".yml" * arguments.plan.endswith(".yml")
     plan, profile = read_plan(arguments.plan), make.find_profile(arguments.profile)
+    part = plan.only(arguments.only) if arguments.only else plan
+    forced = part.called(arguments.force) if arguments.force else []
     if not arguments.dry_run:
-        code = make.make(plan, profile)
-        if not code:
+        code = make.make(plan, profile, arguments.only, forced)
+        if not code and part is plan:
             print(opens(os.path.relpath(plan.html, arguments.cwd)))
         return code
-    again = stale(plan)
-    for folder in check_data(plan, again, download=False):
+    again = stale(part, {job.label for job in forced})
+    for folder in check_data(part, again, download=False):
         print(f"{folder.name} would be downloaded to {folder.parent}")
     if profile.name in ("cpu", "gpu"):
-        check_devices(plan, again)
-    return make.would_make(plan)
+        check_devices(part, again)
+    return make.would_make(part, again)
 
 
 def opens(path):
@@ -60,6 +62,25 @@ def opens(path):
     if os.name == "nt":
         return subprocess.list2cmdline(["start", "", path])
     return shlex.join(["open" if sys.platform == "darwin" else "xdg-open", path])
+
+
+def table(arguments):
+    """Write the numbers of finished plans, or of published ones, to one tidy CSV, and print it.
+
+    A row is a measured quantity of a run, with the parameters in which the runs differ. Writes reports/build/table.csv.
+    """
+    from lib.engine import publish
+    from lib.engine.plan import in_root
+    from lib.report import runs
+    from lib.report.collected import collect
+    from lib.report.tidy import tidy
+    collections = [collect([runs.load(folder) for folder in folders], plan=about["plan"])
+                   for folders, about in map(publish.finished_or_published, arguments.plans)]
+    text = tidy(collections).to_csv(index=False)
+    path = runs.write_atomic(ROOT / "reports" / "build" / "table.csv", text)
+    print(text, end="")
+    print(in_root(path), file=sys.stderr)
+    return 0
 
 
 def accept(arguments):
@@ -288,8 +309,11 @@ def parser():
     option("--profile", default="", type=profile_name, metavar="NAME",
            help="where it runs: cpu, gpu (that of this machine), slurm, or a folder with a config.yaml")
     option("-n", "--dry-run", action="store_true", help="only tell which runs would be made, and why (seconds)")
+    option("--only", default="", metavar="STEP/NAME", help="only this run and those that it reads: augment/mlp")
+    option("--force", default="", metavar="STEP/NAME", help="make this run again, though it is up to date")
     option("--tell", action="store_true",
            help="only make the page again, from finished runs or from what is published; runs nothing")
+    add(table)("plans", nargs="+", type=name_or(".yml"), metavar="PLAN", help="plans with finished or published runs")
     option = add(accept)
     option("plan", type=name_or(".yml"), metavar="PLAN", help="a plan with finished runs")
     option("--because", required=True, metavar="TEXT", help="why the change of code does not change the results")

@@ -139,11 +139,16 @@ def tell(name):
     InputError where neither is there.
     """
     from lib.engine.kernel import run_job
-    folders, about = finished(name) or published(name)
+    folders, about = finished_or_published(name)
     values = {"plan": about["plan"], "runs": folders, "missing": about["missing"], "title": about["title"],
               "about": about["about"], "run_dir": f"reports/runs/{about['plan']}/report/default"}
     (ROOT / "reports" / "runs" / about["plan"]).mkdir(parents=True, exist_ok=True)
     return run_job(values), ROOT / "reports" / "build" / about["plan"] / "report.html"
+
+
+def finished_or_published(name):
+    """(folders of a plan's runs, {plan, title, about, missing}). InputError where neither is there."""
+    return finished(name) or published(name)
 
 
 def finished(name):

@@ -20,11 +20,13 @@ from lib.report import runs
 IN_REPORT = ("schedules", "report")                         # the steps whose notebooks the report shows
 
 
-def stale(plan):
-    """{label: reason} of the runs that are to be made (again), in the order of the plan; empty: all is up to date."""
+def stale(plan, forced=()):
+    """{label: reason} of the runs that are to be made (again), in the order of the plan; empty: all is up to date.
+    forced: labels of runs that count as not made."""
     again, code = {}, CodeOf(plan)
     for job in plan.jobs:
-        if reason := why(job, again, code) or (job.step == "report" and pages_differ(plan, job)):
+        reason = "forced" if job.label in forced else why(job, again, code)
+        if reason := reason or (job.step == "report" and pages_differ(plan, job)):
             again[job.label] = reason
     return again
 
