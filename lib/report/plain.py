@@ -12,7 +12,7 @@ from lib.report.article import Block
 from lib.report.drawings import FIGURES
 from lib.report.results import External, Generation, Training
 from lib.report.text import escape
-from lib.study import REAL
+from lib.study import MIXED, REAL
 
 
 def page(collected):
@@ -58,8 +58,13 @@ def data(collected):
 
 
 def best_first(collected):
-    """The studies, that of the best classifier (on real images alone) first."""
-    return sorted(collected.studies, key=lambda step: -step.result.arm(REAL).accuracy.value)
+    """The studies, that of the best classifier (on real images alone) first. One that repeats another's chosen setting
+    of the generator with the same parameters is left out: it is no second piece of evidence."""
+    different = {}
+    for step in collected.studies:
+        values = {name: value for name, value in step.config.items() if name not in ("generate_runs", "run_dir")}
+        different.setdefault(repr((step.result.generator, values)) if step.result.generator else step, step)
+    return sorted(different.values(), key=lambda step: -step.result.arm(REAL).accuracy.value)
 
 
 def answer(collected):
@@ -82,11 +87,16 @@ def studies(collected):
                    tables.arms(step.result, step.macro), figure("gains", **label), figure("recall", **label)]
         if step.recalls is not None:
             blocks += ["The recall of each class, in percent, beside the numbers of its images:", tables.recalls(step)]
+        if step.result.between:
+            blocks += [f"Settings of the generator against each other: the accuracy of *{MIXED}* at equal updates. The "
+                       f"setting chosen on validation images, {escape(step.result.setting)}, is the one above.",
+                       tables.between(step.result)]
         if step.result.optimum:
             blocks += ["Each arm with the updates and the learning rate that were best for it on validation images:",
                        tables.optimum(step.result)]
-    if len(collected.studies) > 1:
-        blocks += ["## All studies", figure("forest", kinds=("rival", "synthetic", "optimum"))]
+    if len(shown := best_first(collected)) > 1:
+        blocks += ["## All studies", figure("forest", studies=tuple(step.label for step in shown),
+                                            kinds=("rival", "synthetic", "optimum"))]
     return blocks
 
 

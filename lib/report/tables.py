@@ -141,6 +141,13 @@ def contrasts(study):
         "p after Holm": p_value(c.p)} for c in study.contrasts])
 
 
+def between(study):
+    """A row for each pair of settings of the generator: what real + synthetic gains from one to the other."""
+    return pd.DataFrame([{
+        "setting": escape(c.arm), "against": escape(c.against), "difference, points": c.difference.bare,
+        "p after Holm": p_value(c.p)} for c in study.between])
+
+
 def gains(study):
     """What synthetic images add in a Study, a row for each way to compare, with p; the headline first."""
     ways = {"each arm at its own optimum": (MIXED, REAL, study.optimum_gain),

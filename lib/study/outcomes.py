@@ -3,6 +3,8 @@
 predictions: {arm: (replicates, generators, seeds, N)}, real and real + synthetic among them; labels: (N,) of the test
 images. An arm in which no generator has a part has one. An image that is no test image of a replicate is NOT_TESTED.
 """
+import itertools
+
 import numpy as np
 import pandas as pd
 
@@ -12,7 +14,7 @@ from lib.study.statistics import right
 
 
 def answer(predictions, test, fits, built, recipe, choices, generations, *, setting, generator, filter_share, rates,
-           rival="", optima=None, margin=0.5, missing=()):
+           rival="", optima=None, margin=0.5, missing=(), between=()):
     """The Study: everything that notebook 40 keeps.
 
     predictions: also of each arm of `optima` by its name in `at_its_optimum`; test: the SealedTest; fits: {arm: Fit};
@@ -46,7 +48,8 @@ def answer(predictions, test, fits, built, recipe, choices, generations, *, sett
         confusion=confusion(predictions, labels, train.classes),
         networks=pd.DataFrame({arm: pd.Series(accuracies(p, labels)) for arm, p in predictions.items()}).T,
         presentation_gain=presentations, displacement=difference(predictions, labels, PRESENTATIONS, REAL),
-        verdict=verdict([e for e in main if e], margin), test_sets=tuple(test.hashes))
+        verdict=verdict([e for e in main if e], margin), test_sets=tuple(test.hashes),
+        between=tuple(between))
 
 
 def planned(replicates, missing):
@@ -130,6 +133,19 @@ def contrasts(predictions, labels, rival, at_optimum=False):
     corrected = statistics.holm([e.p if e else None for e in differences])
     return tuple(Contrast(*pair, e, float(p) if e and e.p is not None else None, at_optimum)
                  for pair, e, p in zip(pairs, differences, corrected, strict=True))
+
+
+def between_settings(predictions, labels):
+    """What real + synthetic gains from one setting of the generator to another, for each pair: a tuple of Contrasts.
+
+    predictions: {setting: (replicates, generators, seeds, N)}, of the same replicates, so the differences are paired.
+    p: Holm's correction over all pairs.
+    """
+    chosen = [(after, before) for before, after in itertools.combinations(predictions, 2)]
+    differences = [difference(predictions, labels, *pair) for pair in chosen]
+    corrected = statistics.holm([e.p for e in differences])
+    return tuple(Contrast(*pair, e, float(p) if e.p is not None else None)
+                 for pair, e, p in zip(chosen, differences, corrected, strict=True))
 
 
 def rate_change(low, high):

@@ -160,7 +160,8 @@ class Study:
     of "the gain lies within the margin" (points), which was fixed before anything was measured. optimum: the main arms,
     each with its own best steps and learning rate; empty where that was not asked. test_sets: hashes of the replicates'
     test sets, by which `lib.study.ledger` finds how often they were opened. networks: a row for each arm with
-    the test accuracy of each of its networks (percent), of replicate r in column r."""
+    the test accuracy of each of its networks (percent), of replicate r in column r. between: of several settings of the
+    generator the differences of real + synthetic, by pairs, p after Holm's correction over these."""
 
     classifier: str         # in words: "MLP"
     arms: tuple[ArmResult, ...]
@@ -195,6 +196,7 @@ class Study:
     displacement: Estimate | None = None
     verdict: str = ""
     test_sets: tuple[str, ...] = ()
+    between: tuple[Contrast, ...] = ()
 
     def arm(self, name):
         """The ArmResult called `name`, or None."""

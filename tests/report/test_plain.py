@@ -9,6 +9,14 @@ from lib.report.results import number
 LABELS = np.repeat([0, 1, 2], [100, 40, 8])
 
 
+def test_a_study_of_the_setting_that_another_one_chose_is_no_second_evidence():
+    source = Step("train/a", {"dataset": "folder"}, training("images of a folder", ("a", "b")))
+    result = study("MLP", {"real": 80.0, "real + synthetic": 82.0}, ("a", "b"), generator="reports/runs/p/generate/good")
+    both, good, other = (Step(f"augment/{name}", {"widths": [w], "generate_runs": runs}, result, source) for name, w, runs in (
+        ("both", 8, ["good", "bad"]), ("good", 8, ["good"]), ("other", 9, ["good"])))
+    assert plain.best_first(Collected((source, both, good, other))) == [both, other]
+
+
 def test_the_answer_names_the_worst_class_and_what_balancing_adds(monkeypatch):
     rng, classes = np.random.default_rng(4), ("cat", "dog", "rare")
     truth = np.broadcast_to(LABELS, (5, 1, 1, len(LABELS)))
