@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from lib import ROOT, InputError
+from lib.diffusion import SAMPLERS
 from lib.engine.environment import become
 
 ABOUT = "Does a diffusion model's synthetic data help a classifier?"
@@ -179,14 +180,14 @@ def run(arguments):
 def dream(arguments):
     """Generate images with a published network, or a run's, without data and training.
 
-    Writes reports/build/dreams/NAME.png, a row for each class, and .npz.
+    By default as the study of its plan did. Writes reports/build/dreams/NAME.png, a row for each class, and .npz.
     """
-    from lib.engine import publish
+    from lib.engine import dreams
     from lib.engine.plan import in_root
     for value, option, low, high in (
             (arguments.per_class, "--per-class", 1, 1000), (arguments.guidance, "--guidance", 0, 100),
             (arguments.seed, "--seed", 0, 2**31 - 1)):
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             raise InputError(f"{option} {value}: expected {low} to {high:,}")
 
     def track(records):
@@ -194,8 +195,10 @@ def dream(arguments):
             print(f"{record['done']} images, {record['images_per_second']:.0f} a second", flush=True)
             yield record
 
-    for path in publish.dream(arguments.name, per_class=arguments.per_class, steps=arguments.steps,
-                              guidance=arguments.guidance, seed=arguments.seed, track=track):
+    options = {name: value for name in ("sampler", "steps", "guidance")
+               if (value := getattr(arguments, name)) is not None}
+    for path in dreams.dream(arguments.name, classes=arguments.classes, per_class=arguments.per_class,
+                             seed=arguments.seed, out=arguments.out, track=track, **options):
         print(in_root(path))
     return 0
 
@@ -325,10 +328,14 @@ def parser():
     option = add(dream)
     option("name", nargs="?", default="", type=name_or(".safetensors"), metavar="NAME",
            help="the plan of a published network, or a file model.safetensors; without it that of the largest images")
+    option("--classes", nargs="+", default=[], metavar="CLASS", help="names or numbers of classes (all)")
     option("--per-class", type=int, default=8, metavar="N", help="images of each class (8)")
-    option("--steps", type=int, default=25, metavar="N", help="network calls for each (25)")
-    option("--guidance", type=float, default=1.5, metavar="G", help="how clear against how varied (1.5)")
+    option("--sampler", choices=SAMPLERS, help="from noise to image (that of the network's study)")
+    option("--steps", type=int, metavar="N", help="network calls for each image (those of its study)")
+    option("--guidance", type=float, metavar="G", help="how clear against how varied (that of its study)")
     option("--seed", type=int, default=0, metavar="N", help="another seed gives other images (0)")
+    option("--out", default="", type=path, metavar="FILE",
+           help="a sheet .png, an array .npz, the walk from noise .gif, or a folder for single files CLASS/0000.png")
     option = add(bench)
     option("--rounds", type=int, default=6, metavar="N", help="how often each side takes its turn (6)")
     option("--only", default="", metavar="NAME",
