@@ -157,11 +157,7 @@ def run(arguments):
     from lib.engine.kernel import NotebookFailed, run_interactive
     from lib.engine.parameters import STEPS
     from lib.engine.plan import in_root, parse_value
-    names = {name: step for step in STEPS for name in (step, STEPS[step].notebook)}
-    step = names.get(Path(arguments.notebook).stem)
-    if step is None:
-        raise InputError(f"notebook {arguments.notebook!r}: expected one of {', '.join(names)}")
-    values = {}
+    step, values = step_of(arguments.notebook), {}
     for word in arguments.values:
         name, sign, value = word.partition("=")
         if not sign:
@@ -175,6 +171,23 @@ def run(arguments):
         print(f"{STEPS[step].notebook}: {error} (see its executed copy in the run folder)", file=sys.stderr)
         return error.code
     return 0
+
+
+def step_of(notebook):
+    """The step of a notebook that is given by its step, its name or its file. InputError where there is none."""
+    from lib.engine.parameters import STEPS
+    names = {name: step for step in STEPS for name in (step, STEPS[step].notebook)}
+    if Path(notebook).stem not in names:
+        raise InputError(f"notebook {notebook!r}: expected one of {', '.join(names)}")
+    return names[Path(notebook).stem]
+
+
+def parameters_of(notebook):
+    """The parameters of a notebook with their types, defaults and comments, as in its first code cell."""
+    from lib.engine.parameters import STEPS, cells
+    step = STEPS[step_of(notebook)]
+    (cell,) = (cell for cell in cells(step.file) if "parameters" in cell.metadata.get("tags", []))
+    return f"Parameters of notebooks/{step.file.name}, as NAME=VALUE:\n\n{cell.source}"
 
 
 def dream(arguments):
@@ -323,7 +336,8 @@ def parser():
     add(test)("--all", action="store_true", help="the slow ones too")
     add(lab)("--fresh", action="store_true", help="copy all pages anew, over your changes")
     option = add(run)
-    option("notebook", metavar="NOTEBOOK", help="its file (20_train_ddpm) or step (train)")
+    option("notebook", metavar="NOTEBOOK",
+           help="its file (20_train_ddpm) or step (train); `run train --help` lists its parameters")
     option("values", nargs="*", metavar="NAME=VALUE", help="parameters of the notebook's first cell")
     option = add(dream)
     option("name", nargs="?", default="", type=name_or(".safetensors"), metavar="NAME",
@@ -363,6 +377,9 @@ def read(argv):
         cwd = os.getcwd()
     except FileNotFoundError:
         raise InputError("the working directory is gone: change to one that is there") from None
+    if argv[:1] == ["run"] and {"-h", "--help"} & set(argv) and (notebook := [w for w in argv[1:] if w[:1] != "-"]):
+        print(parameters_of(notebook[0]))
+        sys.exit(0)
     whole = parser()
     if not argv:
         whole.print_help()

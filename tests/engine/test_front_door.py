@@ -23,7 +23,7 @@ from toy import JOBS, LINEAR, ONE, PLAN, change, make_project
 
 import lib.__main__ as front_door
 from lib import ROOT, InputError
-from lib.engine import commands, environment
+from lib.engine import commands, environment, parameters
 
 
 def report(project, *words):
@@ -48,6 +48,18 @@ def test_help_names_every_command_and_needs_no_environment():
     assert done.returncode == 0 and done.stderr == ""
     assert all(f"\n    {command} " in done.stdout for command in ("report", "table", "accept", "test", "lab", "run", "dream", "bench", "publish", "handout", "grade"))
     assert "exit codes: 0 done, 1 a run or test failed" in done.stdout
+
+
+def test_help_of_a_step_lists_its_parameters_with_types_defaults_and_comments(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for words in (["run", "generate", "--help"], ["run", "-h", "30_generate"]):
+        with pytest.raises(SystemExit) as stop:
+            front_door.main(words)
+        told = capsys.readouterr().out
+        assert stop.value.code == 0
+        defaults = parameters.defaults(parameters.STEPS["generate"].file)
+        assert all(re.search(rf"(?m)^{name}: .* = .* # \S", told) for name in defaults) and str(defaults["guidance"]) in told
+    assert front_door.main(["run", "--help", "nothing"]) == 2 and "notebook 'nothing': expected one of" in capsys.readouterr().err
 
 
 def test_without_docstrings_help_names_every_command():
