@@ -34,6 +34,7 @@ def finished(project, network, monkeypatch):
     """The plan `one` of the toy project, finished in this process, its training's network beside."""
     toy.be_quick(monkeypatch)
     monkeypatch.setattr(publish, "FOLDER", project / "published")
+    monkeypatch.setattr(publish, "model_card", lambda plan, job: f"the card of {job.label}")    # a toy's result is none
     plan = toy.plan.read_plan("one")
     for job in plan.jobs:
         run = toy.run_here(project, job.values)
@@ -53,12 +54,12 @@ def finished(project, network, monkeypatch):
 def test_a_published_plan_has_its_site_network_and_packages(finished):
     folder = publish.publish("one", "one")
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
-        "data.html", "network.safetensors", "plan.json", "report.html", "report.pdf", "requirements.txt", "train/one/history.csv",
+        "data.html", "network.md", "network.safetensors", "plan.json", "report.html", "report.pdf", "requirements.txt", "train/one/history.csv",
         "train/one/notebook.html"]
     assert f"torch=={importlib.metadata.version('torch')}\n" in (folder / "requirements.txt").read_text()
     tensors, _ = load_tensors(folder / "network.safetensors")
     assert {t.dtype for name, t in tensors.items() if name != "schedule.betas"} == {torch.bfloat16}
-    assert list(publish.networks()) == ["one"]
+    assert (folder / "network.md").read_text() == "the card of train/one"
 
 
 def test_a_published_page_and_its_pdf_lead_to_nothing_that_stays_behind(finished):
