@@ -41,7 +41,12 @@ def report(arguments):
         os.environ["DREAMING_DATA_DIR"] = arguments.data_dir
     if arguments.synthetic_dir:
         os.environ["DREAMING_SYNTHETIC_DIR"] = arguments.synthetic_dir
-        arguments.plan = f"{arguments.plan.removesuffix('.yml')}-synthetic" + ".yml" * arguments.plan.endswith(".yml")
+        stem, ending = os.path.splitext(arguments.plan)
+        if not (ROOT / "reports" / "plans" / f"{stem}-synthetic.yml").is_file() and not os.path.isfile(
+                f"{stem}-synthetic{ending}"):
+            raise InputError(f"--synthetic-dir with the plan {arguments.plan!r}: expected own, or a plan with another "
+                             "one beside it whose name ends with -synthetic")
+        arguments.plan = f"{stem}-synthetic{ending}"
     plan, profile = read_plan(arguments.plan), make.find_profile(arguments.profile)
     part = plan.only(arguments.only) if arguments.only else plan
     forced = part.called(arguments.force) if arguments.force else []

@@ -103,6 +103,7 @@ def test_too_few_open_files_are_told_before_anything_starts(tmp_path):
     (["dream", "--out", "x.jpg"], "expected a name that ends with .png, .npz or .gif, or a folder"),
     (["dream", "--classes", "fish"], "label 'fish': expected one of"),
     (["report", "smoke", "--only", "augment/nothing", "-n"], "run 'augment/nothing': expected one of schedules/default, train/cosine"),
+    (["report", "digits", "--synthetic-dir", "x"], "--synthetic-dir with the plan 'digits': expected own, or a plan with another one"),
     (["table", "nothing"], "plan 'nothing': expected one of"),
     (["bench", "--only", "trian"], "--only trian: expected one of train-32x32, train-8x8, sample-32x32"),
     (["bench", "--rounds", "0"], "--rounds 0: expected 1 or more"),
