@@ -49,7 +49,7 @@ def report(arguments):
         print(f"{folder.name} would be downloaded to {folder.parent}")
     if profile.name in ("cpu", "gpu"):
         check_devices(plan, again)
-    return make.would_make(plan)
+    return make.would_make(plan, again)
 
 
 def opens(path):

@@ -31,9 +31,8 @@ def find_profile(name):
                      "folder with a config.yaml")
 
 
-def would_make(plan):
-    """Print which runs would be made, and why."""
-    again = stale(plan)
+def would_make(plan, again):
+    """Print which runs would be made, and why. again: {label: reason}, of `stale`."""
     for label, words in again.items():
         print(f"{label}: {words}")
     print(f"{len(again)} of {len(plan.jobs)} runs would be made")

@@ -66,6 +66,8 @@ def why(job, again, code):
         return "not made yet"
     if not run.finished:
         return "not finished"
+    if set(job.values) - set(before):                       # a parameter that came later: as if it was at its default
+        before = parameters.defaults(STEPS[job.step].file) | before
     if changed := [f"{name} was {shown(before.get(name))} and is {shown(value)}" for name, value in job.values.items()
                    if before.get(name) != value]:
         return few(changed)
