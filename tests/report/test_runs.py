@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from lib import DamagedError, InputError
 from lib.engine import parameters
@@ -39,6 +40,11 @@ def test_config_and_provenance_are_written_before_any_work(run, config):
 def test_provenance_names_no_folder_user_or_host(run):
     text = json.dumps(run.provenance)
     assert os.path.expanduser("~") not in text and os.uname().nodename not in text
+
+
+def test_provenance_names_the_processor_and_what_torch_takes_of_it(run):
+    device = run.provenance["device"]
+    assert torch.cuda.is_available() or torch.backends.cpu.get_cpu_capability() in device and len(device) > len("CPU (), DEFAULT")
 
 
 def test_the_result_is_last_typed_and_means_finished(run, config):
