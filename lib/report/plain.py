@@ -62,13 +62,14 @@ def power(collected):
     rows = []
     for step in collected.studies:
         study = step.result
-        more = statistics.repetitions_for_half(study.variance)
+        smallest, more = study.detectable, statistics.repetitions_for_half(study.variance)
         rows.append({
             "study": escape(collected.names[step]), "repetitions": f"{study.replicates or 1}",
             "test images": f"{study.test_images:,}",
-            "smallest gain found four times in five, points":
-                number(study.detectable) if study.detectable else "unknown: too few repetitions",
-            "repetitions that would find half of it": f"{more:,}" if more else "more test images are needed"})
+            "smallest gain found four times in five, points": number(smallest) if smallest else "unknown",
+            "repetitions that would find half of it":
+                f"{more:,}" if smallest and more else "more test images are needed" if smallest else
+                f"{statistics.FEW} or more would give an interval"})
     return ["## What this experiment could see", "A smaller gain than these may exist and stay hidden.",
             pd.DataFrame(rows)] if rows else []
 
