@@ -407,18 +407,19 @@ def draw_gains(collected, study=""):
 
 
 def draw_comparison(collected, study="", says=("", "")):
-    """Three ways to train beside each other, compared as the original paper did and with equal training. says: the
-    sentence for each comparison."""
+    """Three ways to train beside each other, compared as the original paper did, with equal training and with each at
+    its best. says: the sentence for each comparison; a comparison without one is not shown."""
     step = study_of(collected, study)
     result = step.result
     arms = [("real images only", "real", "real"), ("real and synthetic images", MIXED, "synthetic"),
             (RIVAL_NAMES.get(result.rival, result.rival), result.rival, "rival")]
-    states = []
-    for label, sentence, changed in zip(("As the original paper did", "Equal training"), says,
-                                        ({"real": EQUAL_EPOCHS, result.rival: ""}, {}), strict=True):
-        accuracies = [found.accuracy if (found := result.arm(changed.get(arm, arm))) else None for _, arm, _ in arms]
-        states.append({"label": label, "sentence": sentence,
-                       "values": [a and (a.value, a.low, a.high) for a in accuracies]})
+    best = {arm.arm: arm for arm in result.optimum}
+    compared = {"As the original paper did": [result.arm(EQUAL_EPOCHS), result.arm(MIXED), None],
+                "Equal training": [result.arm(arm) for _, arm, _ in arms],
+                "Each at its best": [best.get(arm) for _, arm, _ in arms]}
+    states = [{"label": label, "sentence": sentence,
+               "values": [arm and (arm.accuracy.value, arm.accuracy.low, arm.accuracy.high) for arm in trained]}
+              for (label, trained), sentence in zip(compared.items(), says, strict=False)]     # as many as are told
     every = [v for state in states for value in state["values"] if value for v in value]
     low, high = 10 * np.floor(min(every) / 10), 10 * np.ceil(max(every) / 10)
     axis, rows = (float(low), float(high)), [{"name": name, "colour": colour} for name, _, colour in arms]
