@@ -66,7 +66,7 @@ def publish_page(name):
     new = folder.with_name(f".{name}.new")
     shutil.rmtree(new, ignore_errors=True)
     shutil.copytree(built, new)
-    for kept in [*folder.glob("*.safetensors"), *folder.glob("requirements.txt"), *folder.glob("*/*/notebook.html")]:
+    for kept in [*folder.glob("*.safetensors"), *folder.glob("requirements.txt"), *folder.glob("*/*/notebook.*")]:
         if not (new / kept.relative_to(folder)).exists():
             shutil.copyfile(kept, new / kept.relative_to(folder))
     leave_out_pages(new, {run.parent.relative_to(new).as_posix() for run in new.glob("*/*/notebook.html")})
@@ -96,8 +96,8 @@ def save_network(source, file):
 
 
 def leave_out_pages(folder, kept):
-    """Remove the runs' own pages but those of the runs `kept`, and the links to them."""
-    for page in folder.glob("*/*/notebook.html"):
+    """Remove the executed notebooks but those of the runs `kept`, and the links to them."""
+    for page in folder.glob("*/*/notebook.*"):
         if page.parent.relative_to(folder).as_posix() not in kept:
             page.unlink()
     drop_dead_links(folder / "report.html")
