@@ -59,7 +59,7 @@ def headline(html):
 
 
 def write_front(folder):
-    """Write index.html: for each report in `folder` a card with its title, picture and deck, and its executed notebooks.
+    """Write index.html: for each report in `folder` a card with title, picture and deck, and its executed notebooks.
     Returns the page."""
     cards, executed = [], []
     for file in sorted(Path(folder).glob("[!.]*/plan.json")):
