@@ -155,7 +155,8 @@ def float_figures(text):
     if not first:
         return text
     article, mark, appendices = text[first.end():].partition("#block[\nappendix")
-    return f"{text[:first.end()]}\n#set figure(placement: auto)\n{article}\n#set figure(placement: none)\n{mark}{appendices}"
+    auto, none = ("\n#set figure(placement: {})\n".format(where) for where in ("auto", "none"))
+    return text[:first.end()] + auto + article + none + mark + appendices
 
 
 def mend_formula(match):
