@@ -155,7 +155,7 @@ def float_figures(text):
     if not first:
         return text
     article, mark, appendices = text[first.end():].partition("#block[\nappendix")
-    auto, none = ("\n#set figure(placement: {})\n".format(where) for where in ("auto", "none"))
+    auto, none = (f"\n#set figure(placement: {where})\n" for where in ("auto", "none"))
     return text[:first.end()] + auto + article + none + mark + appendices
 
 
