@@ -303,6 +303,7 @@ def gallery(rows):
     R, N, _, H, W = sheets.shape
     fig, ax = article((WIDTH - 1.2) * R * H / (N * W) + 0.3)
     show_sheet(ax, sheets, [short(label, 24) for label in rows])
+    ax.tick_params(axis="y", labelsize=13)
     return fig
 
 
@@ -332,18 +333,18 @@ def image_rows(groups, classes):
     """Images below the names of their classes, in groups. groups: {(name, colour): (rows, columns, C, H, W)}."""
     rows = sum(len(sheet) for sheet in groups.values())
     columns = len(classes)
-    side = (WIDTH - 0.9) / columns
-    fig, axes = article(rows * side + 0.75 + 0.1 * len(groups), len(groups), 1, squeeze=False,
+    side = (WIDTH - 0.3) / columns
+    fig, axes = article(rows * side + 0.85 + 0.1 * len(groups), len(groups), 1, squeeze=False,
                         height_ratios=[len(sheet) for sheet in groups.values()])
     for ax, ((name, colour), sheet) in zip(axes[:, 0], groups.items(), strict=True):
         show_sheet(ax, sheet)
         ax.set(xticks=[], yticks=[])
-        ax.set_ylabel(name, rotation=0, ha="right", va="center", color=colour, weight="bold")
+        ax.set_ylabel(name, color=colour, weight="bold", fontsize=13)
     top, width = axes[0, 0], axes[0, 0].get_xlim()[1] - axes[0, 0].get_xlim()[0]
     left = top.get_xlim()[0]
     for k, label in enumerate(classes):
         long = max(map(len, classes)) > 4
-        top.text(left + (k + 0.5) * width / columns, top.get_ylim()[1], short(label, 14), fontsize=10,
+        top.text(left + (k + 0.5) * width / columns, top.get_ylim()[1], short(label, 14), fontsize=13,
                  ha="left" if long else "center", va="bottom", rotation=35 if long else 0, rotation_mode="anchor")
     return fig
 
