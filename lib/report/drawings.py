@@ -125,11 +125,11 @@ def comparison(states, rows, axis):
 
 
 def gains(study):
-    """The gain of each arm of a Study against real images, in the groups of the registry of arms.
+    """The gain of each arm of a Study with the same number of updates against real images, in the registry's groups.
 
     A small dot is one repetition. Gains that lie far below the others are written below, since they would squeeze them.
     """
-    arms = [arm for arm in study.arms if arm.gain and arm.arm != EQUAL_EPOCHS]
+    arms = [arm for arm in study.arms if arm.gain and arm.steps == study.arm(REAL).steps]
     far = [arm for arm in arms if is_far(arm.gain, study)]
     groups = {name: [a for a in arms if group(a.arm) == name and a not in far] for name in (*GROUPS, "others")}
     groups = {name: members for name, members in groups.items() if members}

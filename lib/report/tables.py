@@ -220,7 +220,7 @@ def worth(dose):
 def claims(answers):
     """The original paper's claims: claim, verdict, and the number that decides."""
     return pd.DataFrame([{"the original paper says": f"{escape(a.claim)} ({escape(a.where)})", "here": a.verdict,
-                          "number": escape(a.number)} for a in answers])
+                          "number": ", ".join(map(escape, filter(None, (str(a.number), a.what))))} for a in answers])
 
 
 def images(families):
