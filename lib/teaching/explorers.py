@@ -136,7 +136,8 @@ def explore_retraining(network, train, config, columns=10):
     shape = (options["image_channels"], *([side] * 2 if isinstance(side, int) else side))
     y = torch.arange(min(columns, network.num_classes)).to(device)
     same = {name: getattr(config, name) for name in (
-        "batch", "lr", "target", "loss_weight", "grad_clip", "label_drop", "ema_halflife_images", "flip", "seed")}
+        "batch", "optimizer", "lr", "muon_lr", "target", "loss_weight", "grad_clip", "label_drop",
+        "ema_halflife_images", "flip", "seed")}
     first, second = (ipywidgets.Dropdown(options=list(SCHEDULES), value=name, description=words)
                      for name, words in (("linear", "schedule"), ("cosine", "against")))
     steps = ipywidgets.Dropdown(options=[100, 300, 600, 1200], value=300, description="steps each")

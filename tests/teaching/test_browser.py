@@ -29,7 +29,7 @@ from lib import data
 
 split = data.load("digits", canvas=12, per_class=50)
 config = types.SimpleNamespace(
-    batch=32, lr=2e-3, target="eps", loss_weight="simple", grad_clip=1.0, label_drop=0.1, ema_halflife_images=4400,
+    batch=32, optimizer="adam", lr=2e-3, muon_lr=0.01, target="eps", loss_weight="simple", grad_clip=1.0, label_drop=0.1, ema_halflife_images=4400,
     flip=False, seed=0, T=1000, warmup_steps=100)
 display(explorers.explore_retraining(network, split.train, config))
 explorers.explore_denoising(network, schedule, target, split.validation)
@@ -66,7 +66,8 @@ def test_the_page_asks_for_nothing_and_says_nothing(page):
 
 def test_every_figure_and_formula_is_there(page):
     figures, formulas = page.evaluate("""() => [
-        [...document.images].map(i => i.complete && i.naturalWidth > 0 && i.alt.length > 9),
+        [...[...document.images].map(i => i.complete && i.naturalWidth > 0 && i.alt.length > 9),
+         ...[...document.querySelectorAll('[role=img]')].map(i => i.getBoundingClientRect().height > 50 && i.ariaLabel.length > 9)],
         [...document.querySelectorAll('math')].filter(m => m.checkVisibility()).map(m => m.getBoundingClientRect().height)]""")
     assert len(figures) > 5 and all(figures)
     assert len(formulas) > 20 and min(formulas) > 3

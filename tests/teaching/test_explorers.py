@@ -137,10 +137,10 @@ def test_two_schedules_are_trained_from_the_same_weights_and_shown_beside_each_o
     monkeypatch.setattr(explorers.figures, "to_png", lambda figure: b"")
 
     def noted(model, schedule, *args, **options):
-        trained.append((schedule.name, next(model.parameters()).clone(), options["steps"], options["warmup_steps"]))
+        trained.append((schedule.name, next(model.parameters()).clone(), options["steps"], options["warmup_steps"], options["optimizer"]))
         return train(model, schedule, *args, **options)
     monkeypatch.setattr(explorers, "train_ddpm", noted)
-    config = types.SimpleNamespace(batch=4, lr=1e-3, target="v", loss_weight="simple", grad_clip=1.0, label_drop=0.1, T=20,
+    config = types.SimpleNamespace(batch=4, optimizer="muon", lr=1e-3, muon_lr=0.01, target="v", loss_weight="simple", grad_clip=1.0, label_drop=0.1, T=20,
                                    ema_halflife_images=100, flip=False, seed=0, warmup_steps=50)
 
     async def use():
@@ -153,7 +153,7 @@ def test_two_schedules_are_trained_from_the_same_weights_and_shown_beside_each_o
         assert work.line.value == "done: 200 steps"
     asyncio.run(use())
     (one, first, *rest), (two, second, *_) = trained
-    assert (one, two) == ("linear", "cosine") and torch.equal(first, second) and rest == [100, 20]
+    assert (one, two) == ("linear", "cosine") and torch.equal(first, second) and rest == [100, 20, "muon"]
     histories, rows = sheets[-1]
     assert [len(h) for h in histories.values()] == [5, 5] and not torch.equal(rows["linear"], rows["cosine"])
 
