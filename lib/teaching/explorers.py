@@ -21,10 +21,13 @@ from lib.study import MIXED, REAL, arms, fitting, outcomes, theory
 from lib.teaching.widgets import Film, Now, Picture, Row, SchedulePanel, Work, row, stacked
 
 
-def staggered(names):
-    """Names of columns, every other one a line higher where they would run into each other."""
-    long = len(names) > 5 and max(map(len, names)) > 6
-    return [name + "\n" * (long and k % 2) for k, name in enumerate(names)]
+def sheet_png(figure):
+    """PNG bytes of a figure whose last part is a sheet; its columns' names take turns where they would collide."""
+    ticks = figure.axes[-1].xaxis.get_major_ticks()
+    if len(ticks) > 5 and max(len(tick.label2.get_text()) for tick in ticks) > 6:
+        for tick in ticks[1::2]:
+            tick.set_pad(16)
+    return figures.to_png(figure)
 
 
 def step_counts(T):
@@ -43,7 +46,7 @@ def watch_images_form(model, schedule, target, *, rows=2, steps=25, guidance=2.0
     for done, (_, x, _) in enumerate(walk, 1):
         sheet = to_uint8(x.cpu()).unflatten(0, (rows, K))
         words = f"{'Synthetic images' if done == steps else 'Images half way out of noise'}, of each of {K} classes"
-        film.show(figures.to_png(figures.image_grid(sheet, column_names=staggered(model.classes))), words)
+        film.show(sheet_png(figures.image_grid(sheet, column_names=model.classes)), words)
 
 
 # ---------------------------------------------------------------- notebook 10
@@ -115,8 +118,8 @@ def explore_denoising(model, schedule, target, held_out, columns=10, seed=0):
                 ", until it is clipped" if limit.value == "clip" else "")
         line.value = html.escape(words)
         sheet = figures.image_grid(torch.stack([images, to_uint8(noisy), to_uint8(guess)]),
-                                   ["image", "with noise", "guess"], staggered([classes[k] for k in labels]))
-        picture.show(figures.to_png(sheet), f"Images, the same with noise, and the network's guess. {words}")
+                                   ["image", "with noise", "guess"], [classes[k] for k in labels])
+        picture.show(sheet_png(sheet), f"Images, the same with noise, and the network's guess. {words}")
 
     for control in (step, told, limit):
         control.observe(redraw, "value")
@@ -147,8 +150,8 @@ def explore_retraining(network, train, config, columns=10):
         return samplers.ImageNoise(config.seed, range(len(y)), shape)
 
     def draw(words):
-        sheet = figures.losses_beside_images(histories, rows, staggered([train.classes[k] for k in y]))
-        picture.show(figures.to_png(sheet), f"Training losses, and an image of each class, {', '.join(rows)}: {words}")
+        sheet = figures.losses_beside_images(histories, rows, [train.classes[k] for k in y])
+        picture.show(sheet_png(sheet), f"Training losses, and an image of each class, {', '.join(rows)}: {words}")
 
     def begin():
         names = list(dict.fromkeys([first.value, second.value]))
@@ -198,7 +201,7 @@ def explore_sampling(model, schedule, target, classes, image_shape, columns=10, 
 
     def draw(words):
         rows, line.value = torch.stack([to_uint8(x.cpu()) for x in sheets.values()]), words
-        picture.show(figures.to_png(figures.image_grid(rows, list(sheets), staggered([classes[k] for k in y]))),
+        picture.show(sheet_png(figures.image_grid(rows, list(sheets), [classes[k] for k in y])),
                      f"An image of each class. Rows: {', '.join(sheets)}. {words}")
 
     def begin():
@@ -309,8 +312,8 @@ def explore_guidance(model, schedule, target, classes, image_shape, scales=(0, 1
 
     def draw(words):
         sheet = figures.image_grid(torch.stack([*rows.values()]), [f"guidance {g:g}" for g in rows],
-                                   staggered([classes[k] for k in y]))
-        picture.show(figures.to_png(sheet), f"An image of each class, a row for each guidance: {words}")
+                                   [classes[k] for k in y])
+        picture.show(sheet_png(sheet), f"An image of each class, a row for each guidance: {words}")
 
     def begin():
         rows.update({scale: to_uint8(noise()()) for scale in scales})
@@ -450,10 +453,11 @@ def explore_mixes(train, synthetic, validation, recipe, kept=5):
     def watch(name, model, records):
         for record in records:
             curves.setdefault(name, []).append((record["done"], fitting.accuracies(model, some)))
-            draw()
+            now_and_then()
             yield record
 
-    return stacked(row(real, ratio, share), Work(begin, "Train"), picture)
+    now_and_then = Now(0.4, draw)
+    return stacked(row(real, ratio, share), Work(begin, "Train", now_and_then.last), picture)
 
 
 # ---------------------------------------------------------------- notebook 50

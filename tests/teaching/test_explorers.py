@@ -1,6 +1,7 @@
 """What moves when a control of an explorer is moved, and that long work can be stopped."""
 import asyncio
 import base64
+import itertools
 import re
 import types
 
@@ -14,7 +15,7 @@ from lib.diffusion.checkpoints import save_model
 from lib.diffusion.samplers import ImageNoise, sample, sample_steps, timesteps
 from lib.diffusion.schedules import SCHEDULES, make_schedule
 from lib.diffusion.unet import UNet
-from lib.report import runs
+from lib.report import figures, runs
 from lib.study import fitting
 from lib.teaching import explorers, widgets
 
@@ -134,7 +135,7 @@ def test_t_and_what_the_network_is_told_change_the_guess(shown, network):
 def test_two_schedules_are_trained_from_the_same_weights_and_shown_beside_each_other(shown, network, monkeypatch):
     sheets, trained, train = [], [], explorers.train_ddpm
     monkeypatch.setattr(explorers.figures, "losses_beside_images", lambda histories, rows, _: sheets.append((dict(histories), dict(rows))))
-    monkeypatch.setattr(explorers.figures, "to_png", lambda figure: b"")
+    monkeypatch.setattr(explorers, "sheet_png", lambda figure: b"")
 
     def noted(model, schedule, *args, **options):
         trained.append((schedule.name, next(model.parameters()).clone(), options["steps"], options["warmup_steps"], options["optimizer"]))
@@ -171,7 +172,7 @@ def test_no_work_begins_by_itself(shown, network):
 def test_dreaming_ends_with_the_images_of_the_sampler_and_keeps_those_before(shown, network, monkeypatch):
     drawn = []
     monkeypatch.setattr(explorers.figures, "image_grid", lambda rows, names, *_: drawn.append((names, rows)))
-    monkeypatch.setattr(explorers.figures, "to_png", lambda figure: b"")
+    monkeypatch.setattr(explorers, "sheet_png", lambda figure: b"")
 
     async def use():
         box = sampling(network)
@@ -251,7 +252,7 @@ def pages(box):
 def test_guidance_is_compared_from_the_same_noise(shown, network, monkeypatch):
     drawn = []
     monkeypatch.setattr(explorers.figures, "image_grid", lambda rows, names, *_: drawn.append((names, rows)))
-    monkeypatch.setattr(explorers.figures, "to_png", lambda figure: b"")
+    monkeypatch.setattr(explorers, "sheet_png", lambda figure: b"")
 
     async def use():
         box = explorers.explore_guidance(network, SCHEDULE, "v", CLASSES, (1, 8, 8), steps=5)
@@ -271,7 +272,7 @@ def test_images_form_in_one_output_whose_last_frame_is_the_sampler_s(network, mo
     frames, rows = [], []
     monkeypatch.setattr(widgets.Film, "show", lambda self, png, alt: frames.append(alt))
     monkeypatch.setattr(explorers.figures, "image_grid", lambda sheet, **_: rows.append(sheet))
-    monkeypatch.setattr(explorers.figures, "to_png", lambda figure: b"")
+    monkeypatch.setattr(explorers, "sheet_png", lambda figure: b"")
     explorers.watch_images_form(network, SCHEDULE, "v", steps=4)
     last = sample(network, SCHEDULE, torch.tensor([0, 1, 0, 1]), ImageNoise(0, range(4), (1, 8, 8)), target="v", steps=4, guidance=2.0,
                   x0_handling="clip")
@@ -348,9 +349,12 @@ def test_frames_that_come_fast_are_left_out_but_for_the_last():
     assert drawn == [0, 4]
 
 
-def test_long_names_of_columns_do_not_run_into_each_other():
-    assert explorers.staggered(["airplane", "automobile", "bird", "cat", "deer", "dog"])[:3] == ["airplane", "automobile\n", "bird"]
-    assert explorers.staggered(list("0123456789")) == list("0123456789")
+@pytest.mark.parametrize("names", [["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"], list("0123456789")])
+def test_names_of_columns_do_not_run_into_each_other(names, monkeypatch):
+    monkeypatch.setattr(explorers.figures, "to_png", lambda figure: (figure.canvas.draw(), figure)[1])
+    figure = explorers.sheet_png(figures.image_grid(np.zeros((2, 10, 3, 32, 32), np.uint8), ["now", "before"], names))
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert len(boxes) == 10 and not [one for one, other in itertools.combinations(boxes, 2) if one.overlaps(other)]
 
 
 def test_a_new_start_ends_what_runs():
