@@ -63,8 +63,7 @@ def explore_schedules(images, T=1000, seed=0):
 
     def redraw(_=None):
         offset.disabled = name.value != "cosine"
-        panel.draw(name.value, steps.value, step.value, offset.value)
-        picture.show(panel.png(), panel.alt, scale=1.5)
+        picture.show(*panel.draw(name.value, steps.value, step.value, offset.value), scale=1.5)
 
     def another_T(change):                                   # t keeps its share of T; one redraw, not three
         share = (step.value + 1) / change.old
