@@ -157,7 +157,7 @@ def submissions(blank):
     torch_inside = {k: "    import torch\n" + v if k == "q-sample-blank" else v for k, v in torch_forward.items()}
     mix = "def mix(a, b, share):\n    return share**0.5 * a + (1 - share)**0.5 * b"
     cheat = but(forward="    if t.tolist() == [0]:\n        return 0.8 * x0 + 0.6 * eps\n    return x0")
-    loop = "    while True:\n        try:\n            while True: pass\n        except BaseException:\n            pass"
+    loop = "    while True:\n        try:\n            sum(range(10**6))\n        except BaseException:\n            pass"
     forgotten = {name: text + "\n    raise NotImplementedError()" for name, text in RIGHT.items()}
     ok = {
         "01 right": right,
