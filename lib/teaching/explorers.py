@@ -358,17 +358,20 @@ def explore_walks(schedule, deviation=0.5):
     def normal(ac, x):
         return ac**0.5 * deviation**2 * x / (ac * deviation**2 + 1 - ac)
 
+    @functools.cache
+    def errors(name, spacing):
+        return [abs(walks(schedule, name, n, spacing, normal, 20_000)[1][-1].std() / deviation - 1) for n in counts]
+
     def redraw(_=None):
+        picture.hide()                                          # never the old walks beside a new choice
         fig, axes = plt.subplots(2, 3, figsize=(9.6, 4.6), layout="constrained")
         *panels, last = axes.flat
         for ax, (name, colour) in zip(panels, figures.colours(list(samplers.SAMPLERS)).items(), strict=True):
             times, path = walks(schedule, name, steps.value, spacing.value, theory.best_estimate, 12)
             ax.plot([(t + 1) / schedule.T for t in times], path, ".-", lw=1, ms=3, color=colour, alpha=0.6)
             ax.set(title=name, xlim=(1.02, -0.02), ylim=(-3, 3), xlabel="$t/T$")
-            errors = [abs(walks(schedule, name, n, spacing.value, normal, 20_000)[1][-1].std() / deviation - 1)
-                      for n in counts]
             calls = [2 * n - 1 if name == "heun" else n for n in counts]
-            last.loglog(calls, errors, ".-", color=colour, label=name)
+            last.loglog(calls, errors(name, spacing.value), ".-", color=colour, label=name)
         last.set(title="error of the deviation", xlabel="network calls", ylim=(1e-4, 2))
         last.legend(fontsize=7)
         picture.show(figures.to_png(fig), f"Twelve walks of one pixel from noise (left) to -1 or 1 (right) in "

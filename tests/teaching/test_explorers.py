@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from lib.data.images import Images, to_float, to_uint8
+from lib.diffusion import samplers
 from lib.diffusion.checkpoints import save_model
 from lib.diffusion.samplers import ImageNoise, sample, sample_steps, timesteps
 from lib.diffusion.schedules import SCHEDULES, make_schedule
 from lib.diffusion.unet import UNet
 from lib.report import figures, runs
-from lib.study import fitting
+from lib.study import fitting, theory
 from lib.teaching import explorers, widgets
 
 IMAGES = torch.arange(2 * 64, dtype=torch.uint8).view(2, 1, 8, 8)
@@ -243,6 +244,17 @@ def test_a_walk_can_be_stopped_and_gone_through(network):
         control(box, "class").value = 1                             # another walk: its first step is there at once
         assert (place.value, place.max) == (1, 1) and "Step 1 of 25" in pages(box)
     asyncio.run(use())
+
+
+def test_one_pixel_walks_to_the_data_by_every_sampler(shown):
+    box = explorers.explore_walks(SCHEDULE)
+    control(box, "steps").value = 5
+    control(box, "spacing").value = "log-snr"
+    assert len({png for _, png in shown}) == len(shown) == 3 and "in 5 steps" in shown[-1][0]
+    for name in samplers.SAMPLERS:
+        times, path = explorers.walks(SCHEDULE, name, 50, "log-snr", theory.best_estimate, 300)
+        assert path.shape == (len(times), 300) and path[0].std() == pytest.approx(1, abs=0.1)
+        assert (path[-1].abs() - 1).abs().quantile(0.95) < 0.02 and 0.4 < (path[-1] > 0).double().mean() < 0.6, name
 
 
 def pages(box):
