@@ -192,10 +192,12 @@ class AugmentConfig(Config):
     optimizer: Annotated[str, one_of(*OPTIMIZERS)]
     lrs: Annotated[list[float], each(above(0))]
     weight_decay: Annotated[float, at_least(0)]
+    label_smoothing: Annotated[float, between(0, 0.9)]
     optimum_steps: Annotated[list[float], FACTORS]
     margin: Annotated[float, above(0)]
     seeds: Annotated[int, between(2, 1000)]
     seed: Seed
+    precision: Annotated[str, one_of(*PRECISIONS)]
     device: Device
     missing: list[str]
     run_dir: str

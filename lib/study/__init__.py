@@ -5,8 +5,9 @@ The accepted names are here, without torch, so that a plan is checked before any
 import dataclasses
 from collections.abc import Callable
 
-CLASSIFIERS = {"mlp": "MLP", "strong-mlp": "strong MLP", "cnn": "CNN"}      # and how they are called in text
-OPTIMIZERS = ("adamw", "sgd")
+CLASSIFIERS = {         # and how they are called in text
+    "mlp": "MLP", "strong-mlp": "strong MLP", "cnn": "CNN", "airbench": "airbench CNN"}
+OPTIMIZERS = ("adamw", "sgd", "nesterov")
 
 REAL, MIXED, EQUAL_EPOCHS = "real", "real + synthetic", "real, equal epochs"
 PRESENTATIONS = "real, equal presentations"
