@@ -149,6 +149,7 @@ class GenerateConfig(Config):
     eta: Annotated[float, between(0, 1)]
     guidance: Annotated[float, between(0, 20)]
     x0_handling: Annotated[str, one_of(*X0_HANDLINGS)]
+    judge: Annotated[str, one_of("own", "shared")]
     judge_widths: Annotated[list[int], each(between(1, 4096))]
     judge_steps: Annotated[int, at_least(1)]
     fid: bool
