@@ -112,12 +112,13 @@ class Material(NamedTuple):
         """How many there are; 0 where all generators learned from one split."""
         return len(self.splits) if len(self.splits) > 1 else 0
 
-    def sources(self, setting):
-        """The Sources of arms with the generators of a setting. Those of several replicates, one each, count as one."""
+    def sources(self, setting, augment=""):
+        """The Sources of arms with the generators of a setting. Those of several replicates, one each, count as one.
+        augment: what is done with the images of all arms."""
         synthetic, scores = ([values[i] for i in self.groups[setting]] for values in (self.synthetic, self.scores))
         if self.replicates:
-            return Sources(self.train, [synthetic], [scores])
-        return Sources(self.train, [[images] for images in synthetic], [[one] for one in scores])
+            return Sources(self.train, [synthetic], [scores], augment)
+        return Sources(self.train, [[images] for images in synthetic], [[one] for one in scores], augment)
 
 
 def material(generations, trainings, run=None):
@@ -197,7 +198,7 @@ class Settings:
 
 class Sources(NamedTuple):
     """The images that arms are made of. train: a list with the real Images of each replicate; synthetic: such a list
-    for each generator; scores: the judge's, (N,) for each of them.
+    for each generator; scores: the judge's, (N,) for each of them; augment: what is done with the images of all arms.
 
     `real`, `twice`, `mixed` and `alone` make a Mix; the others make images for `mixed` or `alone`, nested as
     `synthetic` is.
@@ -206,18 +207,19 @@ class Sources(NamedTuple):
     train: list
     synthetic: list
     scores: list = ()
+    augment: str = ""
 
     def real(self, **options):
-        return mix(self.train, **options)
+        return mix(self.train, augment=self.augment, **options)
 
     def twice(self):
-        return mix([join(images, images) for images in self.train])
+        return mix([join(images, images) for images in self.train], augment=self.augment)
 
-    def mixed(self, extra=None, **options):
-        return mix(self.train, extra or self.synthetic, **options)
+    def mixed(self, extra=None):
+        return mix(self.train, extra or self.synthetic, augment=self.augment)
 
     def alone(self, images=None):
-        return Mix(tuple((tuple(of_generator), None) for of_generator in images or self.synthetic))
+        return Mix(tuple((tuple(of_generator), None) for of_generator in images or self.synthetic), self.augment)
 
     def noisy(self, seed):
         """The real images with a little noise; they count as those of one generator."""
@@ -260,7 +262,13 @@ class Sources(NamedTuple):
 
 def build(names, sources, settings):
     """{name: Mix} of these arms."""
-    return {name: ARMS[name].build(sources, settings) for name in names}
+    mixes = {name: (ARMS[name], ARMS[name].build(sources, settings)) for name in names}
+    return {name: augmented(mix, arm.augment) for name, (arm, mix) in mixes.items()}
+
+
+def augmented(mix, augment):
+    """The Mix with one more augmentation, or with none."""
+    return dataclasses.replace(mix, augment=augmentations.joined(mix.augment, augment)) if augment else mix
 
 
 def best_share(images, scores, share):

@@ -6,6 +6,7 @@ whatever the number of members, so that two arms of a study compare the same ini
 import functools
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lib import InputError
 from lib.data.images import to_float
+from lib.data.places import in_project
 from lib.diffusion import devices
 from lib.diffusion.training import Diverged
 from lib.seeding import PassOrder, seed_dropout, step_generator
@@ -27,7 +29,7 @@ class MLP(nn.Module):
 
     def __init__(self, image_shape, num_classes, widths=(256,), members=1, seed=0):
         super().__init__()
-        self.members = members
+        self.members, self.num_classes = members, num_classes
         sizes = [math.prod(image_shape), *widths, num_classes]
         generators = [torch.Generator().manual_seed(seed + m) for m in range(members)]
         # He et al. 2015: variance 2 / inputs keeps the signal's size through ReLU layers; 1 / inputs before the softmax
@@ -70,7 +72,7 @@ class Networks(nn.Module):
 
     def __init__(self, image_shape, num_classes, widths=(32, 64, 128), members=1, seed=0):
         super().__init__()
-        self.members = members
+        self.members, self.num_classes = members, num_classes
         nets = []
         for m in range(members):
             with torch.random.fork_rng(devices=[]):
@@ -128,7 +130,69 @@ class Airbench(Networks):
         return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), ScaledLinear(c, num_classes))
 
 
-CLASSIFIERS = {"mlp": MLP, "strong-mlp": StrongMLP, "cnn": CNN, "airbench": Airbench}
+class ResNet18(Networks):
+    """torchvision's ResNet-18 (He et al. 2016), with `widths` of its own. Images below 64 pixels get the first layer of
+    the paper's CIFAR-10 networks: 3x3, not halved."""
+
+    large = True
+
+    @staticmethod
+    def net(image_shape, num_classes, widths):
+        import torchvision
+        net, (c, *sides) = torchvision.models.resnet18(num_classes=num_classes), image_shape
+        if min(sides) < 64:
+            net.conv1, net.maxpool = nn.Conv2d(c, 64, 3, padding=1, bias=False), nn.Identity()
+        elif c != 3:
+            net.conv1 = nn.Conv2d(c, 64, 7, stride=2, padding=3, bias=False)
+        return net
+
+
+class Own(Networks):
+    """Networks that a function of the user's makes: (image_shape, num_classes) -> nn.Module, from float images
+    (B, C, H, W) in [-1, 1] to logits (B, num_classes)."""
+
+    large, make, name = True, None, ""
+
+    def net(self, image_shape, num_classes, widths):
+        return checked(self.make(image_shape, num_classes), self.name, image_shape, num_classes)
+
+
+CLASSIFIERS = {"mlp": MLP, "strong-mlp": StrongMLP, "cnn": CNN, "airbench": Airbench, "resnet18": ResNet18}
+
+
+def kind(name):
+    """The class of a classifier: one of CLASSIFIERS, or `Own` with the function FILE.py:FUNCTION, whose path counts
+    from the repository. InputError where that is none."""
+    if known := CLASSIFIERS.get(name):
+        return known
+    path, _, function = name.rpartition(":")
+    space, file = {"__name__": Path(path).stem}, in_project(path)
+    try:
+        exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), space)
+    except Exception as error:          # whatever the user's file does
+        words = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise InputError(f"classifier={name!r}: {path} can't be used ({words})") from error
+    if not callable(space.get(function)):
+        raise InputError(f"classifier={name!r}: {path} has no function {function}: expected one of (image_shape, "
+                         "num_classes) that gives a torch.nn.Module")
+    return type("Own", (Own,), {"make": staticmethod(space[function]), "name": name})
+
+
+def checked(net, name, image_shape, num_classes):
+    """The user's network. InputError unless it gives a logit of each class for each image."""
+    if not isinstance(net, nn.Module):
+        raise InputError(f"classifier={name!r}: it gives {type(net).__name__}: expected a torch.nn.Module")
+    try:
+        with torch.no_grad():
+            shape = tuple(net.eval()(torch.zeros(2, *image_shape)).shape)
+    except Exception as error:          # as above
+        words = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise InputError(f"classifier={name!r}: its network fails on images of shape {(2, *image_shape)} ({words})"
+                         ) from error
+    if shape != (2, num_classes):
+        raise InputError(f"classifier={name!r}: its network gives {shape} for 2 images: expected {(2, num_classes)}, a "
+                         "logit for each class")
+    return net.train()
 
 
 def together(models, new):
@@ -197,15 +261,15 @@ OPTIMIZERS = {          # (how it is made, its learning rate in parts of lr, by 
 
 
 def train_classifier(model, batches, *, steps, lr, weight_decay=0.0, optimizer="adamw", label_smoothing=0.0,
-                     augment=None, precision="fp32", log_every=100):
+                     augment=None, mixture=None, precision="fp32", log_every=100):
     """Train the members of `model` at once, each on its own part of `batches`, which are `Batches`.
 
-    augment: one of `lib.data.augmentations`, applied to each batch, or None. optimizer: one of OPTIMIZERS; AdamW's lr
-    falls in a line to 0; plain SGD's stays, as in the simplest textbook loop; "nesterov" is SGD with Nesterov's
-    momentum of 0.9, one cycle of the rate (up in a fifth of the updates, then down in a line to 0; Smith 2018) and
-    gradients of a norm of at most CLIP, for one member. label_smoothing: in 0..1, shared by all classes (Szegedy et al.
-    2016). precision: fp32, or bf16 (autocast). Yields {done, loss, images_per_second} every `log_every` steps. Diverged
-    if the loss is not finite.
+    augment, mixture: of `lib.data.augmentations`, applied to each batch, or None. optimizer: one of OPTIMIZERS;
+    AdamW's lr falls in a line to 0; plain SGD's stays, as in the simplest textbook loop; "nesterov" is SGD with
+    Nesterov's momentum of 0.9, one cycle of the rate (up in a fifth of the updates, then down in a line to 0; Smith
+    2018) and gradients of a norm of at most CLIP, for one member. label_smoothing: in 0..1, shared by all classes
+    (Szegedy et al. 2016). precision: fp32, or bf16 (autocast). Yields {done, loss, images_per_second} every `log_every`
+    steps. Diverged if the loss is not finite.
     """
     device = next(model.parameters()).device
     make, rate = OPTIMIZERS[optimizer]
@@ -221,6 +285,8 @@ def train_classifier(model, batches, *, steps, lr, weight_decay=0.0, optimizer="
             seed_dropout(int(torch.randint(2**31, (), generator=step_generator(batches.seed, "dropout", step))), device)
         if augment is not None:
             x = augment(x, step_generator(batches.seed, "augment", step))
+        if mixture is not None:
+            x, y = mixed(mixture, x, y, model, step_generator(batches.seed, "mixture", step))
         done = (step + 1) / (steps + 1) if optimizer == "nesterov" else step / steps    # a cycle begins above 0
         descent.param_groups[0]["lr"] = lr * rate(done)
         loss = loss_of(model, x, y, label_smoothing, precision)
@@ -235,7 +301,7 @@ def train_classifier(model, batches, *, steps, lr, weight_decay=0.0, optimizer="
             if not math.isfinite(mean):
                 raise Diverged(f"the classifier's loss is {mean} by step {step + 1} (lr {lr}): lower lr")
             yield {"done": step + 1, "loss": mean,
-                   "images_per_second": (step + 1) * y.numel() / (time.monotonic() - start)}
+                   "images_per_second": (step + 1) * images.shape[0] * images.shape[1] / (time.monotonic() - start)}
             losses = []
     model.eval()
 
@@ -244,7 +310,13 @@ def loss_of(model, x, y, label_smoothing=0.0, precision="fp32"):
     """The sum over members of each one's mean loss, so that every member gets the gradient that it would get alone."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
         logits = model(x).float()
-    return F.cross_entropy(logits.flatten(0, 1), y.flatten(), label_smoothing=label_smoothing) * model.members
+    return F.cross_entropy(logits.flatten(0, 1), y.flatten(0, 1), label_smoothing=label_smoothing) * model.members
+
+
+def mixed(mixture, x, y, model, generator):
+    """The batch of each member mixed for itself, and its labels as shares of each class: (members, B, classes)."""
+    parts = [mixture(*member, model.num_classes, generator) for member in zip(x, y, strict=True)]
+    return tuple(map(torch.stack, zip(*parts, strict=True)))
 
 
 def faster_precision(model, batches, updates, label_smoothing=0.0):

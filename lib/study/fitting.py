@@ -47,7 +47,7 @@ class Recipe:
     @property
     def alone(self):
         """Whether each network is trained alone, not beside those of the other seeds and replicates."""
-        return classifiers.CLASSIFIERS[self.classifier].large or self.optimizer == "nesterov"
+        return classifiers.kind(self.classifier).large or self.optimizer == "nesterov"
 
 
 class Fit(NamedTuple):
@@ -69,7 +69,7 @@ class Fit(NamedTuple):
 def new_model(real, recipe):
     """Untrained networks for the Images of each replicate: one for each, or one for each seed where there is one."""
     first, members = real[0], len(real) if len(real) > 1 else recipe.seeds
-    model = classifiers.CLASSIFIERS[recipe.classifier](
+    model = classifiers.kind(recipe.classifier)(
         tuple(first.images.shape[1:]), len(first.classes), recipe.widths, members, recipe.seed)
     devices.limit_threads(model.to(recipe.device))
     return model
@@ -97,10 +97,11 @@ def begin(real, extra, recipe, *, augment="", steps=0):
     steps, model = steps or recipe.steps, new_model(real, recipe)
     batches = classifiers.Batches(real, extra, batch=recipe.batch, synthetic_fraction=recipe.synthetic_fraction,
                                   members=model.members, seed=recipe.seed, device=recipe.device)
+    change, mixture = augmentations.augmentation(augment) if augment else (None, None)
     return model, classifiers.train_classifier(
         model, batches, steps=steps, lr=recipe.lr, weight_decay=recipe.weight_decay, optimizer=recipe.optimizer,
         label_smoothing=recipe.label_smoothing, precision=recipe.precision,
-        augment=augmentations.augmentation(augment) if augment else None, log_every=max(1, steps // 20))
+        augment=change, mixture=mixture, log_every=max(1, steps // 20))
 
 
 def watched(validation):

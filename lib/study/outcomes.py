@@ -6,7 +6,7 @@ images. An arm in which no generator has a part has one. An image that is no tes
 import numpy as np
 import pandas as pd
 
-from lib.study import CLASSIFIERS, EQUAL_EPOCHS, MIXED, PRESENTATIONS, REAL, statistics
+from lib.study import EQUAL_EPOCHS, MIXED, PRESENTATIONS, REAL, called, statistics
 from lib.study.results import ArmResult, AtOptimum, Contrast, RateChange, Study
 from lib.study.statistics import right
 
@@ -29,7 +29,7 @@ def answer(predictions, test, fits, built, recipe, choices, generations, *, sett
     replicates = networks[0] if networks[0] > 1 else 0
     main = [gain, presentations, next((a.gain for a in best if a.arm == MIXED), None)]
     return Study(
-        classifier=CLASSIFIERS[recipe.classifier],
+        classifier=called(recipe.classifier),
         arms=results(predictions, labels, fits, {arm: built[arm].steps or recipe.steps for arm in predictions}),
         gain=gain,
         paper_gain=difference(predictions, labels, MIXED, EQUAL_EPOCHS),

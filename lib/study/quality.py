@@ -117,7 +117,7 @@ def shared_judge(settings, test, *, widths, steps, folder, device="cpu"):
         trial = Airbench(tuple(train.images.shape[1:]), len(train.classes), widths, seed=seed).to(device)
         precision, _ = faster_precision(trial, batches, steps, options["label_smoothing"])
         for _ in train_classifier(model, batches, steps=steps, optimizer="nesterov", precision=precision,
-                                  augment=augmentation(augment), **options):
+                                  augment=augmentation(augment)[0], **options):
             pass
         save_tensors(file, model.state_dict(), {"steps": steps})
     return frozen("airbench", model, widths, steps, train)

@@ -17,7 +17,7 @@ from lib.study import ARMS, Arm, classifiers, fitting, outcomes, quality, statis
 from lib.study import arms as study
 from lib.study.results import ArmResult, Estimate
 
-UNFILTERED = [name for name, arm in ARMS.items() if not arm.filtered]
+UNFILTERED = [name for name, arm in ARMS.items() if not arm.filtered and not arm.needs]
 
 
 def recipe(**changed):
@@ -409,7 +409,7 @@ def test_an_arm_is_built_only_where_it_is_asked_for(monkeypatch):
 
 def test_an_arm_that_is_added_is_accepted_explained_shown_and_drawn(monkeypatch):
     """One entry of the registry is all that a new arm takes."""
-    new = Arm("free augmentation", "real images, turned upside down", lambda sources, settings: sources.real(augment="flip"))
+    new = Arm("free augmentation", "real images, turned upside down", lambda sources, settings: sources.real(), "flip")
     monkeypatch.setitem(ARMS, "real + turn", new)
     values = parameters.defaults(parameters.STEPS["augment"].file)
     with_it = dict(values, arms=["real", "real + turn", "real + synthetic"])
@@ -492,3 +492,12 @@ def test_replicates_are_ordered_by_their_split_in_each_setting():
 def test_unequal_numbers_of_repeats_are_refused():
     with pytest.raises(InputError, match="^generate_runs: guidance 2.0: 2; guidance 1.0: 1: expected as many repeats"):
         study.settings(generators({}, {"seed": 1}, {"guidance": 1.0}))
+
+
+# ---------------------------------------------------------------- an augmentation of all arms
+def test_what_is_done_with_all_arms_comes_before_what_an_arm_adds():
+    given = study.Sources([toy(20)], [[toy(40, seed=1)]], [[np.ones(40)]], "flip")
+    built = study.build([name for name in ARMS if not ARMS[name].needs], given, study.Settings(20, 8, 0.5, share=0.5))
+    assert all(mix.augment.split(" and ")[0] == "flip" for mix in built.values())
+    assert built["real + shift"].augment == "flip and shift" == built["real + flip and shift"].augment
+    assert built["real + cutmix"].augment == "flip and cutmix" and built["real + synthetic"].augment == "flip"

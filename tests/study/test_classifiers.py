@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from lib import InputError
+from lib.data.augmentations import augmentation
 from lib.data.images import Images, to_float
 from lib.diffusion import devices
 from lib.engine.parameters import OPTIMIZERS as ACCEPTED
@@ -17,6 +18,7 @@ from lib.study.classifiers import (
     Batches,
     StrongMLP,
     faster_precision,
+    kind,
     predict,
     train_classifier,
 )
@@ -252,3 +254,61 @@ def test_a_trial_in_bfloat16_is_close_to_float32_and_trains(monkeypatch):
     assert faster_precision(Airbench((1, 8, 8), 2, (8, 8)), batches, 10**9)[0] == "bf16"
     predictions, labels = fit(Airbench((1, 8, 8), 2, (8, 8)), optimizer="nesterov", lr=0.1, precision="bf16")
     assert (predictions == labels).float().mean() > 0.95
+
+
+# ---------------------------------------------------------------- standard classifiers, and the user's own
+@pytest.mark.parametrize("shape, first", [((3, 32, 32), (3, 3)), ((1, 16, 16), (3, 3)), ((1, 64, 64), (7, 7))])
+def test_resnet18_is_torchvisions_with_the_first_layer_that_fits_the_images(shape, first):
+    model = kind("resnet18")(shape, 5, [256])
+    assert model.nets[0].conv1.kernel_size == first and model.nets[0].conv1.in_channels == shape[0]
+    assert sum(p.numel() for p in model.parameters()) > 11e6
+    model.eval()
+    assert model(torch.zeros(1, 2, *shape)).shape == (1, 2, 5)
+
+
+OWN = """
+import torch
+def make(image_shape, num_classes):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(image_shape[0] * image_shape[1] * image_shape[2], num_classes))
+def no_module(image_shape, num_classes):
+    return 3
+def wrong_size(image_shape, num_classes):
+    return make(image_shape, num_classes + 1)
+def fails(image_shape, num_classes):
+    return torch.nn.Conv2d(99, 1, 1)
+value = 3
+"""
+
+
+def test_a_function_of_the_users_makes_the_classifier(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    make = kind(f"{tmp_path}/own.py:make")
+    a, b = make((1, 8, 8), 2, [9], members=2, seed=4), make((1, 8, 8), 2, seed=5)
+    assert make.large and torch.equal(a.nets[1][1].weight, b.nets[0][1].weight) and b.nets[0].training
+    predictions, labels = fit(b, optimizer="nesterov", lr=0.05)
+    assert (predictions == labels).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("function, words", [
+    ("no_module", "it gives int: expected a torch.nn.Module"), ("wrong_size", r"gives \(2, 3\) for 2 images: expected \(2, 2\)"),
+    ("fails", r"its network fails on images of shape \(2, 1, 8, 8\)"), ("value", "has no function value"), ("other", "has no function other")])
+def test_what_is_no_classifier_is_refused_in_a_sentence(tmp_path, function, words):
+    (tmp_path / "own.py").write_text(OWN)
+    with pytest.raises(InputError, match=f"^classifier='.*own.py:{function}': .*{words}") as error:
+        kind(f"{tmp_path}/own.py:{function}")((1, 8, 8), 2)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content, words", [(None, "FileNotFoundError"), ("def", "SyntaxError"), ("1 / 0", "ZeroDivisionError")])
+def test_a_file_that_is_no_python_is_refused_in_a_sentence(tmp_path, content, words):
+    if content:
+        (tmp_path / "own.py").write_text(content)
+    with pytest.raises(InputError, match=f"own.py can't be used \\({words}"):
+        kind(f"{tmp_path}/own.py:make")
+
+
+@pytest.mark.parametrize("name", ["mixup", "flip and cutmix"])
+def test_mixed_labels_train(name):
+    change, mixture = augmentation(name)
+    predictions, labels = fit(MLP((1, 8, 8), 2, (16,), members=2), steps=300, augment=change, mixture=mixture)
+    assert (predictions == labels).float().mean() > 0.9
