@@ -263,8 +263,9 @@ def of_the_rest(job, usable):
         there = [u for u in there if u.replicate not in lost]
         if "" in lost or len({u.replicate for u in there}) < 2:
             return None
-    read = "generate_runs" if "generate_runs" in job.values else "runs"
-    values = job.values | {read: [u.config.run_dir for u in there]}
+    left = {u.config.run_dir for u in there}
+    values = job.values | {name: [folder for folder in job.values[name] if folder in left]
+                           for name in ("generate_runs", "oracle_runs", "runs") if name in job.values}
     return values | {"missing": [u.config.run_dir for u in gone]} if "missing" in values else values
 
 

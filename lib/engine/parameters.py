@@ -30,7 +30,7 @@ from lib.diffusion import OPTIMIZERS as TRAINING_OPTIMIZERS
 from lib.engine.values import Rule, above, at_least, between, check, each, one_of, perhaps, shown
 from lib.study import ARMS, AUGMENTATIONS, CLASSIFIERS, MIXED, OPTIMIZERS, OWN, REAL, generators
 
-READS = {"train_run": "train", "generate_runs": "generate"}     # parameter: whose run(s)
+READS = {"train_run": "train", "generate_runs": "generate", "oracle_runs": "generate"}      # parameter: whose run(s)
 
 Device = Annotated[str, one_of("auto", "cpu", "cuda", "mps")]
 Seed = Annotated[int, between(0, 2**31 - 1)]
@@ -187,6 +187,7 @@ class GenerateConfig(Config):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AugmentConfig(Config):
     generate_runs: Annotated[list[str], each(Rule(bool, "the name of a run"))]
+    oracle_runs: list[str]
     augment: Annotated[str, AUGMENT]
     arms: Annotated[list[str], each(Rule(lambda name: name in ARMS, one_of(*ARMS).accepted))]
     classifier: Annotated[str, CLASSIFIER]
@@ -220,8 +221,20 @@ class AugmentConfig(Config):
                                  "same to all arms")
         check_share("synthetic_fraction", self.synthetic_fraction, self.batch)
 
+        for arm in self.arms:
+            if ARMS[arm].needs == "oracle" and not self.oracle_runs:
+                raise InputError(f"arms={shown(self.arms)}: {arm!r} needs oracle_runs")
+
     def check_with(self, read, facts=None):
-        generators.settings(check_generators(read))
+        oracles = [g for g in read if g.config.run_dir in self.oracle_runs]
+        own = check_generators([g for g in read if g.config.run_dir in self.generate_runs])
+        generators.settings(own)
+        if oracles:
+            generators.check_oracles(own, check_generators(oracles))
+        for arm in self.arms:
+            if ARMS[arm].needs == "further" and not own[0][0]["per_class"]:
+                raise InputError(f"arms={shown(self.arms)}: {arm!r} needs a training with per_class, so that real "
+                                 "images are left")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ OWN = re.compile(r"[^\n]+\.py:[A-Za-z_]\w*")            # a classifier of the us
 
 REAL, MIXED, EQUAL_EPOCHS = "real", "real + synthetic", "real, equal epochs"
 PRESENTATIONS = "real, equal presentations"
-ORACLE, FURTHER = NEEDS = "oracle_runs", "per_class"
+ORACLE, FURTHER = "real + oracle", "real + further real"
 BASE, FREE, SYNTHETIC, CONTROL = GROUPS = "real images", "free augmentation", "synthetic images", "controls"
 
 
@@ -25,7 +25,8 @@ class Arm:
     group: one of GROUPS; an arm of FREE is a rival of synthetic images that needs no generator. line: what it trains
     on. build(sources, settings): its Mix, made of `Sources` by `Settings`, all of lib.study.arms. augment: how each of
     its batches is augmented, beside what the study does with all arms. filtered: whether it needs the share of the
-    images that a filter keeps; needs: what a study must have for it, "" for nothing: one of NEEDS.
+    images that a filter keeps; needs: which of the Sources' images it cannot do without, of those that not every study
+    has: "oracle", "further" or "".
     """
 
     group: str
@@ -87,6 +88,13 @@ ARMS = {
     "as many real ones": Arm(
         BASE, "as many real images alone as there are in *synthetic only*",
         lambda sources, settings: sources.alone(sources.as_many()[0])),
+    ORACLE: Arm(
+        SYNTHETIC, "in each batch that share of images of a generator that learned from more real images than these",
+        lambda sources, settings: sources.mixed(sources.oracle), needs="oracle"),
+    FURTHER: Arm(
+        BASE, "in each batch that share of further real images, at most as many as synthetic ones: the most that "
+        "images can add",
+        lambda sources, settings: sources.mixed(sources.further), needs="further"),
     "real + shuffled labels": Arm(
         CONTROL, "in each batch that share of synthetic images, with each other's labels: what their presence does",
         lambda sources, settings: sources.mixed(sources.shuffled(settings.seed))),
