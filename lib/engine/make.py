@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from lib import ROOT, InputError
-from lib.engine import gpus
+from lib.engine import costs, gpus
 from lib.engine.plan import check_data, check_devices, in_root, read_plan
 from lib.engine.stale import accept as accept_code
 from lib.engine.stale import stale
@@ -36,6 +36,8 @@ def would_make(plan):
     again = stale(plan)
     for label, words in again.items():
         print(f"{label}: {words}")
+    if words := costs.sentence(costs.core_hours(plan, again)):
+        print(words)
     print(f"{len(again)} of {len(plan.jobs)} runs would be made")
     return 0
 
