@@ -11,7 +11,7 @@ import numpy as np
 from lib.report import tables
 from lib.report.figures import COLOURS, KINDS, OTHERS, group, short, show_sheet
 from lib.report.results import Generation, Training
-from lib.study import EQUAL_EPOCHS, GROUPS, MIXED, REAL
+from lib.study import EQUAL_EPOCHS, FURTHER, GROUPS, MIXED, ORACLE, REAL
 
 # 5.1 inch and a margin: letters of 10 points have 9 px on a phone of 390 px; the page shows them 551 px wide
 WIDTH, DPI = 5.1, 130
@@ -349,6 +349,73 @@ def image_rows(groups, classes):
     return fig
 
 
+def near_and_scarce(curves):
+    """Gains of synthetic images against their distance to real ones, a colour for each number of real images.
+
+    curves: [(name, [GeneratorGain], gain of further real images: an Estimate or None)]. Circles: generators that
+    learned from these real images alone, diamonds: from more; a small dot is one repetition. At the left edge a bar is
+    the gain of further real images. Beside a marker: how many images its network saw.
+    """
+    fig, ax = article(4.6)
+    palette = [COLOURS["linear"], COLOURS["cosine"], COLOURS["synthetic"], *OTHERS]
+    colours = [palette[k % len(palette)] for k in range(len(curves))]
+    near, far = (end(g.distance for _, gains, _ in curves for g in gains) for end in (min, max))
+    left = 0.75 * near
+    for colour, (_, gains, ceiling) in zip(colours, curves, strict=True):
+        for arm, marker, line in ((MIXED, "o", "-"), (ORACLE, "D", "--")):
+            own = sorted((g for g in gains if g.arm == arm), key=lambda g: g.distance)
+            ax.plot([g.distance for g in own], [g.gain.value for g in own], line, color=colour, lw=1.4, zorder=1)
+            for g in own:
+                ax.plot([0.97 * g.distance] * len(g.each), g.each, "o", color=colour, ms=3, alpha=0.5, mew=0)
+                if g.gain.low is not None:
+                    ax.plot([g.distance] * 2, [g.gain.low, g.gain.high], color=colour, lw=2.2, solid_capstyle="butt")
+                ax.plot(g.distance, g.gain.value, marker, color=colour, ms=8, mew=1.8, zorder=3,
+                        mfc=colour if g.gain.clear else "white")
+        if ceiling:
+            ax.plot([left, 1.08 * left], [ceiling.value] * 2, color=colour, lw=4, solid_capstyle="butt", clip_on=False)
+    ax.axhline(0, color="black", lw=1, zorder=0)
+    ax.set(xscale="log", xlim=(left, 1.3 * far), xlabel="distance to real images, in multiples of real to real",
+           ylabel="gain over free augmentation, in points")
+    ticks = [t for n in (1, 10, 100, 1000) for t in (n, 1.5 * n, 2 * n, 3 * n, 5 * n, 7 * n) if left < t < 1.3 * far]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+    ax.margins(y=0.08)
+    label_apart(ax, [(g, colour) for colour, (_, gains, _) in zip(colours, curves, strict=True) for g in gains])
+    arms, black = {g.arm for _, gains, _ in curves for g in gains}, {"color": "black", "ms": 8}
+    looks = {"own generator": (MIXED in arms, {"marker": "o"}),
+             "generator that saw more": (ORACLE in arms, {"marker": "D", "ls": "--"}),
+             "further real images": (any(ceiling for *_, ceiling in curves), {"lw": 4})}
+    legend = {name: {"color": colour, "lw": 5} for colour, (name, *_) in zip(colours, curves, strict=True)}
+    legend |= {name: black | look for name, (there, look) in looks.items() if there}
+    fig.legend([plt.Line2D([], [], **look) for look in legend.values()], list(legend), loc="outside upper left",
+               ncols=2, fontsize=10)
+    return fig
+
+
+def label_apart(ax, markers):
+    """The images that each network saw, at the right of its marker; where markers are near each other, the labels are
+    moved apart. markers: [(GeneratorGain, colour)]"""
+    markers, groups = sorted(markers, key=lambda pair: pair[0].distance), []
+    for pair in markers:
+        if not groups or pair[0].distance > 1.15 * groups[-1][-1][0].distance:
+            groups.append([])
+        groups[-1].append(pair)
+    low, high = ax.get_ylim()
+    for group_ in groups:
+        places = spaced([g.gain.value for g, _ in group_], (high - low) / 22)
+        for (g, colour), place in zip(group_, places, strict=True):
+            ax.annotate(thousands(g.images), (g.distance, place), (8, 0), textcoords="offset points", va="center",
+                        fontsize=9, color=colour)
+
+
+def thousands(number):
+    """A number of images in few letters: 500, 20k, 1.2M."""
+    for size, letter in ((1_000_000, "M"), (1_000, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return str(number)
+
+
 # ---------------------------------------------------------------- from the runs of a plan
 def study_of(collected, study=""):
     """The study with the label `study`, or the main one."""
@@ -405,6 +472,15 @@ def draw_forest(collected, studies=(), kinds=tuple(COMPARISONS)):
 def draw_gains(collected, study=""):
     step = study_of(collected, study)
     return Drawn(gains(step.result), step, "arms")
+
+
+def draw_generators(collected, studies=()):
+    """studies: the labels of those that are drawn; () is all whose generators' gains are known."""
+    chosen = [s for s in collected.studies if s.result.generator_gains and (not studies or s.label in studies)]
+    first, several = chosen[0], len({s.result.classifier for s in chosen}) > 1
+    curves = [(f"{s.result.real_images:,} real images" + f", {s.result.classifier}" * several,
+               s.result.generator_gains, s.result.best_gain(FURTHER)) for s in chosen]
+    return Drawn(near_and_scarce(curves), first, "generator_gains")
 
 
 def draw_comparison(collected, study="", says=("", "")):
@@ -515,6 +591,11 @@ FIGURES = {
     "gains": Drawing(draw_gains, f"**Each arm against the real images alone.** {INTERVALS} A small dot is one "
                      "repetition.",
                      "Dots with intervals: the change of test accuracy of each arm, in groups."),
+    "generators": Drawing(draw_generators, "**How near the generator is, and how scarce the real images are.** "
+                          "Circles: generators that learned from the study's real images alone; diamonds: from more. "
+                          "A small dot is one repetition; a bar at the left is the gain of as many further real "
+                          "images. Beside a marker: the images that its network saw in training. " + INTERVALS,
+                          "Gains of synthetic images against their distance to real ones, by number of real images."),
     "steps": Drawing(draw_steps, "**What more updates and what the images add.** Short lines are test accuracies; the "
                      "axis does not begin at 0.",
                      "Three levels of test accuracy, from the original paper's baseline to synthetic images."),

@@ -86,7 +86,16 @@ def studies(collected):
                        tables.optimum(step.result)]
     if len(collected.studies) > 1:
         blocks += ["## All studies", figure("forest")]
-    return blocks
+    return blocks + generators(collected)
+
+
+def generators(collected):
+    """How near the generators are and what they add, where a study has several of them."""
+    known = {step.label: step.result for step in collected.studies if step.result.generator_gains}
+    if not any(len(study.generator_gains) > 1 for study in known.values()):
+        return []
+    return ["## How near the generator is, and how scarce the real images are", tables.generators(known),
+            figure("generators")]
 
 
 def doses(collected):
