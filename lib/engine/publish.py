@@ -96,9 +96,14 @@ def save_network(source, file):
 
 
 def leave_out_pages(folder, kept):
-    """Remove the executed notebooks but those of the runs `kept`, and the links to them."""
+    """Remove the pages of runs but those of `kept`, and the links to them; and of notebooks for JupyterLab all but one
+    for each step."""
+    shown = {}
+    for run in runs.read_json(folder / "plan.json")["runs"]:
+        if run in kept and (folder / run / "notebook.ipynb").is_file():
+            shown.setdefault(run.partition("/")[0], run)
     for page in folder.glob("*/*/notebook.*"):
-        if page.parent.relative_to(folder).as_posix() not in kept:
+        if page.parent.relative_to(folder).as_posix() not in (shown.values() if page.suffix == ".ipynb" else kept):
             page.unlink()
     drop_dead_links(folder / "report.html")
     write_data_page(folder)
