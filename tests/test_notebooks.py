@@ -7,9 +7,10 @@ import nbformat
 import numpy as np
 import papermill
 import pytest
+import torch
 from commands import call, python
 
-from lib import ROOT
+from lib import ROOT, data
 from lib.engine.kernel import INTERACTIVE
 from lib.engine.parameters import STEPS
 from lib.report import results
@@ -115,6 +116,21 @@ def test_bare_papermill_runs_a_notebook(root):
     assert done.returncode == 0, done.stderr
     run = root / "reports/runs/interactive/schedules/default"
     assert json.loads((run / "config.json").read_text())["T"] == 50 and result_of(run).T == 50
+
+
+@pytest.mark.slow
+def test_a_page_on_images_from_elsewhere_measures_them_and_refuses_test_images(root, tmp_path):
+    split, options = data.load("digits", per_class=20), ("dataset=digits", "per_class=20", "judge_steps=30")
+    noisy = (split.train.images.int() + torch.randint(-30, 31, split.train.images.shape)).clamp(0, 255).to(torch.uint8)
+    for name, images, labels in (("new", noisy, split.train.labels), ("leak", split.test.images, split.test.labels)):
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=labels)
+    done = call(root, "run", "external", *options, f"synthetic_dir={tmp_path / 'new.npz'}", "images_per_class=15")
+    assert done.returncode == 0, done.stderr
+    result = result_of(root / INTERACTIVE / "external" / "default")
+    assert result.images == 150 and result.synthetic_counts == (15,) * 10 and result.class_counts == (20,) * 10
+    assert result.memorisation.copies == result.near_test.copies == 0 and result.label_agreement.value > 20
+    done = call(root, "run", "external", *options, f"synthetic_dir={tmp_path / 'leak.npz'}")
+    assert done.returncode == 1 and "images of the synthetic images are test images" in done.stderr and "image 0" in done.stderr
 
 
 @pytest.mark.slow

@@ -24,6 +24,24 @@ SIDES = (8, 128)            # smallest and largest side of an image, pixels
 CANVAS = 32                 # largest side of a canvas
 
 
+def numbers(value, classes, *, others, real=(), name):
+    """How many images of each class a parameter called `name` asks for: a list with a number for each.
+
+    value: one number for all; a list with one for each class; {class: number}, where `others` is that of a class not
+    named; or {"fill": N}, as many as are missing to N beside the `real` ones, a list. InputError otherwise.
+    """
+    if isinstance(value, dict) and list(value) == ["fill"] and real:
+        return [max(0, value["fill"] - n) for n in real]
+    if isinstance(value, dict):
+        if unknown := [key for key in value if key not in classes]:
+            raise InputError(f"{name}={short(value)}: {unknown[0]!r} is no class: expected some of "
+                             f"{', '.join(classes)}")
+        return [value.get(key, others) for key in classes]
+    if isinstance(value, list) and len(value) != len(classes):
+        raise InputError(f"{name}={short(value)}: expected {len(classes)} numbers, one for each class")
+    return value if isinstance(value, list) else [value] * len(classes)
+
+
 def loader(dataset):
     """The function that reads the data set `dataset`. InputError for an unknown one."""
     if dataset not in DATASETS:
@@ -48,8 +66,9 @@ def check_options(dataset, taken, *, data_dir="", size=0, canvas=0, per_class=0,
     for name, value, high in (("size", size, SIDES[1]), ("canvas", canvas, CANVAS)):
         if value and not SIDES[0] <= value <= high:
             raise InputError(f"{name}={value}: expected 0, or a number from {SIDES[0]} to {high}")
-    if per_class < 0:
-        raise InputError(f"per_class={per_class}: expected at least 0")
+    amounts = [per_class] if isinstance(per_class, int) else getattr(per_class, "values", lambda: per_class)()
+    if min(amounts, default=0) < 0:
+        raise InputError(f"per_class={short(per_class)}: expected at least 0")
     try:
         re.compile(group_by)
     except re.error as error:
@@ -61,6 +80,7 @@ def check_options(dataset, taken, *, data_dir="", size=0, canvas=0, per_class=0,
 def load(dataset, *, data_dir="", size=0, canvas=0, per_class=0, seed=0, classes=(), group_by=""):
     """The Split called `dataset`; what its function takes is in OPTIONS, 0, "" or () = not used.
 
+    per_class: training images of each class: one number, a list, or {class: number}; 0 and a class not named: all.
     data_dir: a relative one counts from the working directory. classes: the names of those to load, in the data set's
     own order; () is all. InputError for an unknown name, an option out of range or that this data set does not take,
     and data not to be had.

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from lib import InputError
+from lib.data import numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,15 +144,18 @@ def hold_out(images, order, share, per_class):
 
 
 def limit(images, order, per_class):
-    """The first `per_class` of each class of the positions `order`, class by class; 0: all, as they follow. InputError
-    where a class has fewer."""
+    """The first of each class of the positions `order`, class by class, as many as `per_class` says (see
+    lib.data.numbers); 0: all, as they follow. InputError where a class has fewer."""
+    if not per_class:
+        return order
     labels = images.labels.numpy()[order]
     of_class = [order[labels == k] for k in range(len(images.classes))]
-    k = min(range(len(of_class)), key=lambda k: len(of_class[k]))
-    if len(of_class[k]) < per_class:
-        raise InputError(f"per_class={per_class}: expected at most {len(of_class[k])}, "
+    wanted = numbers(per_class, images.classes, others=0, name="per_class")
+    k = min(range(len(of_class)), key=lambda k: len(of_class[k]) - wanted[k])
+    if len(of_class[k]) < wanted[k]:
+        raise InputError(f"per_class={wanted[k]}: expected at most {len(of_class[k])}, "
                          f"all training images of class {images.classes[k]!r}")
-    return np.concatenate([positions[:per_class] for positions in of_class]) if per_class else order
+    return np.concatenate([positions[:n or None] for positions, n in zip(of_class, wanted, strict=True)])
 
 
 def fingerprint(split):

@@ -209,11 +209,13 @@ def sample(*args, **options):
 
 
 def class_labels(num_classes, per_class):
-    """Exactly `per_class` labels of each class, in turn: image i is of class i mod num_classes. (N,) int64
+    """Exactly `per_class` labels of each class, a number or a list with one for each, in turn. (N,) int64
 
-    So a run of more images per class begins with the images of a run of fewer.
+    With one number image i is of class i mod num_classes, so a run of more images begins with those of a run of fewer.
     """
-    return torch.arange(num_classes * per_class) % num_classes
+    numbers = torch.tensor(per_class).expand(num_classes)
+    place = torch.arange(num_classes * int(numbers.max()))
+    return (place % num_classes)[place // num_classes < numbers[place % num_classes]]
 
 
 def as_labels(model, labels):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from lib import ROOT, InputError
+from lib.diffusion import SAMPLERS
 from lib.engine.environment import become
 
 ABOUT = "Does a diffusion model's synthetic data help a classifier?"
@@ -38,18 +39,23 @@ def report(arguments):
     from lib.engine.stale import stale
     if arguments.data_dir:
         os.environ["DREAMING_DATA_DIR"] = arguments.data_dir
+    if arguments.synthetic_dir:
+        os.environ["DREAMING_SYNTHETIC_DIR"] = arguments.synthetic_dir
+        arguments.plan = f"{arguments.plan.removesuffix('.yml')}-synthetic" + ".yml" * arguments.plan.endswith(".yml")
     plan, profile = read_plan(arguments.plan), make.find_profile(arguments.profile)
+    part = plan.only(arguments.only) if arguments.only else plan
+    forced = part.called(arguments.force) if arguments.force else []
     if not arguments.dry_run:
-        code = make.make(plan, profile)
-        if not code:
+        code = make.make(plan, profile, arguments.only, forced)
+        if not code and part is plan:
             print(opens(os.path.relpath(plan.html, arguments.cwd)))
         return code
-    again = stale(plan)
-    for folder in check_data(plan, again, download=False):
+    again = stale(part, {job.label for job in forced})
+    for folder in check_data(part, again, download=False):
         print(f"{folder.name} would be downloaded to {folder.parent}")
     if profile.name in ("cpu", "gpu"):
-        check_devices(plan, again)
-    return make.would_make(plan, again)
+        check_devices(part, again)
+    return make.would_make(part, again)
 
 
 def opens(path):
@@ -57,6 +63,25 @@ def opens(path):
     if os.name == "nt":
         return subprocess.list2cmdline(["start", "", path])
     return shlex.join(["open" if sys.platform == "darwin" else "xdg-open", path])
+
+
+def table(arguments):
+    """Write the numbers of finished plans, or of published ones, to one tidy CSV, and print it.
+
+    A row is a measured quantity of a run, with the parameters in which the runs differ. Writes reports/build/table.csv.
+    """
+    from lib.engine import publish
+    from lib.engine.plan import in_root
+    from lib.report import runs
+    from lib.report.collected import collect
+    from lib.report.tidy import tidy
+    collections = [collect([runs.load(folder) for folder in folders], plan=about["plan"])
+                   for folders, about in map(publish.finished_or_published, arguments.plans)]
+    text = tidy(collections).to_csv(index=False)
+    path = runs.write_atomic(ROOT / "reports" / "build" / "table.csv", text)
+    print(text, end="")
+    print(in_root(path), file=sys.stderr)
+    return 0
 
 
 def accept(arguments):
@@ -132,17 +157,13 @@ def run(arguments):
     from lib.engine.kernel import NotebookFailed, run_interactive
     from lib.engine.parameters import STEPS
     from lib.engine.plan import in_root, parse_value
-    names = {name: step for step in STEPS for name in (step, STEPS[step].notebook)}
-    step = names.get(Path(arguments.notebook).stem)
-    if step is None:
-        raise InputError(f"notebook {arguments.notebook!r}: expected one of {', '.join(names)}")
-    values = {}
+    step, values = step_of(arguments.notebook), {}
     for word in arguments.values:
         name, sign, value = word.partition("=")
         if not sign:
             raise InputError(f"{word!r}: expected NAME=VALUE")
         values[name] = parse_value(value)
-        if name == "data_dir" and isinstance(values[name], str) and values[name]:
+        if name in ("data_dir", "synthetic_dir") and isinstance(values[name], str) and values[name]:
             values[name] = os.path.join(arguments.cwd, os.path.expanduser(values[name]))
     try:
         print(in_root(run_interactive(step, values)))
@@ -152,17 +173,34 @@ def run(arguments):
     return 0
 
 
+def step_of(notebook):
+    """The step of a notebook that is given by its step, its name or its file. InputError where there is none."""
+    from lib.engine.parameters import STEPS
+    names = {name: step for step in STEPS for name in (step, STEPS[step].notebook)}
+    if Path(notebook).stem not in names:
+        raise InputError(f"notebook {notebook!r}: expected one of {', '.join(names)}")
+    return names[Path(notebook).stem]
+
+
+def parameters_of(notebook):
+    """The parameters of a notebook with their types, defaults and comments, as in its first code cell."""
+    from lib.engine.parameters import STEPS, cells
+    step = STEPS[step_of(notebook)]
+    (cell,) = (cell for cell in cells(step.file) if "parameters" in cell.metadata.get("tags", []))
+    return f"Parameters of notebooks/{step.file.name}, as NAME=VALUE:\n\n{cell.source}"
+
+
 def dream(arguments):
     """Generate images with a published network, or a run's, without data and training.
 
-    Writes reports/build/dreams/NAME.png, a row for each class, and .npz.
+    By default as the study of its plan did. Writes reports/build/dreams/NAME.png, a row for each class, and .npz.
     """
-    from lib.engine import publish
+    from lib.engine import dreams
     from lib.engine.plan import in_root
     for value, option, low, high in (
             (arguments.per_class, "--per-class", 1, 1000), (arguments.guidance, "--guidance", 0, 100),
             (arguments.seed, "--seed", 0, 2**31 - 1)):
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             raise InputError(f"{option} {value}: expected {low} to {high:,}")
 
     def track(records):
@@ -170,8 +208,10 @@ def dream(arguments):
             print(f"{record['done']} images, {record['images_per_second']:.0f} a second", flush=True)
             yield record
 
-    for path in publish.dream(arguments.name, per_class=arguments.per_class, steps=arguments.steps,
-                              guidance=arguments.guidance, seed=arguments.seed, track=track):
+    options = {name: value for name in ("sampler", "steps", "guidance")
+               if (value := getattr(arguments, name)) is not None}
+    for path in dreams.dream(arguments.name, classes=arguments.classes, per_class=arguments.per_class,
+                             seed=arguments.seed, out=arguments.out, track=track, **options):
         print(in_root(path))
     return 0
 
@@ -280,26 +320,36 @@ def parser():
            help=f"one of {plans}, or the path of a .yml file; without it digits: minutes on a laptop, no download")
     option("--data-dir", type=path, metavar="DIR",
            help="where data sets lie or are downloaded to (else DREAMING_DATA_DIR, else the user's cache)")
+    option("--synthetic-dir", type=path, metavar="DIR",
+           help="synthetic images that another generator made: class folders, or an .npz; with own")
     option("--profile", default="", type=profile_name, metavar="NAME",
            help="where it runs: cpu, gpu (that of this machine), slurm, or a folder with a config.yaml")
     option("-n", "--dry-run", action="store_true", help="only tell which runs would be made, and why (seconds)")
+    option("--only", default="", metavar="STEP/NAME", help="only this run and those that it reads: augment/mlp")
+    option("--force", default="", metavar="STEP/NAME", help="make this run again, though it is up to date")
     option("--tell", action="store_true",
            help="only make the page again, from finished runs or from what is published; runs nothing")
+    add(table)("plans", nargs="+", type=name_or(".yml"), metavar="PLAN", help="plans with finished or published runs")
     option = add(accept)
     option("plan", type=name_or(".yml"), metavar="PLAN", help="a plan with finished runs")
     option("--because", required=True, metavar="TEXT", help="why the change of code does not change the results")
     add(test)("--all", action="store_true", help="the slow ones too")
     add(lab)("--fresh", action="store_true", help="copy all pages anew, over your changes")
     option = add(run)
-    option("notebook", metavar="NOTEBOOK", help="its file (20_train_ddpm) or step (train)")
+    option("notebook", metavar="NOTEBOOK",
+           help="its file (20_train_ddpm) or step (train); `run train --help` lists its parameters")
     option("values", nargs="*", metavar="NAME=VALUE", help="parameters of the notebook's first cell")
     option = add(dream)
     option("name", nargs="?", default="", type=name_or(".safetensors"), metavar="NAME",
            help="the plan of a published network, or a file model.safetensors; without it that of the largest images")
+    option("--classes", nargs="+", default=[], metavar="CLASS", help="names or numbers of classes (all)")
     option("--per-class", type=int, default=8, metavar="N", help="images of each class (8)")
-    option("--steps", type=int, default=25, metavar="N", help="network calls for each (25)")
-    option("--guidance", type=float, default=1.5, metavar="G", help="how clear against how varied (1.5)")
+    option("--sampler", choices=SAMPLERS, help="from noise to image (that of the network's study)")
+    option("--steps", type=int, metavar="N", help="network calls for each image (those of its study)")
+    option("--guidance", type=float, metavar="G", help="how clear against how varied (that of its study)")
     option("--seed", type=int, default=0, metavar="N", help="another seed gives other images (0)")
+    option("--out", default="", type=path, metavar="FILE",
+           help="a sheet .png, an array .npz, the walk from noise .gif, or a folder for single files CLASS/0000.png")
     option = add(bench)
     option("--rounds", type=int, default=6, metavar="N", help="how often each side takes its turn (6)")
     option("--only", default="", metavar="NAME",
@@ -327,6 +377,9 @@ def read(argv):
         cwd = os.getcwd()
     except FileNotFoundError:
         raise InputError("the working directory is gone: change to one that is there") from None
+    if argv[:1] == ["run"] and {"-h", "--help"} & set(argv) and (notebook := [w for w in argv[1:] if w[:1] != "-"]):
+        print(parameters_of(notebook[0]))
+        sys.exit(0)
     whole = parser()
     if not argv:
         whole.print_help()
@@ -337,6 +390,7 @@ def read(argv):
         arguments.refuse("unknown words: " + " ".join(arguments.rest))
     if os.path.basename(getattr(arguments, "profile", "")) not in ("", "cpu", "gpu"):
         arguments.extra = "slurm"
-    if os.environ.get("DREAMING_DATA_DIR"):
-        os.environ["DREAMING_DATA_DIR"] = path(os.environ["DREAMING_DATA_DIR"])
+    for name in ("DREAMING_DATA_DIR", "DREAMING_SYNTHETIC_DIR"):
+        if os.environ.get(name):
+            os.environ[name] = path(os.environ[name])
     return arguments

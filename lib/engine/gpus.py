@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-STEPS = ("train", "generate", "augment", "dose")        # the steps that take one, where there is one
+STEPS = ("train", "generate", "external", "augment", "dose")        # the steps that take one, where there is one
 
 
 @functools.lru_cache

@@ -167,6 +167,7 @@ def mark(file, notebook, out, status):
 def without_places(text):
     """The JSON text of a notebook without this machine's folders, as they stand in warnings and tracebacks."""
     places = {str(ROOT): "", str(ROOT.parent): "..", os.environ.get("DREAMING_DATA_DIR", ""): "DATA",
+              os.environ.get("DREAMING_SYNTHETIC_DIR", ""): "SYNTHETIC",
               sys.prefix: "PYTHON", sys.base_prefix: "PYTHON", tempfile.gettempdir(): "TMP", str(Path.home()): "~"}
     for place in sorted(filter(lambda place: len(place) > 3, places), key=len, reverse=True):
         written = re.escape(json.dumps(place, ensure_ascii=False)[1:-1])

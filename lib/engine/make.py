@@ -52,13 +52,16 @@ def accept(plan, because):
     return 0
 
 
-def make(plan, profile):
+def make(plan, profile, only="", forced=()):
     """Bring all runs of the plan and its report up to date; the exit code. One command at a time works on a plan.
 
-    0 means that every run is current, and the page and the PDF are those of the report's run.
+    0 means that every run is current, and the page and the PDF are those of the report's run. only: STEP/NAME of the
+    runs that are wanted, beside those that they read; forced: jobs that are made again.
     """
     with alone(plan):
-        return make_alone(plan, profile)
+        for job in forced:
+            (job.folder / "result.json").unlink(missing_ok=True)
+        return make_alone(plan, profile, only)
 
 
 @contextlib.contextmanager
@@ -101,7 +104,8 @@ def check_owner(plan):
     record(plan).write_text(json.dumps({"plan": in_root(plan.file)}), encoding="utf-8")
 
 
-def make_alone(plan, profile):
+def make_alone(plan, profile, only):
+    plan = plan.only(only) if only else plan
     again, start = stale(plan), time.time()
     if not again:
         print(f"plan {plan.name}: everything is up to date")
@@ -112,9 +116,11 @@ def make_alone(plan, profile):
         check_devices(plan, again)
     minutes = f", minutes: {plan.minutes}" if plan.minutes else ""
     print(f"plan {plan.name} ({plan.title}): {len(plan.jobs)} runs{minutes}", flush=True)
-    done, watch = run_snakemake(plan, profile, again)
+    wanted = [[job.label for job in plan.called(only)]] if only else []
+    done, watch = run_snakemake(plan, profile, again, *wanted)
     failed = watch.failed | {label: ("the run was killed (out of memory?)", 3) for label in watch.running}
-    plan = plan if failed else read_plan(in_root(plan.file))    # it may have been saved meanwhile
+    if not failed:                                          # it may have been saved meanwhile
+        plan = read_plan(in_root(plan.file)).only(only) if only else read_plan(in_root(plan.file))
     left = stale(plan)
     if failed or left:
         return explain(plan, failed, left, done)
@@ -125,13 +131,17 @@ def make_alone(plan, profile):
 
 
 def print_pages(plan):
-    for path in (plan.html, plan.pdf):
+    """The page and its PDF; of a part of a plan, which has none, the folders of its last runs."""
+    read = {u.label for job in plan.jobs for u in job.upstream}
+    ends = [job.folder for job in plan.jobs if job.label not in read]
+    for path in (plan.html, plan.pdf) if plan.of("report") else ends:
         print(f"  {path.relative_to(ROOT)}")
 
 
 # ---------------------------------------------------------------- Snakemake
-def snakemake(plan, profile, labels):
-    """The command line that makes the runs `labels` of a plan, and those without a result.
+def snakemake(plan, profile, labels, wanted=()):
+    """The command line that makes the runs `labels` of a plan, and those without a result. wanted: only these, and what
+    they read.
 
     Snakemake keeps no records and looks at no times: what is to be made is decided by `stale`. joblib knows a
     container's share of the processor, Snakemake doesn't: networks with more threads than that spend their time waiting
@@ -145,10 +155,11 @@ def snakemake(plan, profile, labels):
     return [sys.executable, "-c", SNAKEMAKE, "--snakefile", str(ROOT / "reports" / "Snakefile"), "--directory",
             str(plan.folder), "--profile", str(profile), *here, "--configfile", str(record(plan)),
             "--rerun-triggers", "software-env",             # there is none: no trigger at all
-            "--forcerun", *(f"{label}/result.json" for label in labels)]
+            "--forcerun", *(f"{label}/result.json" for label in labels),
+            *(["--", *(f"{label}/result.json" for label in wanted)] if wanted else [])]
 
 
-def run_snakemake(plan, profile, labels):
+def run_snakemake(plan, profile, labels, wanted=()):
     """Run Snakemake to its end and show how it goes. Returns its exit code and the `Watch`."""
     forget(plan)
     events, log = plan.folder / "jobs.jsonl", plan.folder / "snakemake.log"
@@ -156,7 +167,7 @@ def run_snakemake(plan, profile, labels):
     env = dict(os.environ, DREAMING_FRONT_DOOR=str(os.getpid()),
                DREAMING_GPUS=",".join(gpus.names()) if profile.name == "gpu" else "")
     with open(log, "w") as output:
-        process = subprocess.Popen(snakemake(plan, profile, labels), stdout=output, stderr=subprocess.STDOUT,
+        process = subprocess.Popen(snakemake(plan, profile, labels, wanted), stdout=output, stderr=subprocess.STDOUT,
                                    stdin=subprocess.DEVNULL, env=env, start_new_session=True)
         watch = Watch(plan, events, len(labels))
         try:
@@ -216,7 +227,7 @@ def explain(plan, failed, left, done):
             print(f"not up to date: {label}: {words}", file=sys.stderr)
         return 1
     made = set()
-    if "report/default" not in failed:
+    if "report/default" not in failed and plan.of("report"):
         print("making the report of the runs that are there", flush=True)
         made = partial_report(plan, failed, left)
     for job in plan.jobs:

@@ -30,7 +30,8 @@ from lib.diffusion import OPTIMIZERS as TRAINING_OPTIMIZERS
 from lib.engine.values import Rule, above, at_least, between, check, each, one_of, perhaps, shown
 from lib.study import ARMS, AUGMENTATIONS, CLASSIFIERS, MIXED, OPTIMIZERS, OWN, REAL, generators
 
-READS = {"train_run": "train", "generate_runs": "generate", "oracle_runs": "generate"}      # parameter: whose run(s)
+# parameter: the steps of whose run(s) it is
+READS = {"train_run": ("train",), "generate_runs": ("generate", "external"), "oracle_runs": ("generate",)}
 
 Device = Annotated[str, one_of("auto", "cpu", "cuda", "mps")]
 Seed = Annotated[int, between(0, 2**31 - 1)]
@@ -39,6 +40,12 @@ CLASSIFIER = Rule(lambda v: v in CLASSIFIERS or OWN.fullmatch(v),
 AUGMENT = Rule(lambda v: not v or all(part in AUGMENTATIONS for part in v.split(" and ")),
                "\"\", or " + one_of(*AUGMENTATIONS).accepted + ", or several joined by ' and '")
 FACTORS = Rule(lambda vs: all(0 < v <= 100 for v in vs), "numbers above 0, to 100")
+
+COUNTS = Rule(lambda value: type(value) in (int, list, dict) and value not in ([], {}) and all(
+    type(n) is int and 0 <= n < 2**53 for n in (value.values() if type(value) is dict else value if type(value) is list
+                                                else [value])),
+    "a number, a list with one for each class, or {class: number}")
+PerClass = Annotated[object, COUNTS]
 
 
 class Config:
@@ -57,6 +64,19 @@ class Config:
         with. facts: what lib.data.check tells of the training's images, None before they are read."""
 
 
+def check_dataset(config):
+    """InputError for an option of the data set that is out of range, or that it does not take."""
+    options = {name: getattr(config, name) for name in data.ALL_OPTIONS}
+    data.check_options(config.dataset, data.OPTIONS[config.dataset], **options)
+
+
+def check_images(per_class, facts):
+    """InputError where `images_per_class` does not fit the classes, or asks for no image."""
+    counts = facts["counts"]["train"]
+    if not any(data.numbers(per_class, tuple(counts), others=0, real=list(counts.values()), name="images_per_class")):
+        raise InputError(f"images_per_class={shown(per_class)}: no image is asked for: expected at least one")
+
+
 def check_share(name, share, batch):
     """Raise InputError where no batch would hold both real and synthetic images."""
     if not 0 < round(batch * share) < batch:
@@ -66,7 +86,7 @@ def check_share(name, share, batch):
 def check_generators(read):
     """The generators that a study reads, [(config of the training, config of the generation)] as mappings. InputError
     where two of them make the same images, or learned from others."""
-    known = [tuple(dataclasses.asdict(job.config) for job in (g.upstream[0], g)) for g in read]
+    known = [tuple(dataclasses.asdict(job.config) for job in ((*g.upstream, g)[0], g)) for g in read]
     generators.no_repeats(known, [g.name for g in read])
     generators.same_data(known)
     return known
@@ -87,7 +107,7 @@ class TrainConfig(Config):
     data_dir: str
     size: int
     canvas: int
-    per_class: int
+    per_class: PerClass
     classes: list[str]
     group_by: str
     data_seed: Seed
@@ -122,8 +142,7 @@ class TrainConfig(Config):
     run_dir: str
 
     def check_together(self):
-        options = {name: getattr(self, name) for name in data.ALL_OPTIONS}
-        data.check_options(self.dataset, data.OPTIONS[self.dataset], **options)
+        check_dataset(self)
         if self.channels % 8:
             raise InputError(f"channels={self.channels}: expected a multiple of 8 (group normalisation)")
         check_rungs(self.rungs, self.batch)
@@ -146,7 +165,7 @@ class TrainConfig(Config):
 class GenerateConfig(Config):
     train_run: str
     rung: Annotated[int, at_least(0)]
-    images_per_class: Annotated[int, at_least(1)]
+    images_per_class: PerClass
     sampler: Annotated[str, one_of(*SAMPLERS)]
     sample_steps: Annotated[int, at_least(1)]
     spacing: Annotated[str, one_of(*SPACINGS)]
@@ -165,6 +184,8 @@ class GenerateConfig(Config):
     run_dir: str
 
     def check_together(self):
+        if self.images_per_class == 0:
+            raise InputError("images_per_class=0: expected at least 1")
         if self.eta and self.sampler != "ddim":
             raise InputError(f"eta={self.eta} with sampler={self.sampler!r}: expected 0, or the sampler 'ddim'")
         if self.fid and importlib.util.find_spec("torch_fidelity") is None:
@@ -173,6 +194,8 @@ class GenerateConfig(Config):
 
     def check_with(self, read, facts=None):
         train = read[0].config
+        if facts:
+            check_images(self.images_per_class, facts)
         if self.rung and self.rung not in train.rungs:
             raise InputError(f"rung={self.rung}: expected 0 or one of rungs={shown(train.rungs)} of the training "
                              f"{read[0].name}")
@@ -182,6 +205,35 @@ class GenerateConfig(Config):
         if self.guidance != 1 and not train.label_drop:
             raise InputError(f"guidance={self.guidance}: expected 1, as the training {read[0].name} has label_drop=0 "
                              "and so knows no images without their label")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExternalConfig(Config):
+    synthetic_dir: str
+    images_per_class: PerClass
+    dataset: Annotated[str, one_of(*data.DATASETS)]
+    data_dir: str
+    size: int
+    canvas: int
+    per_class: PerClass
+    classes: list[str]
+    group_by: str
+    data_seed: Seed
+    judge_widths: Annotated[list[int], each(between(1, 4096))]
+    judge_steps: Annotated[int, at_least(1)]
+    seed: Seed
+    device: Device
+    run_dir: str
+
+    def check_together(self):
+        check_dataset(self)
+
+    def check_with(self, read, facts=None):
+        if facts:
+            if self.images_per_class:
+                check_images(self.images_per_class, facts)
+            from lib.data.external import external
+            external(self.synthetic_dir, image_shape=facts["shape"], classes=tuple(facts["counts"]["train"]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -271,9 +323,13 @@ class DoseConfig(Config):
     def check_with(self, read, facts=None):
         known = check_generators(read)
         train, splits = known[0][0], len({train["data_seed"] for train, _ in known})
+        if other := [g.config.images_per_class for g in read if type(g.config.images_per_class) is not int]:
+            raise InputError(f"generate_runs: images_per_class={shown(other[0])}: expected one number: a dose has as "
+                             "many synthetic images of each class")
         real = facts["train"] / facts["classes"] if facts else train["per_class"]      # 0: all, and so unknown
+        real = real if type(real) is not dict and type(real) is not list else 0
         made = sum(g.config.images_per_class for g in read) // splits                  # of each replicate
-        if real and max(self.ratios) > made / real + 1e-9:
+        if real and made and max(self.ratios) > made / real + 1e-9:
             raise InputError(f"ratios={shown(self.ratios)}: expected at most {made / real:g}, {made} synthetic for "
                              f"{real:g} real images of each class; raise images_per_class or name more runs")
         if real and any(ratio and not round(ratio * real) for ratio in self.ratios):
@@ -310,6 +366,7 @@ STEPS = {
     "schedules": Step("10_schedules", SchedulesConfig),
     "train": Step("20_train_ddpm", TrainConfig),
     "generate": Step("30_generate", GenerateConfig),
+    "external": Step("35_external", ExternalConfig),
     "augment": Step("40_augment", AugmentConfig),
     "dose": Step("45_dose", DoseConfig),
     "ablation": Step("50_ablation", AblationConfig),
@@ -342,6 +399,8 @@ def build(cls, values):
         if name not in fields:
             raise InputError(f"unknown parameter {shown(name)}{perhaps(name, fields)}; "
                              f"accepted are {', '.join(fields)}")
+    values = {name: {str(key): n for key, n in value.items()} if isinstance(value, dict) else value     # as in JSON
+              for name, value in values.items()}
     if missing := [n for n, f in fields.items() if n not in values and f.default is dataclasses.MISSING]:
         raise InputError(f"parameter {missing[0]!r} has no value: run the page's first code cell")
     return cls(**values)

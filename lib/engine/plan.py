@@ -3,11 +3,15 @@
 reports/plans/<name>.yml -> `read_plan` -> jobs; reports/Snakefile turns them into a graph, `lib.engine.kernel.run_job`
 is one node of it.
 
+A value {sweep: [1, 2, 3]} of a run makes a run for each, called NAME-PARAMETER-VALUE; other lines name all of them by
+NAME.
+
 `replicates: R` makes R complete repetitions of each training and generation, called NAME.0 to NAME.(R-1): replicate r
 has data_seed + r and seed + r, and a generation reads the training of its own replicate. Other lines name all of them
 by NAME. A run that needs no repetition says `replicates: 1`.
 """
 import dataclasses
+import itertools
 import re
 import warnings
 from pathlib import Path
@@ -20,7 +24,8 @@ from lib.engine.values import between, check, one_line, perhaps, shown
 
 SET_BY_PLAN = ("run_dir", "runs", "missing", "plan", "title", "about")      # parameters that no run is given
 COMPARED = ("train", "generate", "augment", "dose")                         # the steps that an ablation compares
-REPEATED = ("train", "generate")                                            # the steps that have replicates
+REPEATED = ("train", "generate", "external")                                # the steps that have replicates
+REAL = ("train", "external")                                                # the steps that read real images
 REPLICATED = ("data_seed", "seed")                                          # what replicate r has r more of
 MOST_REPLICATES = 100
 NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]*[a-z0-9_-])?", re.ASCII | re.IGNORECASE)       # of a run's folder
@@ -59,13 +64,15 @@ def parse_value(text):
 @dataclasses.dataclass(frozen=True)
 class Job:
     """One run of one step: its checked parameters, and the jobs whose results it reads. family: its name in the plan,
-    which it shares with the other replicates."""
+    which it shares with the other replicates; sweep: the name of the line, which it shares with the others of a
+    sweep."""
 
     step: str
     name: str
     config: parameters.Config
     upstream: tuple
     family: str
+    sweep: str
 
     @property
     def label(self):
@@ -122,9 +129,24 @@ class Plan:
     def of(self, *steps):
         return [j for j in self.jobs if j.step in steps]
 
+    def called(self, label):
+        """The jobs that STEP/NAME stands for, see `named`. InputError where there is none."""
+        step, _, name = label.partition("/")
+        if not (found := named(name, (step,), self.jobs)):
+            known = dict.fromkeys(f"{j.step}/{j.sweep}" for j in self.jobs)
+            raise InputError(f"run {shown(label)}: expected one of {', '.join(known)}")
+        return found
+
+    def only(self, label):
+        """The plan with the jobs that STEP/NAME stands for, and with those whose results they read."""
+        wanted = {job.label for job in self.called(label)}
+        for job in reversed(self.jobs):
+            wanted |= {u.label for u in job.upstream} if job.label in wanted else set()
+        return dataclasses.replace(self, jobs=[job for job in self.jobs if job.label in wanted])
+
     def threads(self, cores):
         """Threads for each job, so that as many trainings as possible stand side by side."""
-        return max(1, cores // min(max(1, len(self.of("train"))), cores))
+        return max(1, cores // min(max(1, len(self.of(*REAL))), cores))
 
 
 def find_plan(plan):
@@ -172,21 +194,24 @@ def read_jobs(path):
     common = tree.get("common") or {}
     fields = {step: [f.name for f in dataclasses.fields(STEPS[step].config)] for step in STEPS}
     check_names("common: ", common, sorted({n for names in fields.values() for n in names} - {*SET_BY_PLAN, *READS}))
-    if not tree.get("train"):
-        raise InputError("train: expected at least one run, for example {linear: {schedule: linear}}")
+    if not any(tree.get(step) for step in REAL):
+        raise InputError("train: expected at least one run, for example {linear: {schedule: linear}}; or external: one "
+                         "of images that another generator made")
 
     jobs, told = [], {}                                     # told: {sentence: the first run that it is said of}
     for step in STEPS:
-        runs = tree.get(step, {} if step in COMPARED else {"default": {}})
+        absent = step in (*COMPARED, "external") or step == "ablation" and not tree.get("train")
+        runs = tree.get(step, {} if absent else {"default": {}})
         check_names(f"{step}: ", runs, ["default"] if step == "report" else None)
         if step == "report" and not runs:
             raise InputError("report: expected one run named default, or no such line")
         defaults = parameters.defaults(STEPS[step].file) if runs else {}       # only the notebooks that are used
-        for name, given in runs.items():
+        for line, name, given in swept(step, runs):
             if reads_refused(given, tree, jobs):            # nothing can be said of it yet
                 continue
             try:
                 made = make_jobs(path.stem, words, step, name, given or {}, common, defaults, jobs, replicates)
+                made = [dataclasses.replace(job, sweep=line) for job in made]
                 jobs += made
                 for job in made:
                     job.config.check_with(job.upstream)
@@ -197,12 +222,34 @@ def read_jobs(path):
     return words | {"jobs": jobs}
 
 
+def swept(step, runs):
+    """[(line, name, parameters)] of a step's lines: of one with a {sweep: [...]} a run for each value, of several all
+    combinations. InputError for a sweep without values, and for two of one name."""
+    found = []
+    for line, given in runs.items():
+        several = {k: v["sweep"] for k, v in given.items() if isinstance(v, dict) and list(v) == ["sweep"]
+                   } if isinstance(given, dict) else {}
+        for parameter, values in several.items():
+            if not isinstance(values, list) or not values:
+                raise InputError(f"{step}.{line}: {parameter}: sweep: {shown(values)}: expected a list of values")
+        for values in itertools.product(*several.values()):
+            chosen = dict(zip(several, values, strict=True))
+            words = [re.sub(r"[^A-Za-z0-9_.]+", "-", f"{k}-{v}").strip("-.") for k, v in chosen.items()]
+            found.append((line, "-".join([line, *words]), given | chosen if chosen else given))
+    names = [name for _, name, _ in found]
+    if two := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{step}: two runs have the name {two[0]!r}: expected values of a sweep that differ")
+    check_names(f"{step}: ", dict.fromkeys(names), ["default"] if step == "report" else None)
+    return found
+
+
 def reads_refused(given, tree, jobs):
     """Whether the parameters `given` of a run name one that the plan has and that became no job."""
-    named = [(source, given.get(parameter)) for parameter, source in READS.items()] if isinstance(given, dict) else []
-    made = {(job.step, name) for job in jobs for name in (job.name, job.family)}
+    named = [(sources, given.get(parameter)) for parameter, sources in READS.items()] if isinstance(given, dict) else []
+    made = {(job.step, name) for job in jobs for name in (job.name, job.family, job.sweep)}
     return any(isinstance(name, str) and name in (tree.get(source) or {}) and (source, name) not in made
-               for source, names in named for name in (names if isinstance(names, list) else [names]))
+               for sources, names in named for name in (names if isinstance(names, list) else [names])
+               for source in sources)
 
 
 def read_text(path):
@@ -246,7 +293,7 @@ def make_jobs(plan, words, step, name, given, common, defaults, jobs, replicates
         raise InputError(f"{taken[0]} is set by the plan itself; remove the line")
     if step not in REPEATED:
         return [make_job(plan, words, step, name, name, given, common, defaults, jobs)]
-    most = len(named(given.get("train_run"), "train", jobs)) or 1 if step == "generate" else replicates
+    most = len(named(given.get("train_run"), ("train",), jobs)) or 1 if step == "generate" else replicates
     number = check_replicates(given.get("replicates", most), most)
     given = {k: v for k, v in given.items() if k != "replicates"}
     made = []
@@ -263,15 +310,18 @@ def make_job(plan, words, step, name, family, given, common, defaults, jobs, rep
     upstream = [j for j in jobs if step == "report" or j.step in COMPARED] if "runs" in defaults else []
     by_plan = {"run_dir": f"reports/runs/{plan}/{step}/{name}", "runs": [j.config.run_dir for j in upstream],
                "missing": [], "plan": plan, "title": words["title"], "about": words["about"]}
-    for parameter, source in READS.items():
+    for parameter, sources in READS.items():
         if parameter in defaults and not defaults[parameter] == given.get(parameter, []) == []:
             told, several = given.get(parameter), isinstance(defaults[parameter], list)
             names = told if several and isinstance(told, list) else [told]
-            read = [named(one, source, jobs) for one in names]
-            if not read or not all(read):
+            read = [named(one, sources, jobs) for one in names]
+            if not read or not all(read) or not several and len({job.family for job in read[0]}) > 1:
                 what = "a list of names of runs" if several else "the name of a run"
-                known = dict.fromkeys(j.family for j in jobs if j.step == source)
-                raise InputError(f"{parameter}={shown(told)}: expected {what} of the step {source}: {', '.join(known)}")
+                known = dict.fromkeys(j.family for j in jobs if j.step in sources)
+                if read and read[0]:
+                    told = f"{told}, a sweep"
+                raise InputError(f"{parameter}={shown(told)}: expected {what} of the step {' or '.join(sources)}: "
+                                 f"{', '.join(known)}")
             read = [job for family in read for job in family] if several else [read[0][replicate]]
             upstream += read
             by_plan[parameter] = [j.config.run_dir for j in read] if several else read[0].config.run_dir
@@ -279,13 +329,14 @@ def make_job(plan, words, step, name, family, given, common, defaults, jobs, rep
     values |= {k: v for k, v in by_plan.items() if k in defaults}
     config = parameters.build(STEPS[step].config, values)
     seeds = {k: getattr(config, k) + replicate for k in REPLICATED if replicate and k in values}
-    return Job(step, name, dataclasses.replace(config, **seeds), tuple(upstream), family)
+    return Job(step, name, dataclasses.replace(config, **seeds), tuple(upstream), family, family)
 
 
-def named(name, step, jobs):
-    """The jobs of `step` that `name` stands for: all replicates of a line of the plan, or one of them."""
-    family = [j for j in jobs if j.step == step and j.family == name]
-    return family or [j for j in jobs if j.step == step and j.name == name]
+def named(name, steps, jobs):
+    """The jobs of `steps` that `name` stands for: all of a line of the plan, all replicates of a run, or one."""
+    jobs = [j for j in jobs if j.step in steps]
+    alike = ([j for j in jobs if getattr(j, kind) == name] for kind in ("sweep", "family", "name"))
+    return next(filter(None, alike), [])
 
 
 def in_root(path):
@@ -339,7 +390,7 @@ def check_devices(plan, labels):
 
 
 def trained(job):
-    """The training whose images a job is about, None for one that is about several."""
-    while job.step in COMPARED and job.step != "train":
+    """The job that reads the real images that a job is about, None for one that is about several."""
+    while job.step in COMPARED and job.step not in REAL:
         job = job.upstream[0]
-    return job if job.step == "train" else None
+    return job if job.step in REAL else None

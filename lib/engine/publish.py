@@ -1,23 +1,18 @@
 """What is published of a finished plan: its site, and a network to draw with."""
-import contextlib
 import importlib.metadata
 import json
 import os
 import shutil
 import sys
-from pathlib import Path
 
-import numpy as np
 import torch
 
 from lib import ROOT, InputError
-from lib.data.images import to_uint8
 from lib.diffusion.checkpoints import load_model, save_model
-from lib.diffusion.devices import Forward, limit_threads, pick_device
-from lib.diffusion.samplers import class_labels, generate
 from lib.engine.plan import in_root, read_plan
 from lib.engine.stale import stale
-from lib.report import figures, runs
+from lib.report import runs
+from lib.report.card import card
 from lib.report.front import write_data_page, write_front
 from lib.report.site import drop_dead_links
 
@@ -50,6 +45,7 @@ def publish(plan, network=""):
         runs.write_atomic(new / "requirements.txt", requirements())
         if network:
             save_network(known[network].folder / "model.safetensors", new / "network.safetensors")
+            runs.write_atomic(new / "network.md", model_card(plan, known[network]))
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
@@ -66,7 +62,8 @@ def publish_page(name):
     new = folder.with_name(f".{name}.new")
     shutil.rmtree(new, ignore_errors=True)
     shutil.copytree(built, new)
-    for kept in [*folder.glob("*.safetensors"), *folder.glob("requirements.txt"), *folder.glob("*/*/notebook.*")]:
+    patterns = ("*.safetensors", "network.md", "requirements.txt", "*/*/notebook.*")
+    for kept in (file for pattern in patterns for file in folder.glob(pattern)):
         if not (new / kept.relative_to(folder)).exists():
             shutil.copyfile(kept, new / kept.relative_to(folder))
     leave_out_pages(new, {run.parent.relative_to(new).as_posix() for run in new.glob("*/*/notebook.html")})
@@ -93,6 +90,13 @@ def save_network(source, file):
     if file.stat().st_size > LARGEST:
         raise InputError(f"network {source.parent.name!r} has {file.stat().st_size / 1e6:.0f} MB: expected at most "
                          f"{LARGEST / 1e6:.0f} MB")
+
+
+def model_card(plan, job):
+    """The model card of a training's network."""
+    drawn = [g for g in plan.of("generate") if job in g.upstream]
+    results = [runs.load(one.config.run_dir).result for one in (job, *drawn[:1])]
+    return card(plan.name, load_model(job.folder / "model.safetensors")[0], *results)
 
 
 def leave_out_pages(folder, kept):
@@ -144,11 +148,16 @@ def tell(name):
     InputError where neither is there.
     """
     from lib.engine.kernel import run_job
-    folders, about = finished(name) or published(name)
+    folders, about = finished_or_published(name)
     values = {"plan": about["plan"], "runs": folders, "missing": about["missing"], "title": about["title"],
               "about": about["about"], "run_dir": f"reports/runs/{about['plan']}/report/default"}
     (ROOT / "reports" / "runs" / about["plan"]).mkdir(parents=True, exist_ok=True)
     return run_job(values), ROOT / "reports" / "build" / about["plan"] / "report.html"
+
+
+def finished_or_published(name):
+    """(folders of a plan's runs, {plan, title, about, missing}). InputError where neither is there."""
+    return finished(name) or published(name)
 
 
 def finished(name):
@@ -168,45 +177,3 @@ def published(name):
         raise InputError(f"plan {name!r}: its runs are not finished, and it is not among the published ones ({names})")
     about = json.loads(file.read_text(encoding="utf-8"))
     return [f"reports/published/{name}/{run}" for run in about["runs"]], about
-
-
-# ---------------------------------------------------------------- networks
-def networks():
-    """The published networks: {plan: file}, of the largest images first, damaged ones last."""
-    size = dict.fromkeys(sorted(FOLDER.glob("*/network.safetensors")), 0)
-    for file in size:
-        with contextlib.suppress(InputError):               # reported to whoever asks for this one
-            size[file] = load_model(file)[0].options["image_size"]
-    return {file.parent.name: file for file in sorted(size, key=lambda file: -size[file])}
-
-
-def dream(name="", *, per_class=8, steps=25, guidance=1.5, seed=0, out="reports/build/dreams",
-          track=lambda records: records):
-    """Generate images with a published network, or with the model.safetensors of a run: no data and no training.
-
-    name: a plan with a published network (the largest images unless told), or a file. `track` passes on the records
-    {done, images_per_second} of each batch. Writes OUT/<name>.png, a row for each class, and OUT/<name>.npz (images
-    (N, C, H, W) uint8, labels); returns both paths. InputError for an unknown name, a damaged file, or more `steps`
-    than the noise of its training had.
-    """
-    known = networks()
-    name = name or next(iter(known), "")
-    file = known.get(name, Path(name))
-    if not file.is_file():
-        names = ", ".join(known) or "(none is published)"
-        raise InputError(f"network {name!r}: expected one of {names}, or a .safetensors file")
-    model, schedule, _ = load_model(file, pick_device())
-    limit_threads(model)
-    if not 1 <= steps <= schedule.T:
-        raise InputError(f"--steps {steps}: expected 1 to {schedule.T:,}, the steps of the network's training")
-    K = model.num_classes
-    labels = class_labels(K, per_class)
-    parts = [part["images"] for part in track(generate(
-        Forward(model), labels, seed=seed, batch=100, steps=steps, guidance=guidance))]
-    images = to_uint8(torch.cat(parts))
-    folder = ROOT / out
-    stem = file.parent.name if file.stem in ("network", "model") else file.stem
-    sheet = figures.image_grid(figures.by_class(images, labels, K, per_class), model.classes)
-    png = runs.write_atomic(folder / f"{stem}.png", figures.to_png(sheet))
-    np.savez_compressed(folder / f"{stem}.npz", images=images, labels=labels)
-    return png, png.with_suffix(".npz")

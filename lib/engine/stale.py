@@ -21,13 +21,14 @@ from lib.report import runs
 IN_REPORT = ("schedules", "report")                         # the steps whose notebooks the report shows
 
 
-def stale(plan):
-    """{label: reason} of the runs that are to be made (again), in the order of the plan; empty: all is up to date."""
+def stale(plan, forced=()):
+    """{label: reason} of the runs that are to be made (again), in the order of the plan; empty: all is up to date.
+    forced: labels of runs that count as not made."""
     code, needed = CodeOf(plan), {}
     while True:
         again = {}
         for job in plan.jobs:
-            reason = why(job, again, code) or needed.get(job.label)
+            reason = "forced" if job.label in forced else why(job, again, code) or needed.get(job.label)
             if reason := reason or (job.step == "report" and pages_differ(plan, job)):
                 again[job.label] = reason
         more = {u.label: f"its images are gone, and {job.label} needs them" for job in plan.jobs
@@ -107,11 +108,16 @@ def few(words):
 
 
 def images_differ(job, result):
-    """Whether a training's folder of images is not what it learned from. One that is named nowhere is not asked."""
-    if job.values.get("dataset") != "folder" or not (job.config.data_dir or os.environ.get("DREAMING_DATA_DIR")):
-        return False
+    """Whether folders of images do not hold what a run learned from. One that is named nowhere is not asked."""
     from lib import data
-    return data.check(job.config)["sha256"] != result.split
+    there = job.values.get("dataset") == "folder" and (job.config.data_dir or os.environ.get("DREAMING_DATA_DIR"))
+    if there and data.check(job.config)["sha256"] != result.split:
+        return True
+    if job.step != "external" or not (job.config.synthetic_dir or os.environ.get("DREAMING_SYNTHETIC_DIR")):
+        return False
+    from lib.data.external import external
+    shape = data.load_for(job.values).image_shape
+    return external(job.config.synthetic_dir, image_shape=shape, classes=result.classes).fingerprint != result.synthetic
 
 
 def pages_differ(plan, job):

@@ -57,7 +57,7 @@ def check(name, value, hint):
     rules = [r for r in getattr(hint, "__metadata__", ()) if isinstance(r, Rule)]
     want = typing.get_args(hint)[0] if rules else hint
     base, items = typing.get_origin(want) or want, typing.get_args(want)
-    if not is_a(value, base) or (items and not all(is_a(v, items[0]) for v in value)):
+    if base is not object and not is_a(value, base) or (items and not all(is_a(v, items[0]) for v in value)):
         kind = f"a list of {items[0].__name__}" if items else {"str": "text", "bool": "True or False"}.get(
             base.__name__, f"a number ({base.__name__})" + " below 2^53" * (type(value) is int))
         comma = ", written with a point, as 0.002" if type(value) is tuple and base in (int, float) else ""

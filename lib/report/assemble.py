@@ -61,8 +61,10 @@ def show_table(table, caption=""):
 
 
 def report(collected):
-    """What the page itself keeps: the original paper's claims, and the data of its figures."""
-    rows = [(a.claim, a.where, a.verdict, str(a.number)) for a in claims.answers(collected)]
+    """What the page itself keeps: the original paper's claims, which the plain report leaves out, and the data of its
+    figures."""
+    answers = claims.answers(collected) if article.find(collected.plan) else ()
+    rows = [(a.claim, a.where, a.verdict, str(a.number)) for a in answers]
     return Report(len(collected.steps), len(collected.missing),
                   pd.DataFrame(rows, columns=["claim", "where", "verdict", "evidence"]),
                   tables.all_gains(collected.studies), tables.quality(collected.generations),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lib.report import runs
-from lib.report.results import Ablation, Dose, Estimate, Generation, Schedules, Study, Training
+from lib.report.results import Ablation, Dose, Estimate, External, Generation, Schedules, Study, Training
 from lib.study import outcomes
 
 SHOWN = 20          # images of a sheet, one of each class in turn
@@ -74,6 +74,22 @@ class Step:
         return outcomes.difference(predictions, labels, *map(outcomes.at_its_optimum, arms))
 
     @functools.cached_property
+    def recalls(self):
+        """The recall of each class by each arm (see outcomes.recalls), or None where no predictions were kept."""
+        if not self.predictions:
+            return None
+        labels, predictions = self.predictions
+        arms = {arm.arm: predictions[arm.arm] for arm in self.result.arms}
+        return outcomes.recalls(arms, labels, self.training.result.classes)
+
+    def macro(self, arm, against=None):
+        """The macro recall of an arm of a study, or its difference to another's; None where it cannot be told."""
+        if not self.predictions or not {arm, against or arm} <= set(self.predictions[1]):
+            return None
+        labels, predictions = self.predictions
+        return outcomes.macro_recall(predictions, labels, arm, against)
+
+    @functools.cached_property
     def sheet(self):
         """The Sheet of a generation: the one that was kept, else from the run's images and its data; None where these
         are not here."""
@@ -138,6 +154,8 @@ class Collected:
 
     schedules = property(lambda self: self.of(Schedules))
     trainings = property(lambda self: self.of(Training))
+    real = property(lambda self: self.of((Training, External)))     # the steps that read real images
+    externals = property(lambda self: self.of(External))
     generations = property(lambda self: self.of(Generation))
     studies = property(lambda self: self.of(Study))
     doses = property(lambda self: self.of(Dose))
@@ -152,7 +170,7 @@ class Collected:
     def names(self):
         """{study: its classifier, and what sets it apart from the main study}"""
         parts = {s: [s.result.classifier] for s in self.studies}
-        for more in (lambda s: s.data, lambda s: f"{s.training.config['schedule']} schedule"):
+        for more in (lambda s: s.data, lambda s: f"{s.training.config.get('schedule', 'no')} schedule"):
             parts = {s: name + [more(s)] * (more(s) != more(self.study)) for s, name in parts.items()}
         names = {s: ", ".join(name) for s, name in parts.items()}
         shared = [name for name in names.values() if list(names.values()).count(name) > 1]

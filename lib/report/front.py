@@ -75,8 +75,8 @@ def write_front(folder):
                          for run in read_json(file)["runs"] if (file.parent / run / "notebook.ipynb").is_file()]
     notebooks = {"title": "The executed notebooks", "columns": ["report", "as a page", "for JupyterLab"],
                  "rows": executed, "text": "Every number of the reports was computed in one of these."}
-    return render(Path(folder) / "index.html", title="Dreaming Data", deck=ABOUT, cards=cards,
-                  sections=[notebooks] if executed else [])
+    return render(Path(folder) / "index.html", title="Dreaming Data", cards=cards,
+                  deck=ABOUT if Path(folder).name == "published" else "", sections=[notebooks] if executed else [])
 
 
 def write_data_page(folder):

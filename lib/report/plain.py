@@ -10,16 +10,16 @@ import pandas as pd
 from lib.report import tables
 from lib.report.article import Block
 from lib.report.drawings import FIGURES
-from lib.report.results import Generation, Training, number
+from lib.report.results import External, Generation, Training
 from lib.report.text import escape
-from lib.study import statistics
+from lib.study import MIXED, REAL
 
 
 def page(collected):
     """The page up to its appendix: Markdown texts, tables and Blocks, the title first."""
     about = f'\n\n<p class="deck">{escape(collected.about)}</p>' if collected.about else ""
-    return [f"# {escape(collected.title or 'Report')}{about}", *data(collected), *power(collected), *studies(collected),
-            *doses(collected), *images(collected), *walks(collected), *limits(collected)]
+    return [f"# {escape(collected.title or 'Report')}{about}", *data(collected), *answer(collected),
+            *studies(collected), *doses(collected), *images(collected), *walks(collected), *limits(collected)]
 
 
 def byline(collected):
@@ -45,7 +45,7 @@ def gaps(collected):
 def data(collected):
     """A table with a row for each data set: its classes and their counts, and what was left out."""
     rows = {}
-    for step in collected.trainings:
+    for step in collected.real:
         training = step.result
         counts = training.class_counts
         classes = ", ".join(f"{escape(name)} {counts[k]:,}" if counts else escape(name)
@@ -57,35 +57,46 @@ def data(collected):
     return ["## The data", pd.DataFrame(rows.values()).fillna("")] if rows else []
 
 
-def power(collected):
-    """The smallest gain that each study could have seen, before what it saw."""
-    rows = []
+def best_first(collected):
+    """The studies, that of the best classifier (on real images alone) first. One that repeats another's chosen setting
+    of the generator with the same parameters is left out: it is no second piece of evidence."""
+    different = {}
     for step in collected.studies:
-        study = step.result
-        smallest, more = study.detectable, statistics.repetitions_for_half(study.variance)
-        rows.append({
-            "study": escape(collected.names[step]), "repetitions": f"{study.replicates or 1}",
-            "test images": f"{study.test_images:,}",
-            "smallest gain found four times in five, points": number(smallest) if smallest else "unknown",
-            "repetitions that would find half of it":
-                f"{more:,}" if smallest and more else "more test images are needed" if smallest else
-                f"{statistics.FEW} or more would give an interval"})
-    return ["## What this experiment could see", "A smaller gain than these may exist and stay hidden.",
-            pd.DataFrame(rows)] if rows else []
+        values = {name: value for name, value in step.config.items() if name not in ("generate_runs", "run_dir")}
+        different.setdefault(repr((step.result.generator, values)) if step.result.generator else step, step)
+    return sorted(different.values(), key=lambda step: -step.result.arm(REAL).accuracy.value)
+
+
+def answer(collected):
+    """The answer of each study, and the smallest gain that it could have seen."""
+    steps = best_first(collected)
+    if not steps:
+        return []
+    table = pd.DataFrame({escape(collected.names[step]): tables.answer(step) for step in steps}).dropna(how="all")
+    return ["## The answer", "Means over the repetitions, with 95 % intervals. A gain below the smallest one may exist "
+            "and stay hidden. Macro recall (balanced accuracy) is the mean of the classes' recalls: in it a rare class "
+            "counts as much as a common one.", table.fillna("").rename_axis("").reset_index()]
 
 
 def studies(collected):
     blocks = []
-    for step in collected.studies:
+    for step in best_first(collected):
         label = {"study": step.label}
         blocks += [f"## {escape(collected.names[step])}",
                    "Accuracies and gains are means over the repetitions, with 95 % intervals.",
-                   tables.arms(step.result), figure("gains", **label), figure("recall", **label)]
+                   tables.arms(step.result, step.macro), figure("gains", **label), figure("recall", **label)]
+        if step.recalls is not None:
+            blocks += ["The recall of each class, in percent, beside the numbers of its images:", tables.recalls(step)]
+        if step.result.between:
+            blocks += [f"Settings of the generator against each other: the accuracy of *{MIXED}* at equal updates. The "
+                       f"setting chosen on validation images, {escape(step.result.setting)}, is the one above.",
+                       tables.between(step.result)]
         if step.result.optimum:
             blocks += ["Each arm with the updates and the learning rate that were best for it on validation images:",
                        tables.optimum(step.result)]
-    if len(collected.studies) > 1:
-        blocks += ["## All studies", figure("forest")]
+    if len(shown := best_first(collected)) > 1:
+        blocks += ["## All studies", figure("forest", studies=tuple(step.label for step in shown),
+                                            kinds=("rival", "synthetic", "optimum"))]
     return blocks + generators(collected)
 
 
@@ -109,7 +120,20 @@ def images(collected):
     if not collected.generations:
         return []
     seen = [figure("images")] if collected.main[1][0].sheet else []
-    return ["## The synthetic images", *seen, tables.images(collected.families(Generation)), figure("quality")]
+    return ["## The synthetic images", *seen, tables.images(collected.families(Generation)), figure("quality"),
+            *from_elsewhere(collected)]
+
+
+def from_elsewhere(collected):
+    """What is known of images that another generator made, and whether they are suspiciously close to the test."""
+    if not collected.externals:
+        return []
+    return ["### Images from elsewhere",
+            "Another generator made these images. Nothing is known here of what it learned from. If it learned from "
+            "the test images, the gains are too large. None of its images is a test image (at most one grey level "
+            "apart, as it is or mirrored). The table counts those that lie closer to a test image than almost all "
+            "training images of their class do, beside as many as there would be by chance.",
+            tables.near_test(collected.families(External))]
 
 
 def walks(collected):
@@ -126,7 +150,9 @@ def limits(collected):
         repeated = (f"{study.replicates} repetitions of the whole experiment, which draw from one data set"
                     if study.replicates else f"{study.generators} generator(s) and {study.seeds} classifier seeds on "
                     "one split of the data: they say nothing of another split")
-        lines.append(f"{name}: the intervals cover {repeated}.")
+        same = "" if not isinstance(step.generation.result, External) else (
+            "; the synthetic images are the same ones in each, so they say nothing of another generator")
+        lines.append(f"{name}: the intervals cover {repeated}{same}.")
         if len(step.config.get("lrs", [0, 0])) == 1:
             lines.append(f"{name}: one learning rate was tried ({step.config['lrs'][0]:g}).")
         if any(arm.edge for arm in study.optimum):
@@ -144,7 +170,8 @@ def appendix(collected):
     if collected.studies:
         blocks.append("## Appendix: every arm of every study")
     for step in collected.studies:
-        blocks += [f"### {escape(collected.names[step])}", tables.arms(step.result), tables.contrasts(step.result)]
+        blocks += [f"### {escape(collected.names[step])}", tables.arms(step.result, step.macro),
+                   tables.contrasts(step.result)]
         if step.result.optimum:
             blocks += ["Each arm at its own optimum on validation images:", tables.optimum(step.result)]
     networks, generators = collected.families(Training), collected.families(Generation)

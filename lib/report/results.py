@@ -122,16 +122,33 @@ class Generation:
     by_class: pd.DataFrame
     memorisation: Memorisation
     fid: float | None
-    outside_range: float    # percent of the values before they are cut to [-1, 1]
+    outside_range: float | None     # percent of the values before they are cut to [-1, 1]
     pixel_sd: float
     pixel_sd_real: float
-    remade_difference: int  # grey levels, of an image that was made again alone
-    images_per_second: float
+    remade_difference: int | None   # grey levels, of an image that was made again alone
+    images_per_second: float | None
 
     @property
     def pixel_spread(self):
         """Standard deviation of the pixels, in times of that of real images."""
         return self.pixel_sd / self.pixel_sd_real
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class External(Generation):
+    """Notebook 35: images that another generator made; what only a sampling has is None. dataset to notes: as in
+    Training, of the real images; synthetic: fingerprint of all images that were read; synthetic_counts: of those that
+    were taken, by class; near_test: are they closer to test images than training images are?"""
+
+    dataset: str
+    split: str
+    synthetic: str
+    classes: tuple[str, ...]
+    training_images: int
+    class_counts: tuple[int, ...]
+    synthetic_counts: tuple[int, ...]
+    notes: tuple[str, ...]
+    near_test: Memorisation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +165,7 @@ class Report:
     provenance: pd.DataFrame
 
 
-STEPS = {kind.__name__: kind for kind in (Schedules, Training, Generation, Study, Dose, Ablation, Report)}
+STEPS = {kind.__name__: kind for kind in (Schedules, Training, Generation, External, Study, Dose, Ablation, Report)}
 
 
 # ---------------------------------------------------------------- as JSON

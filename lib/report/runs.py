@@ -418,6 +418,11 @@ def run_at(run_dir):
     raise InputError(f"run_dir={str(run_dir)[:200]!r}: expected reports/runs/<plan>/<step>/<name>")
 
 
+def learned_from(generation):
+    """The run whose real images a generation's run is about: its training, or itself for images from elsewhere."""
+    return load(generation.config["train_run"]) if "train_run" in generation.config else generation
+
+
 LARGE = ("images.npz",)         # files that a finished run may lack where nobody is going to read them
 
 

@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from lib.report import runs
+from lib.report.results import Generation
 
 KEPT = ("config.json", "result.json", "history.csv", "tables/*.csv")      # of a run, as they are
 
@@ -42,7 +43,7 @@ def keep(step, folder):
     if step.run.path("predictions.npz").exists():
         with np.load(step.run.path("predictions.npz")) as predictions:
             np.savez_compressed(folder / "predictions.npz", **{name: narrow(predictions[name]) for name in predictions})
-    if step.name.startswith("generate/") and step.sheet:
+    if isinstance(step.result, Generation) and step.sheet:
         sheet = {name: images for name, images in step.sheet._asdict().items() if images is not None}
         np.savez_compressed(folder / "sheets.npz", **sheet)
     files = sorted(file for pattern in ("history.csv", "tables/*.csv", "*.npz") for file in folder.glob(pattern))
@@ -80,7 +81,7 @@ def write_site(article, collected, folder, title=None, appendices=()):
     for old in set(folder.glob("*/*/result.json")) - {folder / step.name / "result.json" for step in collected.steps}:
         shutil.rmtree(old.parent)
     for table in Path(article).parent.glob("tables/*.csv"):         # the article's own numbers
-        (folder / "tables").mkdir(exist_ok=True)
+        (folder / "tables").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(table, folder / "tables" / table.name)
     if (figures := Path(article).parent / "figures" / "figures.json").exists():
         first = next(iter(runs.read_json(figures)))

@@ -5,7 +5,7 @@ import pandas as pd
 
 from lib.report.results import MINUS, Estimate, number
 from lib.report.text import escape, powers
-from lib.study import ARMS, EQUAL_EPOCHS, FURTHER, MIXED, ORACLE, PRESENTATIONS, REAL
+from lib.study import ARMS, EQUAL_EPOCHS, FURTHER, MIXED, ORACLE, PRESENTATIONS, REAL, statistics
 from lib.study.statistics import holm
 
 
@@ -58,12 +58,12 @@ def noise_and_errors(result):
 
 
 # ---------------------------------------------------------------- generation
-def memorisation(m):
-    """The verdict of a Memorisation with its numbers, in one row."""
+def memorisation(m, part="training"):
+    """The verdict of a Memorisation with its numbers, in one row. part: of the images to which these are close."""
     return pd.DataFrame([{
-        "verdict": m.verdict, "close to a training image, %": number(m.share),
+        "verdict": m.verdict, f"close to a {part} image, %": number(m.share),
         "expected of new images, %": number(m.expected), "p": p_value(m.p),
-        "threshold, grey levels": number(m.threshold), "equal to a training image": f"{m.copies:,}",
+        "threshold, grey levels": number(m.threshold), f"equal to a {part} image": f"{m.copies:,}",
         "copies found from, %": number(m.detectable), "n": f"{m.images:,}"}])
 
 
@@ -79,11 +79,59 @@ def explained(names):
     return "\n".join(["| arm | trains on | group |", "|---|---|---|", *rows])
 
 
-def arms(study):
-    """A row for each arm of a Study: its accuracy with interval, over all its networks, and its gain against real."""
+def arms(study, macro=lambda arm: None):
+    """A row for each arm of a Study: its accuracy with interval, over all its networks, and its gain against real.
+    macro(arm): its macro recall, where that is to be shown and known."""
+    recalls = {a.arm: recall.bare for a in study.arms if (recall := macro(a.arm))}
     return pd.DataFrame([{
-        "arm": a.arm, "steps": f"{a.steps:,}", "test accuracy, %": a.accuracy.bare, "sd": number(a.sd, 2),
-        "networks": f"{a.accuracy.n}", "against real, points": a.gain.bare if a.gain else ""} for a in study.arms])
+        "arm": a.arm, "steps": f"{a.steps:,}", "test accuracy, %": a.accuracy.bare} | (
+        {"macro recall, %": recalls[a.arm]} if recalls else {}) | {
+        "sd": number(a.sd, 2), "networks": f"{a.accuracy.n}",
+        "against real, points": a.gain.bare if a.gain else ""} for a in study.arms])
+
+
+def balanced(study):
+    """The name of the arm with balanced classes that is best on validation images, or ""."""
+    found = [a for a in study.arms if "balanced" in a.arm]
+    return max(found, key=lambda a: a.validation).arm if found else ""
+
+
+def answer(step):
+    """{what: its number} of a study (collected.Step), the answer first; what was not asked is missing."""
+    study, levelled = step.result, balanced(step.result)
+    arm, rows = {a.arm: a for a in study.arms}, {}
+    how = ", each at its own optimum" if study.optimum_gain else ""
+    more = statistics.repetitions_for_half(study.variance)
+    gains = {f"synthetic images add{how}": study.headline} | {
+        f"{name} adds": arm[name].gain for name in dict.fromkeys([study.rival, levelled]) if name}
+    macro = {"synthetic images add": step.macro(MIXED, REAL)} | (
+        {f"{levelled} adds": step.macro(levelled, REAL)} if levelled else {})
+    rows["accuracy with real images alone, %"] = arm[REAL].accuracy.bare
+    rows |= {f"{name}, points": gain.bare for name, gain in gains.items()}
+    if step.recalls is not None:
+        rows["macro recall with real images alone, %"] = step.macro(REAL).bare
+        rows |= {f"macro recall: {name}, points": gain.bare for name, gain in macro.items()}
+        recall = step.recalls.map(lambda e: e.value)
+        worst = recall[REAL].idxmin()
+        rows["worst class: its recall, without and with synthetic images, %"] = (
+            f"{escape(worst)}: {number(recall.loc[worst, REAL])} and {number(recall.loc[worst, MIXED])}")
+    rows["smallest gain found four times in five, points"] = (
+        number(study.detectable) if study.detectable else "unknown: too few repetitions")
+    rows["repetitions that would find half of it"] = f"{more:,}" if more else "more test images are needed"
+    rows["repetitions here; test images"] = f"{study.replicates or 1}; {study.test_images:,}"
+    return rows
+
+
+def recalls(step):
+    """A row for each class of a study (collected.Step): its images, and its recall by the main arms."""
+    study, training = step.result, step.training.result
+    labels, classes = step.predictions[0], training.classes
+    names = dict.fromkeys([REAL, MIXED, study.rival, balanced(study)])
+    return pd.DataFrame({
+        "class": [escape(name) for name in classes],
+        "training images": [f"{n:,}" for n in training.class_counts or [0] * len(classes)],
+        "test images": [f"{int((labels == k).sum()):,}" for k in range(len(classes))]} | {
+        name: [e.bare for e in step.recalls[name]] for name in names if name})
 
 
 def contrasts(study):
@@ -92,6 +140,13 @@ def contrasts(study):
         "question": f"{c.arm} against {c.against}" + ", each at its own optimum" * c.at_optimum,
         "difference, points": c.difference.bare if c.difference else "not asked: an arm is missing",
         "p after Holm": p_value(c.p)} for c in study.contrasts])
+
+
+def between(study):
+    """A row for each pair of settings of the generator: what real + synthetic gains from one to the other."""
+    return pd.DataFrame([{
+        "setting": escape(c.arm), "against": escape(c.against), "difference, points": c.difference.bare,
+        "p after Holm": p_value(c.p)} for c in study.between])
 
 
 def gains(study):
@@ -258,6 +313,22 @@ def images(families):
             f"{measure} (real images)": f"{number(fmean(e.value for e in estimates), decimals)} "
                                         f"({number(reference, decimals)})"
             for (measure, (estimates, reference)), decimals in zip(values.items(), (1, 2, 1, 1), strict=True)})
+    return pd.DataFrame(rows)
+
+
+def near_test(families):
+    """How many images from elsewhere are close to a test image: {name: its replicates (collected.Step), or one}."""
+    rows = []
+    for name, steps in families.items():
+        first, gates = steps[0].result, [step.result.near_test for step in steps]
+        counts = zip(first.classes, first.synthetic_counts, strict=True)
+        rows.append({
+            "images": escape(name), "number": f"{first.images:,}",
+            "of each class": ", ".join(f"{escape(label)} {n:,}" for label, n in counts),
+            "near a test image, %": number(fmean(gate.share for gate in gates)),
+            "expected by chance, %": number(fmean(gate.expected for gate in gates)),
+            "smallest p of the repetitions": p_value(min(gate.p for gate in gates)),
+            "verdict": ", ".join(dict.fromkeys(gate.verdict for gate in gates))})
     return pd.DataFrame(rows)
 
 

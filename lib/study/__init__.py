@@ -62,6 +62,15 @@ ARMS = {
     "real + cutmix": Arm(
         FREE, "real images, each with a rectangle of another ([Yun et al. 2019](https://arxiv.org/abs/1905.04899))",
         lambda sources, settings: sources.real(), "cutmix"),
+    "real, balanced": Arm(
+        FREE, "the real images, those of small classes repeated until all classes are as large",
+        lambda sources, settings: sources.balanced()),
+    "real, balanced + shift": Arm(
+        FREE, "the same, moved by up to an eighth of their side",
+        lambda sources, settings: sources.balanced(), "shift"),
+    "real, balanced + flip and shift": Arm(
+        FREE, "the same, mirrored and moved",
+        lambda sources, settings: sources.balanced(), "flip and shift"),
     "real + noise": Arm(
         CONTROL, "in each batch a share of real images with Gaussian noise",
         lambda sources, settings: sources.mixed(sources.noisy(settings.seed))),

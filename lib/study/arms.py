@@ -246,6 +246,11 @@ def mix(train, extra=None, **options):
     return Mix(tuple((tuple(train), extra and tuple(extra)) for extra in extra or [None]), **options)
 
 
+def beside(free, sources):
+    """The Mix of a free augmentation with the synthetic images of `sources` beside its real ones."""
+    return mix(free.variants[0][0], sources.synthetic, augment=free.augment)
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What an arm may depend on beside its images. steps: updates of every arm; batch: images of an update, of which
@@ -268,8 +273,8 @@ class Sources(NamedTuple):
     for each generator; scores: the judge's, (N,) for each of them; augment: what is done with the images of all arms;
     oracle, further: images of generators that learned from more, and further real ones, both nested as `synthetic`.
 
-    `real`, `twice`, `mixed` and `alone` make a Mix; the others make images for `mixed` or `alone`, nested as
-    `synthetic` is.
+    `real`, `balanced`, `twice`, `mixed` and `alone` make a Mix; the others make images for `mixed` or `alone`, nested
+    as `synthetic` is.
     """
 
     train: list
@@ -281,6 +286,10 @@ class Sources(NamedTuple):
 
     def real(self, **options):
         return mix(self.train, augment=self.augment, **options)
+
+    def balanced(self):
+        """The real images, each class repeated until it is as large as the largest (over-sampling)."""
+        return mix([oversampled(images) for images in self.train], augment=self.augment)
 
     def twice(self):
         return mix([join(images, images) for images in self.train], augment=self.augment)
@@ -372,6 +381,12 @@ def first_of_each_class(images, count):
         number = count[images.labels[k[0]]] if isinstance(count, list) else count
         kept.append(k[:number if isinstance(number, int) else max(1, round(number * len(k)))])
     return select(images, torch.cat(kept))
+
+
+def oversampled(images):
+    """The images, those of each class again and again in their order, until all classes are as large."""
+    of_class, most = of_classes(images), int(counted(images).max())
+    return select(images, torch.cat([positions.repeat(-(-most // len(positions)))[:most] for positions in of_class]))
 
 
 def counted(images):

@@ -34,9 +34,9 @@ class Answer(NamedTuple):
 def answers(runs):
     """The Answers that a plan's runs give. runs: with `schedules`, `generations` and `studies`, each a sequence of
     runs, of the studies the main one first."""
-    found = (images_help(runs.studies), images_caused_it(runs.studies), longer_is_better(runs.generations),
-             cnn_gains_more(runs.studies), late_steps_are_redundant(runs.schedules),
-             cosine_needs_less(runs.generations))
+    generations = [made for made in runs.generations if "train_run" in made.config]     # none from elsewhere
+    found = (images_help(runs.studies), images_caused_it(runs.studies), longer_is_better(generations),
+             cnn_gains_more(runs.studies), late_steps_are_redundant(runs.schedules), cosine_needs_less(generations))
     return tuple(answer for answer in found if answer)
 
 
@@ -59,7 +59,7 @@ def images_help(studies):
         return None
     gain = mlp.result.headline
     alike = (mlp.training.config["dataset"] == "cifar10" and mlp.result.synthetic_images >= PAPER["synthetic"]
-             and mlp.training.result.epochs >= PAPER["fewer_epochs"])
+             and getattr(mlp.training.result, "epochs", 0) >= PAPER["fewer_epochs"])
     verdict = REPRODUCED if gain.above_zero else NOT if alike and (gain.high < EXCLUDED) else OPEN
     return Answer("Synthetic images raise an MLP's accuracy.", "section V, figures 7, 8", verdict, gain, mlp.label,
                   compared_at(mlp.result))

@@ -23,11 +23,13 @@ def settings(generators):
     same_data(generators)
     # both have a batch: the training's counts, that of the sampling changes no image
     told = [{k: str(v) for k, v in (sampling | train).items() if k not in CHANCE} for train, sampling in generators]
-    differ = [k for k in told[0] if len({t.get(k) for t in told}) > 1]
     groups, splits = {}, [train["data_seed"] for train, _ in generators]
     for i in sorted(range(len(told)), key=splits.__getitem__):
-        words = ", ".join(f"{k} {told[i][k]}" for k in differ) or "the only one"
-        groups.setdefault(words, []).append(i)
+        # those from elsewhere have other parameters than those of a network: each kind is told apart by its own
+        alike = [t for t in told if ("synthetic_dir" in t) == ("synthetic_dir" in told[i])]
+        kind = "from elsewhere" if "synthetic_dir" in told[i] else "drawn"
+        words = ", ".join(f"{k} {v}" for k, v in told[i].items() if len({t.get(k) for t in alike}) > 1)
+        groups.setdefault(words or ("the only one" if len(alike) == len(told) else kind), []).append(i)
     if len({len(g) for g in groups.values()}) > 1:
         raise InputError("generate_runs: " + "; ".join(f"{w}: {len(g)}" for w, g in groups.items())
                          + ": expected as many repeats of each setting")

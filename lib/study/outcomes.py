@@ -3,6 +3,8 @@
 predictions: {arm: (replicates, generators, seeds, N)}, real and real + synthetic among them; labels: (N,) of the test
 images. An arm in which no generator has a part has one. An image that is no test image of a replicate is NOT_TESTED.
 """
+import itertools
+
 import numpy as np
 import pandas as pd
 
@@ -12,7 +14,7 @@ from lib.study.statistics import right
 
 
 def answer(predictions, test, fits, built, recipe, choices, generations, *, setting, generator, filter_share, rates,
-           rival="", optima=None, margin=0.5, missing=(), augment="", settings=None):
+           rival="", optima=None, margin=0.5, missing=(), augment="", settings=None, between=()):
     """The Study: everything that notebook 40 keeps.
 
     predictions: also of each arm of `optima` by its name in `at_its_optimum`; test: the SealedTest; fits: {arm: Fit};
@@ -48,7 +50,7 @@ def answer(predictions, test, fits, built, recipe, choices, generations, *, sett
         networks=pd.DataFrame({arm: pd.Series(accuracies(p, labels)) for arm, p in predictions.items()}).T,
         presentation_gain=presentations, displacement=difference(predictions, labels, PRESENTATIONS, REAL),
         verdict=verdict([e for e in main if e], margin), test_sets=tuple(test.hashes),
-        augment=augment, generator_gains=of_settings)
+        augment=augment, generator_gains=of_settings, between=tuple(between))
 
 
 def generator_gains(predictions, labels, settings):
@@ -150,6 +152,19 @@ def contrasts(predictions, labels, rival, at_optimum=False):
                  for pair, e, p in zip(pairs, differences, corrected, strict=True))
 
 
+def between_settings(predictions, labels):
+    """What real + synthetic gains from one setting of the generator to another, for each pair: a tuple of Contrasts.
+
+    predictions: {setting: (replicates, generators, seeds, N)}, of the same replicates, so the differences are paired.
+    p: Holm's correction over all pairs.
+    """
+    chosen = [(after, before) for before, after in itertools.combinations(predictions, 2)]
+    differences = [difference(predictions, labels, *pair) for pair in chosen]
+    corrected = statistics.holm([e.p for e in differences])
+    return tuple(Contrast(*pair, e, float(p) if e.p is not None else None)
+                 for pair, e, p in zip(chosen, differences, corrected, strict=True))
+
+
 def rate_change(low, high):
     """How the gain on validation images changes from one learning rate to another: a RateChange; None for one rate.
 
@@ -163,6 +178,19 @@ def rate_change(low, high):
 
 
 # ---------------------------------------------------------------- classes
+def macro_recall(predictions, labels, arm, against=None):
+    """The macro recall (balanced accuracy) of an arm in percent, or its difference to that of another in points."""
+    if against is None:
+        return statistics.macro_estimate(right(predictions[arm], labels), labels, "%")
+    return statistics.macro_estimate(pointwise(predictions, labels, arm, against), labels)
+
+
+def recalls(predictions, labels, classes):
+    """The recall of each class by each arm in percent, an Estimate in a table: rows classes, columns arms."""
+    return pd.DataFrame({arm: [statistics.estimate(right(p[..., labels == k], labels[labels == k]), "%")
+                               for k in range(len(classes))] for arm, p in predictions.items()}, index=list(classes))
+
+
 def pairs(a, b):
     """Each network of arm a beside the one of arm b of the same replicate and seed. a, b: (replicates, generators,
     seeds, N), one of them may have a single generator -> two (networks, N)."""

@@ -225,9 +225,10 @@ def coverage_by_class(real, real_labels, synthetic, synthetic_labels, num_classe
 
 # ---------------------------------------------------------------- rightness
 def class_agreement(judged, labels, num_classes):
-    """Percent of each class's images that the judge gives the label they were made for. (K,)"""
+    """Percent of each class's images that the judge gives the label they were made for; NaN without any. (K,)"""
     judged, labels = np.asarray(judged), np.asarray(labels)
-    return np.array([100 * (judged[labels == k] == k).mean() for k in range(num_classes)])
+    return np.array([100 * (judged[labels == k] == k).mean() if (labels == k).any() else np.nan
+                     for k in range(num_classes)])
 
 
 def label_judge(dataset, settings, judge, test):
@@ -330,15 +331,16 @@ def nearest_pairs(synthetic, train, held_out, rows=8):
 
 
 # ---------------------------------------------------------------- newness: test images
-def check_no_leak(images, test, *, what):
+def check_no_leak(images, test, *, what, names=None):
     """Raise LeakedTest if an image is at most COPY (rms, grey levels) from a test image or its mirror image. what: the
-    images' name."""
+    images' name; names: of each."""
     closest, mirrored = near(images, test), near(images.flip(-1), test)
     closest = np.where(closest >= 0, closest, mirrored)
     leaked = np.flatnonzero(closest >= 0)
     if len(leaked):
+        first = names[leaked[0]] if names else f"image {leaked[0]}"
         raise LeakedTest(f"{len(leaked)} of {len(images)} images of {what} are test images (at most {COPY:g} grey "
-                         f"level apart, as they are or mirrored), the first is image {leaked[0]}, test image "
+                         f"level apart, as they are or mirrored), the first is {first}, test image "
                          f"{closest[leaked[0]]}")
 
 

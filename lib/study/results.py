@@ -180,7 +180,8 @@ class Study:
     test sets, by which `lib.study.ledger` finds how often they were opened. networks: a row for each arm with
     the test accuracy of each of its networks (percent), of replicate r in column r. augment: what is done with the
     images of all arms, so that it is part of real; generator_gains: of each setting of the generator, those that
-    learned from these real images and those that learned from more."""
+    learned from these real images and those that learned from more. between: of several settings of the generator the
+    differences of real + synthetic, by pairs, p after Holm's correction over these."""
 
     classifier: str         # in words: "MLP"
     arms: tuple[ArmResult, ...]
@@ -217,6 +218,7 @@ class Study:
     test_sets: tuple[str, ...] = ()
     augment: str = ""
     generator_gains: tuple[GeneratorGain, ...] = ()
+    between: tuple[Contrast, ...] = ()
 
     def arm(self, name):
         """The ArmResult called `name`, or None."""

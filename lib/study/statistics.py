@@ -62,6 +62,34 @@ def estimate(outcomes, unit="points"):
     return student(value, variance, df, replicates, "replicates", unit)
 
 
+def macro_estimate(outcomes, labels, unit="points"):
+    """As `estimate`, of the mean over classes of their means: of outcomes in percent the macro recall (balanced
+    accuracy), in which a rare class counts as much as a common one.
+
+    The parts of the variance that come from test images and residuals are taken within each class: with K classes V_I
+    and V_E are the sums over classes of their own, divided by K^2. labels: (N,) of the test images.
+    """
+    of_class = [outcomes[..., labels == k] for k in np.unique(labels)]
+    parts, K, replicates = [variance_parts(one) for one in of_class], len(of_class), len(outcomes)
+    if replicates == 1:
+        means = np.mean([np.nanmean(one, -1, keepdims=True) for one in of_class], 0)[0]       # (generators, seeds, 1)
+        rows = [*crossed_parts(means)[["n", "variance"]].to_numpy()] if means.size > 1 else []
+        rows += [(n, v / K**2) for n, v in (part.loc["test images"] for part in parts if "test images" in part.index)]
+        n = outcomes.shape[1] * outcomes.shape[2]
+        return t_estimate(means.mean(), [v for _, v in rows], [n - 1 for n, _ in rows], n, "networks", unit)
+    means = np.mean([replicate_means(one) for one in of_class], 0)                            # (replicates,)
+    if replicates < ENOUGH:
+        return Estimate(float(means.mean()), n=replicates, of="replicates", unit=unit)
+    squares = {name: np.array([part.loc[name, "mean square"] for part in parts]) / K**2 for name in REPLICATED[1:]}
+    dfs = {name: np.array([part.loc[name, "df"] for part in parts]) for name in REPLICATED[1:]}
+    own, images, rest = means.var(ddof=1) / replicates, squares["test images"], squares["residual"]
+    variance = max(own - rest.sum(), 0) + np.maximum(images - rest, 0).sum() + rest.sum()
+    spread = own**2 / (replicates - 1) + sum((squares[name]**2 / dfs[name]).sum() for name in squares)
+    df = float(variance**2 / spread) if variance else 0.0
+    return student(means.mean(), variance, min(df, replicates - 1) if replicates < FEW else df, replicates,
+                   "replicates", unit)
+
+
 def replicate_means(outcomes):
     """The mean of each replicate over its generators, seeds and test images. (R,)"""
     return np.nanmean(outcomes, (1, 2, 3))
@@ -139,13 +167,13 @@ def detectable(estimate, power=0.8):
 
 def repetitions_for_half(variance):
     """How many repetitions would find half of the smallest gain that a study finds now; None where test images alone
-    are too few. variance: of `variance_parts`, with a row for each thing that was repeated."""
-    own, n = (variance.loc["replicates", name] if "replicates" in variance.index else None
-              for name in ("variance", "n"))
-    if own is None:
+    are too few. variance: of `variance_parts`, with a row for each thing that was repeated; the parts of replicates and
+    residuals fall with the number of replicates."""
+    if "replicates" not in variance.index:
         return None
-    target = variance["variance"].sum() / 4 - (variance["variance"].sum() - own)
-    return math.ceil(own * n / target) if target > 0 else None
+    of_images = variance["variance"].get("test images", 0)
+    own, target = variance["variance"].sum() - of_images, variance["variance"].sum() / 4 - of_images
+    return math.ceil(own * variance.loc["replicates", "n"] / target) if target > 0 else None
 
 
 def equivalence(estimate, margin):

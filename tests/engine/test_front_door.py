@@ -23,7 +23,7 @@ from toy import JOBS, LINEAR, ONE, PLAN, change, make_project
 
 import lib.__main__ as front_door
 from lib import ROOT, InputError
-from lib.engine import commands, environment
+from lib.engine import commands, environment, parameters
 
 
 def report(project, *words):
@@ -46,8 +46,20 @@ def test_help_names_every_command_and_needs_no_environment():
     bare = "import runpy, sys; sys.path.insert(0, '.'); sys.argv += ['-h']; runpy.run_module('lib', None, '__main__')"
     done = python(ROOT, "-I", "-S", "-c", bare)
     assert done.returncode == 0 and done.stderr == ""
-    assert all(f"\n    {command} " in done.stdout for command in ("report", "accept", "test", "lab", "run", "dream", "bench", "publish", "handout", "grade"))
+    assert all(f"\n    {command} " in done.stdout for command in ("report", "table", "accept", "test", "lab", "run", "dream", "bench", "publish", "handout", "grade"))
     assert "exit codes: 0 done, 1 a run or test failed" in done.stdout
+
+
+def test_help_of_a_step_lists_its_parameters_with_types_defaults_and_comments(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for words in (["run", "generate", "--help"], ["run", "-h", "30_generate"]):
+        with pytest.raises(SystemExit) as stop:
+            front_door.main(words)
+        told = capsys.readouterr().out
+        assert stop.value.code == 0
+        defaults = parameters.defaults(parameters.STEPS["generate"].file)
+        assert all(re.search(rf"(?m)^{name}: .* = .* # \S", told) for name in defaults) and str(defaults["guidance"]) in told
+    assert front_door.main(["run", "--help", "nothing"]) == 2 and "notebook 'nothing': expected one of" in capsys.readouterr().err
 
 
 def test_without_docstrings_help_names_every_command():
@@ -87,7 +99,11 @@ def test_too_few_open_files_are_told_before_anything_starts(tmp_path):
     (["dream", "--guidance", "nan"], "--guidance nan: expected 0 to 100"),
     (["dream", "--seed", "2147483648"], "--seed 2147483648: expected 0 to 2,147,483,647"),
     (["dream", "--steps", "5000"], "--steps 5000: expected 1 to 1,000"),
-    (["dream", "--classes", "cat"], "usage: python3 -m lib dream"),
+    (["dream", "--class-names", "cat"], "usage: python3 -m lib dream"),
+    (["dream", "--out", "x.jpg"], "expected a name that ends with .png, .npz or .gif, or a folder"),
+    (["dream", "--classes", "fish"], "label 'fish': expected one of"),
+    (["report", "smoke", "--only", "augment/nothing", "-n"], "run 'augment/nothing': expected one of schedules/default, train/cosine"),
+    (["table", "nothing"], "plan 'nothing': expected one of"),
     (["bench", "--only", "trian"], "--only trian: expected one of train-32x32, train-8x8, sample-32x32"),
     (["bench", "--rounds", "0"], "--rounds 0: expected 1 or more"),
     (["handout", "nothing"], "notebook 'nothing': expected one of ddpm_by_hand, or the path of a notebook"),

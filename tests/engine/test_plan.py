@@ -1,6 +1,7 @@
 """Plans: what they say, what is refused before anything starts, and how a notebook's end is told."""
 import json
 import random
+import re
 import sys
 
 import pytest
@@ -48,6 +49,29 @@ def test_a_run_may_take_over_the_values_of_another(project):
     assert [(job.config.steps, job.config.lr) for job in plan.of("train")] == [(5, 0.01), (6, 0.01)]
 
 
+def test_a_sweep_makes_a_run_for_each_value_and_its_line_names_them_all(project):
+    plan = write_plan(project, "train: {a: {}}\ngenerate:\n  a: {train_run: a, images: {sweep: [3, 4]}, seed: {sweep: [0, 1]}}\n  b: {train_run: a}\n"
+                               "augment:\n  all: {generate_runs: [a, b]}\n  one: {generate_runs: [a-images-4-seed-1]}\n  w: {generate_runs: [b], widths: {sweep: [[8], [8, 16]]}}\n")
+    assert [job.name for job in plan.of("generate")] == ["a-images-3-seed-0", "a-images-3-seed-1", "a-images-4-seed-0", "a-images-4-seed-1", "b"]
+    assert [(job.config.images, job.config.seed) for job in plan.of("generate")[:4]] == [(3, 0), (3, 1), (4, 0), (4, 1)]
+    assert [len(plan.job("augment", name).upstream) for name in ("all", "one")] == [5, 1]
+    assert [job.name for job in plan.of("augment")] == ["all", "one", "w-widths-8", "w-widths-8-16"]
+    assert len(plan.called("generate/a")) == 4 and [job.label for job in plan.only("augment/one").jobs] == [
+        "train/a", "generate/a-images-4-seed-1", "augment/one"]
+
+
+@pytest.mark.parametrize("text, words", [
+    ("train: {a: {steps: {sweep: 3}}}", "train.a: steps: sweep: 3: expected a list of values"),
+    ("train: {a: {steps: {sweep: []}}}", "expected a list of values"),
+    ("train: {a: {steps: {sweep: [1, 1]}}}", "two runs have the name 'a-steps-1'"),
+    ("train: {a: {steps: {sweep: [1, x]}}}", "train.a-steps-x: steps='x' is str"),
+    ("train: {a: {steps: {sweep: [1, 2]}}}\ngenerate: {g: {train_run: a}}", "train_run='a, a sweep': expected the name of a run"),
+])
+def test_a_sweep_that_makes_no_runs_of_their_own_is_refused(project, text, words):
+    with pytest.raises(InputError, match=re.escape(words)):
+        write_plan(project, text + "\n")
+
+
 REPLICATED = ("replicates: 3\ntrain:\n  a: {seed: 5}\n  b: {replicates: 1}\n"
               "generate:\n  a: {train_run: a}\n  b: {train_run: b}\n  few: {train_run: a, replicates: 2}\n  last: {train_run: a.2}\n"
               "augment:\n  s: {generate_runs: [a, few.1, b]}\nablation: {}\n")
@@ -73,6 +97,18 @@ def test_a_study_is_made_of_the_replicates_that_are_there(project):
     assert make.of_the_rest(job, {"generate/a.1"}) is None                      # one is no study of replicates
     crossed = write_plan(project, REPLICATED.replace("[a, few.1, b]", "[b]")).job("augment", "s")
     assert make.of_the_rest(crossed, set()) is None
+
+
+def test_images_from_elsewhere_are_read_in_replicates_and_compared_with_drawn_ones(tmp_path):
+    (tmp_path / "mixed.yml").write_text(
+        "replicates: 3\ncommon: {dataset: digits, canvas: 0, per_class: 50}\ntrain: {a: {}}\ngenerate: {a: {train_run: a}}\nexternal: {made: {}}\n"
+        "augment: {both: {generate_runs: [a, made]}, made: {generate_runs: [made]}}\n")
+    plan = plans.read_plan(str(tmp_path / "mixed.yml"))
+    assert [u.label for u in plan.job("augment", "both").upstream] == [f"{step}.{r}" for step in ("generate/a", "external/made") for r in range(3)]
+    assert [(job.config.data_seed, job.config.seed) for job in plan.of("external")] == [(0, 0), (1, 1), (2, 2)]
+    assert plans.trained(plan.job("augment", "made")).label == "external/made.0" and plan.of("ablation")
+    alone = plans.read_plan("own-synthetic")
+    assert {job.step for job in alone.jobs} == {"external", "augment", "report"} and len(alone.of("external")) == 5
 
 
 def test_each_replicate_of_a_training_has_a_split_of_its_own():

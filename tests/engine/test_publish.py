@@ -1,7 +1,6 @@
 """What is published can be used without data and without training, and only what a commit made is published."""
 import importlib.metadata
 
-import numpy as np
 import pypdf
 import pytest
 import torch
@@ -35,6 +34,7 @@ def finished(project, network, monkeypatch):
     """The plan `one` of the toy project, finished in this process, its training's network beside."""
     toy.be_quick(monkeypatch)
     monkeypatch.setattr(publish, "FOLDER", project / "published")
+    monkeypatch.setattr(publish, "model_card", lambda plan, job: f"the card of {job.label}")    # a toy's result is none
     plan = toy.plan.read_plan("one")
     for job in plan.jobs:
         run = toy.run_here(project, job.values)
@@ -54,12 +54,12 @@ def finished(project, network, monkeypatch):
 def test_a_published_plan_has_its_site_network_and_packages(finished):
     folder = publish.publish("one", "one")
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
-        "data.html", "network.safetensors", "plan.json", "report.html", "report.pdf", "requirements.txt", "train/one/history.csv",
+        "data.html", "network.md", "network.safetensors", "plan.json", "report.html", "report.pdf", "requirements.txt", "train/one/history.csv",
         "train/one/notebook.html", "train/one/notebook.ipynb"]
     assert f"torch=={importlib.metadata.version('torch')}\n" in (folder / "requirements.txt").read_text()
     tensors, _ = load_tensors(folder / "network.safetensors")
     assert {t.dtype for name, t in tensors.items() if name != "schedule.betas"} == {torch.bfloat16}
-    assert list(publish.networks()) == ["one"]
+    assert (folder / "network.md").read_text() == "the card of train/one"
 
 
 def test_a_published_page_and_its_pdf_lead_to_nothing_that_stays_behind(finished):
@@ -114,23 +114,5 @@ def test_what_is_not_up_to_date_is_not_published(finished):
                                          "`python3 -m lib report one` makes it"):
         publish.publish("one")
 
-
-def test_a_damaged_published_network_does_not_block_the_others(network, tmp_path, monkeypatch):
-    monkeypatch.setattr(publish, "FOLDER", tmp_path / "published")
-    for name, content in (("a", network.read_bytes()[:-9]), ("b", network.read_bytes())):
-        (tmp_path / "published" / name).mkdir(parents=True)
-        (tmp_path / "published" / name / "network.safetensors").write_bytes(content)
-    assert publish.dream(per_class=1, steps=1, out=tmp_path)[0].name == "b.png"
-    with pytest.raises(InputError, match="a/network.safetensors"):
-        publish.dream("a", per_class=1, steps=1, out=tmp_path)
-
-
-def test_a_network_file_is_all_that_dreaming_needs(network, tmp_path):
-    png, npz = publish.dream(str(network), per_class=3, steps=2, out=tmp_path / "dreams")
-    arrays = np.load(npz)
-    assert arrays["images"].shape == (6, 3, 8, 8) and arrays["labels"].tolist() == [0, 1] * 3
-    assert png.read_bytes().startswith(b"\x89PNG")
-    again = np.load(publish.dream(str(network), per_class=2, steps=2, out=tmp_path / "again")[1])["images"]
-    assert np.array_equal(again, arrays["images"][:4])                  # image i depends on seed and i alone
 
 

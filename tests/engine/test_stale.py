@@ -124,12 +124,13 @@ class World:
         work_in(folder, self.patch)
 
     # ---- the command
-    def call(self):
-        """The exit code of `report tiny`; 130 where it was interrupted. self.said: what it printed."""
+    def call(self, only="", forced=""):
+        """The exit code of `report tiny --only ... --force ...`; 130 where it was interrupted. self.said: what it printed."""
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             try:
-                code = make.make(read_plan("tiny"), make.find_profile("cpu"))
+                plan = read_plan("tiny")
+                code = make.make(plan, make.find_profile("cpu"), only, plan.called(forced) if forced else [])
             except InputError as error:
                 print(error)
                 code = error.code
@@ -141,7 +142,7 @@ class World:
         runs.held.clear()
         return code
 
-    def run_all(self, plan, profile, labels):
+    def run_all(self, plan, profile, labels, wanted=()):
         """As Snakemake: the asked ones and those without a result, in order; none that reads a failed one."""
         failed, self.made = {}, []
         for job in plan.jobs:
@@ -326,6 +327,16 @@ def test_what_is_saved_while_a_run_is_at_work_makes_it_stale(world, what, when):
         assert code == 1 and "changed meanwhile; the same call makes what is left" in world.said
         assert label in stale(read_plan("tiny")) and world.call() == 0
     world.check()
+
+
+def test_a_part_of_a_plan_is_made_alone_and_one_run_again(world):
+    in_plan("lr: 1e-4", "lr: 2e-4")(world.folder)
+    assert world.call(only="generate/linear") == 0
+    assert world.made == ["train/linear", "generate/linear"] and world.said.splitlines()[-1].strip().endswith("generate/linear")
+    assert "augment/linear" in stale(read_plan("tiny")) and not set(world.made) & set(stale(read_plan("tiny")))
+    assert world.call() == 0 and world.call(forced="train/cosine") == 0 and "train/cosine" in world.made and "train/linear" not in world.made
+    assert set(stale(read_plan("tiny"), {"train/linear"})) >= {"train/linear", "generate/linear"}
+    assert world.call(only="augment/nothing") == 2 and "run 'augment/nothing': expected one of" in world.said
 
 
 def test_a_dry_run_says_why(project, capsys, monkeypatch):

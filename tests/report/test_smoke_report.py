@@ -16,9 +16,9 @@ def text(report):
     return page.get_text(" "), " ".join(table.get_text(" ") for table in page.select("table"))
 
 
-def test_a_plain_report_begins_with_its_data_and_what_it_could_see(report):
+def test_a_plain_report_begins_with_its_data_and_the_answer(report):
     headings = [h.get_text() for h in report[2].select("main h2")]
-    assert headings[:2] == ["The data", "What this experiment could see"]
+    assert headings[:2] == ["The data", "The answer"]
     assert report[2].title.get_text() == report[2].h1.get_text() == "Smoke test"
 
 

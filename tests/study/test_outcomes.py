@@ -211,3 +211,16 @@ def test_the_gain_of_each_setting_of_a_generator_is_beside_its_distance_and_at_t
     assert len(own.each) == 3 and np.mean(own.each) == pytest.approx(own.gain.value)
     assert (oracle.images, oracle.distance) == (900, 2.0)
     assert oracle.gain == outcomes.difference(drawn, labels, "real + oracle, at its optimum", "real, at its optimum")
+
+
+def test_settings_of_a_generator_are_compared_in_pairs_over_the_same_replicates():
+    rng, labels = np.random.default_rng(0), np.zeros(60, int)
+    easy = rng.random((6, 1, 1, 60)) < 0.5                                          # what every setting gets right
+    predictions = {name: np.where(easy | (rng.random(easy.shape) < more), 0, 1) for name, more in {"a": 0.0, "b": 0.5, "c": 0.5}.items()}
+    pairs = outcomes.between_settings(predictions, labels)
+    assert [(c.arm, c.against) for c in pairs] == [("b", "a"), ("c", "a"), ("c", "b")]
+    right = {name: 100 * (p == 0).mean((1, 2, 3)) for name, p in predictions.items()}
+    assert [c.difference.value for c in pairs] == pytest.approx([(right[c.arm] - right[c.against]).mean() for c in pairs])
+    p = [c.difference.p for c in pairs]
+    assert [c.p for c in pairs] == pytest.approx(statistics.holm(p)) and pairs[0].difference.above_zero and not pairs[2].difference.clear
+    assert outcomes.between_settings({}, labels) == ()

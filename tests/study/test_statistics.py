@@ -285,3 +285,9 @@ def test_the_difference_of_two_shares_has_newcombes_interval():
 def test_a_share_of_all_or_none_still_has_an_interval():
     assert sig.proportion_interval(100, 200) == pytest.approx((100 * 200 / (200 + 1.96**2), 100), abs=0.01)
     assert sig.proportion_interval(0, 200)[0] == 0
+
+
+def test_repetitions_that_find_half_count_what_falls_with_their_number():
+    variance = pd.DataFrame({"n": [5, 400, 2000], "variance": [3.0, 0.5, 0.5]}, index=["replicates", "test images", "residual"])
+    assert sig.repetitions_for_half(variance) == 35                           # 3.5 * 5 / 35 + 0.5 = 4.0 / 4
+    assert sig.repetitions_for_half(variance.replace(0.5, 5.0)) is None
