@@ -48,7 +48,7 @@ def data(collected):
     for step in collected.real:
         training = step.result
         counts = training.class_counts
-        classes = ", ".join(f"{escape(name)} {counts[k]:,}" if counts else escape(name)
+        classes = ", ".join(f"{escape(name)} ({counts[k]:,})" if counts else escape(name)
                             for k, name in enumerate(training.classes))
         notes = "; ".join(map(escape, training.notes))
         rows.setdefault(training.dataset, {

@@ -91,8 +91,8 @@ def arms(study, macro=lambda arm: None):
 
 
 def balanced(study):
-    """The name of the arm with balanced classes that is best on validation images, or ""."""
-    found = [a for a in study.arms if "balanced" in a.arm]
+    """The name of the free arm with balanced classes that is best on validation images, or ""."""
+    found = [a for a in study.arms if a.arm in ARMS and "balanced" in a.arm]
     return max(found, key=lambda a: a.validation).arm if found else ""
 
 
@@ -324,7 +324,7 @@ def near_test(families):
         counts = zip(first.classes, first.synthetic_counts, strict=True)
         rows.append({
             "images": escape(name), "number": f"{first.images:,}",
-            "of each class": ", ".join(f"{escape(label)} {n:,}" for label, n in counts),
+            "of each class": ", ".join(f"{escape(label)} ({n:,})" for label, n in counts),
             "near a test image, %": number(fmean(gate.share for gate in gates)),
             "expected by chance, %": number(fmean(gate.expected for gate in gates)),
             "smallest p of the repetitions": p_value(min(gate.p for gate in gates)),

@@ -26,6 +26,7 @@ def test_the_answer_names_the_worst_class_and_what_balancing_adds(monkeypatch):
     source = Step("train/a", {"dataset": "folder"}, training("images of a folder", classes))
     step = Step("augment/mlp", {"lrs": [1]}, shown, source)
     monkeypatch.setattr(Step, "predictions", (LABELS, predictions))
+    assert tables.balanced(study(arms={"real": 80.0, "real + synthetic": 82.0, "real, balanced + shift + synthetic": 90.0}, classes=classes)) == ""
     rows = tables.answer(step)
     recall = 100 * (predictions["real + synthetic"] == truth)[..., LABELS == 2].mean()
     assert f"rare: 0.0 and {number(recall)}" in rows.values()

@@ -249,6 +249,7 @@ def test_arms_have_a_variant_for_each_generator():
     assert [len(images) for (images,), _ in arms["synthetic only"].variants] == [20] * 3     # of each class as many as real
     assert {name: arm.augment for name, arm in arms.items() if arm.augment} == {
         "real + flip": "flip", "real + shift": "shift", "real + flip and shift": "flip and shift", "real + shift + synthetic": "shift",
+        "real, balanced + shift": "shift", "real, balanced + flip and shift": "flip and shift",
         **{f"real + {name}": name for name in ("randaugment", "mixup", "cutmix")}}
 
 

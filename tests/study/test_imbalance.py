@@ -7,7 +7,7 @@ from lib import InputError, data
 from lib.data.images import Images
 from lib.diffusion.samplers import class_labels
 from lib.engine import parameters
-from lib.study import ARMS, REAL, arms, outcomes, statistics
+from lib.study import ARMS, REAL, arms, generators, outcomes, statistics
 
 LONG = [60, 43, 31, 22, 16, 11, 8, 6, 4, 3]
 
@@ -117,3 +117,13 @@ def test_recalls_and_their_mean_agree():
     assert np.mean([e.value for e in table[REAL]]) == pytest.approx(macro.value)
     gain = outcomes.macro_recall(predictions, LABELS, "real, balanced", REAL)
     assert gain.value == pytest.approx(np.mean([e.value for e in table["real, balanced"]]) - macro.value) and gain.unit == "points"
+
+
+def test_images_from_elsewhere_are_a_setting_of_their_own_beside_drawn_ones():
+    data_of = {"dataset": "folder", "data_dir": "", "size": 16, "canvas": 0, "per_class": 0}
+    drawn = [({**data_of, "data_seed": s, "schedule": "cosine"}, {"train_run": f"t.{s}", "guidance": 1.5, "seed": s}) for s in (0, 1)]
+    made = [({**data_of, "data_seed": s, "synthetic_dir": "sdxl", "seed": s},) * 2 for s in (0, 1)]
+    other = [({**data_of, "data_seed": s, "synthetic_dir": "edm", "seed": s},) * 2 for s in (0, 1)]
+    assert generators.settings(drawn + made) == {"drawn": [0, 1], "from elsewhere": [2, 3]}
+    assert generators.settings(made + other) == {"synthetic_dir sdxl": [0, 1], "synthetic_dir edm": [2, 3]}
+    assert generators.settings(made) == {"the only one": [0, 1]}
