@@ -76,7 +76,7 @@ def stopped(root, env, ready):
     end = time.time() + 900
     while process.poll() is None and len(finished(root)) < ready and time.time() < end:
         time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=120)
     assert process.returncode and len(finished(root)) >= ready, out
 

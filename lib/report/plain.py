@@ -170,8 +170,8 @@ def appendix(collected):
     if collected.studies:
         blocks.append("## Appendix: every arm of every study")
     for step in collected.studies:
-        blocks += [f"### {escape(collected.names[step])}", tables.arms(step.result, step.macro),
-                   tables.contrasts(step.result)]
+        blocks += [f"### {escape(collected.names[step])}", tables.arms(step.result, step.macro)]
+        blocks += [tables.contrasts(step.result)] if step.result.contrasts else []
         if step.result.optimum:
             blocks += ["Each arm at its own optimum on validation images:", tables.optimum(step.result)]
     networks, generators = collected.families(Training), collected.families(Generation)

@@ -82,6 +82,19 @@ def side_by_side(images):
 
 
 # ---------------------------------------------------------------- generators
+GENERATED = {MIXED: "generator", ORACLE: "oracle"}      # arms with a generator's images, and what is chosen for them
+
+
+class Setting(NamedTuple):
+    """One setting of a generator. arm: of GENERATED; words: which setting; made: [(generation, training)], its runs;
+    mix: the Mix with its images."""
+
+    arm: str
+    words: str
+    made: list
+    mix: "Mix"
+
+
 class Material(NamedTuple):
     """What a study works with.
 
@@ -126,6 +139,16 @@ class Material(NamedTuple):
         given = Sources(self.train, synthetic, scores, augment)
         first = next(iter(self.oracle), "")
         return given._replace(oracle=self.oracle.get(oracle or first, ()), further=given.as_further(self.further))
+
+    def chosen(self, best, augment=""):
+        """The Sources of arms with the setting {arm: words} of each of GENERATED."""
+        return self.sources(best[MIXED], augment, best.get(ORACLE, ""))
+
+    def settings(self, mixes, best):
+        """{name: Setting} of all settings. The best one of an arm has the arm's name. mixes: {arm: of `mixes`}; best:
+        {arm: its best setting}."""
+        return {arm if words == best[arm] else f"{arm}, {words}": Setting(arm, words, self.made[arm, words], mix)
+                for arm, of_arm in mixes.items() for words, mix in of_arm.items()}
 
     def mixes(self, arm, augment=""):
         """{a setting's description: the Mix of an arm, MIXED or ORACLE, with the generators of that setting}"""

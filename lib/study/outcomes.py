@@ -54,17 +54,17 @@ def answer(predictions, test, fits, built, recipe, choices, generations, *, sett
 
 
 def generator_gains(predictions, labels, settings):
-    """A tuple with a GeneratorGain for each {arm: (MIXED or ORACLE, its setting, [(generation, training)])}."""
+    """A tuple with a GeneratorGain for each {name: Setting}."""
     gains = []
-    for arm, (kind, words, made) in settings.items():
-        pair = arm, REAL
+    for name, setting in settings.items():
+        pair = name, REAL
         if set(best := [at_its_optimum(one) for one in pair]) <= set(predictions):
             pair = best
-        points, (generation, training) = pointwise(predictions, labels, *pair), made[0]
+        points, (generation, training) = pointwise(predictions, labels, *pair), setting.made[0]
         each = statistics.replicate_means(points).tolist() if len(points) > 1 else []
         gains.append(GeneratorGain(
-            kind, words, generation.config.get("rung") or training.result.images,
-            float(np.mean([g.result.frechet.value / g.result.reference.value for g, _ in made])),
+            setting.arm, setting.words, generation.config.get("rung") or training.result.images,
+            float(np.mean([g.result.frechet.value / g.result.reference.value for g, _ in setting.made])),
             difference(predictions, labels, *pair), tuple(each)))
     return tuple(gains)
 

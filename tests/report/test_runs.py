@@ -89,6 +89,23 @@ def test_a_changed_file_is_refused_by_name(run, config):
         runs.load(config.run_dir)
 
 
+def test_a_finished_run_may_lack_its_images_where_nobody_reads_them_but_not_have_others(run, config):
+    run.save_arrays("images.npz", images=np.arange(100))
+    run.save_arrays("other.npz", images=np.arange(100))
+    run.finish(RESULT)
+    run.path("images.npz").unlink()
+    assert runs.load(config.run_dir, whole=False).finished
+    with pytest.raises(InputError, match="images.npz is missing or damaged"):
+        runs.load(config.run_dir)
+    run.path("images.npz").write_bytes(b"others")
+    with pytest.raises(InputError, match="images.npz is missing or damaged"):
+        runs.load(config.run_dir, whole=False)
+    run.path("images.npz").unlink()
+    run.path("other.npz").unlink()
+    with pytest.raises(InputError, match="other.npz is missing or damaged"):
+        runs.load(config.run_dir, whole=False)
+
+
 def test_starting_again_takes_away_the_old_result_and_keeps_the_states(run, config):
     run.finish(RESULT)
     run.path("state-abc.safetensors").write_bytes(b"x")

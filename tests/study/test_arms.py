@@ -535,6 +535,11 @@ def test_a_study_of_few_real_images_has_oracles_and_further_images_of_its_own_sp
     ((_, further),) = built["real + further real"].variants
     assert real == tuple(found.train) and [len(one) for one in further] == [20, 20]   # of each class as many as synthetic ones
     assert {name: len(mix.variants[0][1][0]) for name, mix in found.mixes("real + synthetic").items()} == {"rung 100": 10, "rung 300": 20}
+    best = {"real + synthetic": "rung 300", "real + oracle": "the only one"}
+    each = found.settings({arm: found.mixes(arm) for arm in best}, best)
+    assert list(each) == ["real + synthetic, rung 100", "real + synthetic", "real + oracle"]
+    assert each["real + synthetic"].made == found.made["real + synthetic", "rung 300"]
+    assert found.chosen(best, "shift").oracle == given.oracle and found.chosen(best).synthetic == given.synthetic
     (mix,) = found.mixes("real + oracle", "shift").values()
     assert mix.variants == built["real + oracle"].variants and mix.augment == built["real + oracle"].augment == "shift"
 

@@ -204,8 +204,8 @@ def test_the_gain_of_each_setting_of_a_generator_is_beside_its_distance_and_at_t
         return SimpleNamespace(config=config, result=result), SimpleNamespace(result=SimpleNamespace(images=images))
 
     own, oracle = outcomes.generator_gains(drawn, labels, {
-        "real + synthetic": ("real + synthetic", "rung 100", [made(900, 4.0, 0.5, rung=100), made(900, 2.0, 1.0, rung=100)]),
-        "real + oracle": ("real + oracle", "the only one", [made(900, 1.0, 0.5)])})
+        "real + synthetic": arms.Setting("real + synthetic", "rung 100", [made(900, 4.0, 0.5, rung=100), made(900, 2.0, 1.0, rung=100)], None),
+        "real + oracle": arms.Setting("real + oracle", "the only one", [made(900, 1.0, 0.5)], None)})
     assert (own.arm, own.setting, own.images, own.distance) == ("real + synthetic", "rung 100", 100, 5.0)
     assert own.gain == outcomes.difference(drawn, labels, "real + synthetic", "real")
     assert len(own.each) == 3 and np.mean(own.each) == pytest.approx(own.gain.value)
