@@ -424,7 +424,7 @@ def test_an_arm_that_is_added_is_accepted_explained_shown_and_drawn(monkeypatch)
     fits = {arm: fitting.Fit([], [], np.full((1, 1, 1, 4), v)) for arm, v in (("real", 1), ("real + flip", 2), ("real + turn", 3))}
     assert fitting.best_rival(fits) == "real + turn"
     gain = Estimate(1.0, 0.5, 1.5, 5, "networks", "points")
-    result = SimpleNamespace(each_gain=None, arms=[ArmResult(arm, 10, Estimate(50.0), 0.1, 50.0, gain) for arm in ("real + turn", "real + synthetic")])
+    result = SimpleNamespace(each_gain=None, arm=lambda name: ArmResult(name, 10, Estimate(50.0), 0.1, 50.0, None), arms=[ArmResult(arm, 10, Estimate(50.0), 0.1, 50.0, gain) for arm in ("real + turn", "real + synthetic")])
     assert "real + turn" in tables.arms(result)["arm"].tolist()
     drawn = [tick.get_text() for tick in drawings.gains(result).axes[0].get_yticklabels()]
     assert drawn == ["free augmentation", "real + turn", "synthetic images", "real + synthetic"]
