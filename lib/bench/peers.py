@@ -192,7 +192,7 @@ def classify_sklearn(job):
 def classify_torch(job, batches):
     """Plain modules, one after the other, each with its own Adam."""
     make, widths = job.classifier
-    nets = nn.ModuleList(CNN.net(job.shape[0], CLASSES, widths) if make is CNN else plain_mlp(job.shape, widths)
+    nets = nn.ModuleList(CNN.net(job.shape, CLASSES, widths) if make is CNN else plain_mlp(job.shape, widths)
                          for _ in range(job.members)).to(job.device)
     optimizers = [torch.optim.Adam(net.parameters(), lr=1e-3) for net in nets]
 

@@ -157,11 +157,11 @@ def trial(forward, gradient):
     return (loss, vector), min(seconds)
 
 
-def unlike(exact, other):
+def unlike(exact, other, gradient_off=GRADIENT_OFF):
     """Why (loss, gradient) are not close to those in float32; "" where they are."""
     (loss, vector), (other_loss, other_vector) = exact, other
     off = abs(other_loss / loss - 1), float((other_vector - vector).norm() / vector.norm())
-    for name, value, most in zip(("loss", "gradient"), off, (LOSS_OFF, GRADIENT_OFF), strict=True):
+    for name, value, most in zip(("loss", "gradient"), off, (LOSS_OFF, gradient_off), strict=True):
         if not value <= most:                       # a NaN is refused, too
             return f"its {name} is off by {value:.2g} of float32's, more than {most}"
     return ""

@@ -266,7 +266,7 @@ def grade(arguments):
     The student's name is the file's. Adds to what was graded before, and writes grades.csv and feedback; without files
     it writes both anew, with the points that were given by hand. Exit code 1: a file wants a look: it cannot be read,
     or something went wrong beside the tests. Students' code has your rights: notebooks/README.md has a container for
-    strangers' code. Needs nbgrader: pip install -e '.[teach]'.
+    strangers' code.
     """
     from lib.engine.plan import in_root
     from lib.teaching import grading, handouts

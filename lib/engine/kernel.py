@@ -251,7 +251,7 @@ def build_report(plan, run, values):
     from lib.report.collected import collect
     from lib.report.site import write_site
     folder = ROOT / "reports" / "build" / plan
-    collected = collect([runs.load(folder) for folder in values["runs"]], values["missing"], plan=plan,
+    collected = collect([runs.load(folder, whole=False) for folder in values["runs"]], values["missing"], plan=plan,
                         title=values["title"], about=values["about"])
     write_site(run.path("notebook.ipynb"), collected, folder)
     pages = {file.relative_to(folder).as_posix(): runs.sha256(file)

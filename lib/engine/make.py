@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from lib import ROOT, InputError
-from lib.engine import gpus
+from lib.engine import costs, gpus
 from lib.engine.plan import check_data, check_devices, in_root, read_plan
 from lib.engine.stale import accept as accept_code
 from lib.engine.stale import stale
@@ -32,9 +32,11 @@ def find_profile(name):
 
 
 def would_make(plan, again):
-    """Print which runs would be made, and why."""
+    """Print which runs would be made, and why. again: {label: reason}, of `stale`."""
     for label, words in again.items():
         print(f"{label}: {words}")
+    if words := costs.sentence(costs.core_hours(plan, again)):
+        print(words)
     print(f"{len(again)} of {len(plan.jobs)} runs would be made")
     return 0
 
@@ -273,8 +275,9 @@ def of_the_rest(job, usable):
         there = [u for u in there if u.replicate not in lost]
         if "" in lost or len({u.replicate for u in there}) < 2:
             return None
-    read = "generate_runs" if "generate_runs" in job.values else "runs"
-    values = job.values | {read: [u.config.run_dir for u in there]}
+    left = {u.config.run_dir for u in there}
+    values = job.values | {name: [folder for folder in job.values[name] if folder in left]
+                           for name in ("generate_runs", "oracle_runs", "runs") if name in job.values}
     return values | {"missing": [u.config.run_dir for u in gone]} if "missing" in values else values
 
 

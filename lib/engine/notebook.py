@@ -40,7 +40,8 @@ def begin(step, namespace):
     folders = [folder for names in named for folder in ([names] if isinstance(names, str) else names)]
     for folder in reversed(folders):
         ensure(folder)
-    read = [runs.load(folder) for folder in folders]
+    whole = step in ("augment", "dose")                     # they read the images themselves
+    read = [runs.load(folder, whole) for folder in folders]
     trained = {r.config["train_run"]: None for r in read if "train_run" in r.config} if step != "report" else {}
     upstream = [*(runs.load(folder) for folder in trained), *read]
     for made in upstream:

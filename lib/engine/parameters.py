@@ -28,13 +28,17 @@ from lib.diffusion import (
 )
 from lib.diffusion import OPTIMIZERS as TRAINING_OPTIMIZERS
 from lib.engine.values import Rule, above, at_least, between, check, each, one_of, perhaps, shown
-from lib.study import ARMS, CLASSIFIERS, MIXED, OPTIMIZERS, REAL, generators
+from lib.study import ARMS, AUGMENTATIONS, CLASSIFIERS, MIXED, OPTIMIZERS, OWN, REAL, generators
 
 # parameter: the steps of whose run(s) it is
-READS = {"train_run": ("train",), "generate_runs": ("generate", "external")}
+READS = {"train_run": ("train",), "generate_runs": ("generate", "external"), "oracle_runs": ("generate",)}
 
 Device = Annotated[str, one_of("auto", "cpu", "cuda", "mps")]
 Seed = Annotated[int, between(0, 2**31 - 1)]
+CLASSIFIER = Rule(lambda v: v in CLASSIFIERS or OWN.fullmatch(v),
+                  one_of(*CLASSIFIERS).accepted + ", or a function of your own, FILE.py:FUNCTION")
+AUGMENT = Rule(lambda v: not v or all(part in AUGMENTATIONS for part in v.split(" and ")),
+               "\"\", or " + one_of(*AUGMENTATIONS).accepted + ", or several joined by ' and '")
 FACTORS = Rule(lambda vs: all(0 < v <= 100 for v in vs), "numbers above 0, to 100")
 
 COUNTS = Rule(lambda value: type(value) in (int, list, dict) and value not in ([], {}) and all(
@@ -168,6 +172,7 @@ class GenerateConfig(Config):
     eta: Annotated[float, between(0, 1)]
     guidance: Annotated[float, between(0, 20)]
     x0_handling: Annotated[str, one_of(*X0_HANDLINGS)]
+    judge: Annotated[str, one_of("own", "shared")]
     judge_widths: Annotated[list[int], each(between(1, 4096))]
     judge_steps: Annotated[int, at_least(1)]
     fid: bool
@@ -234,8 +239,10 @@ class ExternalConfig(Config):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AugmentConfig(Config):
     generate_runs: Annotated[list[str], each(Rule(bool, "the name of a run"))]
+    oracle_runs: list[str]
+    augment: Annotated[str, AUGMENT]
     arms: Annotated[list[str], each(Rule(lambda name: name in ARMS, one_of(*ARMS).accepted))]
-    classifier: Annotated[str, one_of(*CLASSIFIERS)]
+    classifier: Annotated[str, CLASSIFIER]
     widths: Annotated[list[int], each(between(1, 4096))]
     synthetic_fraction: Annotated[float, between(0.01, 0.99)]
     filter_shares: Annotated[list[float], each(between(0.01, 0.99))]
@@ -244,10 +251,12 @@ class AugmentConfig(Config):
     optimizer: Annotated[str, one_of(*OPTIMIZERS)]
     lrs: Annotated[list[float], each(above(0))]
     weight_decay: Annotated[float, at_least(0)]
+    label_smoothing: Annotated[float, between(0, 0.9)]
     optimum_steps: Annotated[list[float], FACTORS]
     margin: Annotated[float, above(0)]
     seeds: Annotated[int, between(2, 1000)]
     seed: Seed
+    precision: Annotated[str, one_of(*PRECISIONS)]
     device: Device
     missing: list[str]
     run_dir: str
@@ -258,16 +267,32 @@ class AugmentConfig(Config):
                 raise InputError(f"arms={shown(self.arms)}: expected {arm!r} among them")
         if len(set(self.arms)) < len(self.arms):
             raise InputError(f"arms={shown(self.arms)}: expected each once")
+        for arm in self.arms:
+            if ARMS[arm].augment and set(ARMS[arm].augment.split(" and ")) <= set(self.augment.split(" and ")):
+                raise InputError(f"arms={shown(self.arms)}: expected no {arm!r}, as augment={self.augment!r} does the "
+                                 "same to all arms")
         check_share("synthetic_fraction", self.synthetic_fraction, self.batch)
 
+        for arm in self.arms:
+            if ARMS[arm].needs == "oracle" and not self.oracle_runs:
+                raise InputError(f"arms={shown(self.arms)}: {arm!r} needs oracle_runs")
+
     def check_with(self, read, facts=None):
-        generators.settings(check_generators(read))
+        oracles = [g for g in read if g.config.run_dir in self.oracle_runs]
+        own = check_generators([g for g in read if g.config.run_dir in self.generate_runs])
+        generators.settings(own)
+        if oracles:
+            generators.check_oracles(own, check_generators(oracles))
+        for arm in self.arms:
+            if ARMS[arm].needs == "further" and not own[0][0]["per_class"]:
+                raise InputError(f"arms={shown(self.arms)}: {arm!r} needs a training with per_class, so that real "
+                                 "images are left")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DoseConfig(Config):
     generate_runs: Annotated[list[str], each(Rule(bool, "the name of a run"))]
-    classifier: Annotated[str, one_of(*CLASSIFIERS)]
+    classifier: Annotated[str, CLASSIFIER]
     widths: Annotated[list[int], each(between(1, 4096))]
     ratios: Annotated[list[float], each(at_least(0))]
     shares: Annotated[list[float], each(between(0, 1))]
@@ -355,7 +380,10 @@ STEPS = {
 QUICK = {
     "train": {"bound_images": (100, 20), "bound_draws": (100, 25)},
     "generate": {"judge_steps": (300, 150)},
-    "augment": {"arms": ([arm for arm in ARMS if "balanced" not in arm],
+    "augment": {"arms": (["real", "real twice", "real + flip", "real + shift", "real + flip and shift", "real + noise",
+                          "real + retrieval", "real + synthetic", "real + best synthetic", "real + random synthetic",
+                          "real + shift + synthetic", "synthetic only", "as many real ones", "real + shuffled labels",
+                          "real, equal presentations", "real, equal epochs"],
                          ["real", "real + shift", "real + synthetic", "real, equal epochs"]),
                 "seeds": (5, 3)},
     "dose": {"shares": ([0, 0.25, 0.5, 0.75, 1], [0, 0.5, 1]),

@@ -311,7 +311,7 @@ def make_job(plan, words, step, name, family, given, common, defaults, jobs, rep
     by_plan = {"run_dir": f"reports/runs/{plan}/{step}/{name}", "runs": [j.config.run_dir for j in upstream],
                "missing": [], "plan": plan, "title": words["title"], "about": words["about"]}
     for parameter, sources in READS.items():
-        if parameter in defaults:
+        if parameter in defaults and not defaults[parameter] == given.get(parameter, []) == []:
             told, several = given.get(parameter), isinstance(defaults[parameter], list)
             names = told if several and isinstance(told, list) else [told]
             read = [named(one, sources, jobs) for one in names]

@@ -62,7 +62,7 @@ def publish_page(name):
     new = folder.with_name(f".{name}.new")
     shutil.rmtree(new, ignore_errors=True)
     shutil.copytree(built, new)
-    patterns = ("*.safetensors", "network.md", "requirements.txt", "*/*/notebook.html")
+    patterns = ("*.safetensors", "network.md", "requirements.txt", "*/*/notebook.*")
     for kept in (file for pattern in patterns for file in folder.glob(pattern)):
         if not (new / kept.relative_to(folder)).exists():
             shutil.copyfile(kept, new / kept.relative_to(folder))
@@ -100,9 +100,14 @@ def model_card(plan, job):
 
 
 def leave_out_pages(folder, kept):
-    """Remove the runs' own pages but those of the runs `kept`, and the links to them."""
-    for page in folder.glob("*/*/notebook.html"):
-        if page.parent.relative_to(folder).as_posix() not in kept:
+    """Remove the pages of runs but those of `kept`, and the links to them; and of notebooks for JupyterLab all but one
+    for each step."""
+    shown = {}
+    for run in runs.read_json(folder / "plan.json")["runs"]:
+        if run in kept and (folder / run / "notebook.ipynb").is_file():
+            shown.setdefault(run.partition("/")[0], run)
+    for page in folder.glob("*/*/notebook.*"):
+        if page.parent.relative_to(folder).as_posix() not in (shown.values() if page.suffix == ".ipynb" else kept):
             page.unlink()
     drop_dead_links(folder / "report.html")
     write_data_page(folder)

@@ -2,7 +2,8 @@
 
 A run is current if its result is whole and was made with the plan's parameters, by today's code, from the results that
 its upstream runs have now, and from the images that its folder has now. So it stays current where the project is
-copied, and a file that is gone or damaged is noticed.
+copied, and a file that is gone or damaged is noticed. The images of a generation may be gone where every run that reads
+them is current.
 """
 import ast
 import datetime
@@ -23,12 +24,25 @@ IN_REPORT = ("schedules", "report")                         # the steps whose no
 def stale(plan, forced=()):
     """{label: reason} of the runs that are to be made (again), in the order of the plan; empty: all is up to date.
     forced: labels of runs that count as not made."""
-    again, code = {}, CodeOf(plan)
-    for job in plan.jobs:
-        reason = "forced" if job.label in forced else why(job, again, code)
-        if reason := reason or (job.step == "report" and pages_differ(plan, job)):
-            again[job.label] = reason
-    return again
+    code, needed = CodeOf(plan), {}
+    while True:
+        again = {}
+        for job in plan.jobs:
+            reason = "forced" if job.label in forced else why(job, again, code) or needed.get(job.label)
+            if reason := reason or (job.step == "report" and pages_differ(plan, job)):
+                again[job.label] = reason
+        more = {u.label: f"its images are gone, and {job.label} needs them" for job in plan.jobs
+                if job.label in again and job.step in ("augment", "dose")
+                for u in job.upstream if u.label not in again and lacks_images(u)}
+        if not more:
+            return again
+        needed |= more
+
+
+def lacks_images(job):
+    """Whether a finished run lacks one of its large files."""
+    return any(name in runs.LARGE and not (job.folder / name).exists()
+               for name in runs.run_at(job.config.run_dir).provenance.get("files", {}))
 
 
 def accept(plan, because):
@@ -68,13 +82,15 @@ def why(job, again, code):
         return "not made yet"
     if not run.finished:
         return "not finished"
+    if set(job.values) - set(before):                       # a parameter that came later: as if it was at its default
+        before = parameters.defaults(STEPS[job.step].file) | before
     if changed := [f"{name} was {shown(before.get(name))} and is {shown(value)}" for name, value in job.values.items()
                    if before.get(name) != value]:
         return few(changed)
     if reads := [u.label for u in job.upstream if u.label in again]:
         return f"it reads {few(reads)}"
     try:
-        result, made = runs.load(job.config.run_dir).result, run.provenance
+        result, made = runs.load(job.config.run_dir, whole=False).result, run.provenance
         if not job.notebook.is_file():
             return "its executed notebook is missing"
         if code and (changed := code.changes(job)):

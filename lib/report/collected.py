@@ -200,7 +200,7 @@ def upstream(run, folder):
     """The run in `folder` that `run` read; of published runs the one that was published with it."""
     plan, step, name = Path(folder).parts[-3:]
     beside = runs.Run(run.folder.parents[1] / step / name)
-    return beside if beside.finished and run.folder.parents[1].name == plan else runs.load(folder)
+    return beside if beside.finished and run.folder.parents[1].name == plan else runs.load(folder, whole=False)
 
 
 # ---------------------------------------------------------------- replicates as one

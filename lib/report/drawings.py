@@ -11,7 +11,7 @@ import numpy as np
 from lib.report import tables
 from lib.report.figures import COLOURS, KINDS, OTHERS, group, short, show_sheet
 from lib.report.results import Generation, Training
-from lib.study import EQUAL_EPOCHS, GROUPS, MIXED, REAL
+from lib.study import EQUAL_EPOCHS, FURTHER, GROUPS, MIXED, ORACLE, REAL
 
 # 5.1 inch and a margin: letters of 10 points have 9 px on a phone of 390 px; the page shows them 551 px wide
 WIDTH, DPI = 5.1, 130
@@ -125,11 +125,11 @@ def comparison(states, rows, axis):
 
 
 def gains(study):
-    """The gain of each arm of a Study against real images, in the groups of the registry of arms.
+    """The gain of each arm of a Study with the same number of updates against real images, in the registry's groups.
 
     A small dot is one repetition. Gains that lie far below the others are written below, since they would squeeze them.
     """
-    arms = [arm for arm in study.arms if arm.gain and arm.arm != EQUAL_EPOCHS]
+    arms = [arm for arm in study.arms if arm.gain and arm.steps == study.arm(REAL).steps]
     far = [arm for arm in arms if is_far(arm.gain, study)]
     groups = {name: [a for a in arms if group(a.arm) == name and a not in far] for name in (*GROUPS, "others")}
     groups = {name: members for name, members in groups.items() if members}
@@ -303,6 +303,7 @@ def gallery(rows):
     R, N, _, H, W = sheets.shape
     fig, ax = article((WIDTH - 1.2) * R * H / (N * W) + 0.3)
     show_sheet(ax, sheets, [short(label, 24) for label in rows])
+    ax.tick_params(axis="y", labelsize=13)
     return fig
 
 
@@ -332,20 +333,87 @@ def image_rows(groups, classes):
     """Images below the names of their classes, in groups. groups: {(name, colour): (rows, columns, C, H, W)}."""
     rows = sum(len(sheet) for sheet in groups.values())
     columns = len(classes)
-    side = (WIDTH - 0.9) / columns
-    fig, axes = article(rows * side + 0.75 + 0.1 * len(groups), len(groups), 1, squeeze=False,
+    side = (WIDTH - 0.3) / columns
+    fig, axes = article(rows * side + 0.85 + 0.1 * len(groups), len(groups), 1, squeeze=False,
                         height_ratios=[len(sheet) for sheet in groups.values()])
     for ax, ((name, colour), sheet) in zip(axes[:, 0], groups.items(), strict=True):
         show_sheet(ax, sheet)
         ax.set(xticks=[], yticks=[])
-        ax.set_ylabel(name, rotation=0, ha="right", va="center", color=colour, weight="bold")
+        ax.set_ylabel(name, color=colour, weight="bold", fontsize=13)
     top, width = axes[0, 0], axes[0, 0].get_xlim()[1] - axes[0, 0].get_xlim()[0]
     left = top.get_xlim()[0]
     for k, label in enumerate(classes):
         long = max(map(len, classes)) > 4
-        top.text(left + (k + 0.5) * width / columns, top.get_ylim()[1], short(label, 14), fontsize=10,
+        top.text(left + (k + 0.5) * width / columns, top.get_ylim()[1], short(label, 14), fontsize=13,
                  ha="left" if long else "center", va="bottom", rotation=35 if long else 0, rotation_mode="anchor")
     return fig
+
+
+def near_and_scarce(curves):
+    """Gains of synthetic images against their distance to real ones, a colour for each number of real images.
+
+    curves: [(name, [GeneratorGain], gain of further real images: an Estimate or None)]. Circles: generators that
+    learned from these real images alone, diamonds: from more; a small dot is one repetition. At the left edge a bar is
+    the gain of further real images. Beside a marker: how many images its network saw.
+    """
+    fig, ax = article(4.6)
+    palette = [COLOURS["linear"], COLOURS["cosine"], COLOURS["synthetic"], *OTHERS]
+    colours = [palette[k % len(palette)] for k in range(len(curves))]
+    near, far = (end(g.distance for _, gains, _ in curves for g in gains) for end in (min, max))
+    left = 0.75 * near
+    for colour, (_, gains, ceiling) in zip(colours, curves, strict=True):
+        for arm, marker, line in ((MIXED, "o", "-"), (ORACLE, "D", "--")):
+            own = sorted((g for g in gains if g.arm == arm), key=lambda g: g.distance)
+            ax.plot([g.distance for g in own], [g.gain.value for g in own], line, color=colour, lw=1.4, zorder=1)
+            for g in own:
+                ax.plot([0.97 * g.distance] * len(g.each), g.each, "o", color=colour, ms=3, alpha=0.5, mew=0)
+                if g.gain.low is not None:
+                    ax.plot([g.distance] * 2, [g.gain.low, g.gain.high], color=colour, lw=2.2, solid_capstyle="butt")
+                ax.plot(g.distance, g.gain.value, marker, color=colour, ms=8, mew=1.8, zorder=3,
+                        mfc=colour if g.gain.clear else "white")
+        if ceiling:
+            ax.plot([left, 1.08 * left], [ceiling.value] * 2, color=colour, lw=4, solid_capstyle="butt", clip_on=False)
+    ax.axhline(0, color="black", lw=1, zorder=0)
+    ax.set(xscale="log", xlim=(left, 1.3 * far), xlabel="distance to real images, in multiples of real to real",
+           ylabel="gain over free augmentation, in points")
+    ticks = [t for n in (1, 10, 100, 1000) for t in (n, 1.5 * n, 2 * n, 3 * n, 5 * n, 7 * n) if left < t < 1.3 * far]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+    ax.margins(y=0.08)
+    label_apart(ax, [(g, colour) for colour, (_, gains, _) in zip(colours, curves, strict=True) for g in gains])
+    arms, black = {g.arm for _, gains, _ in curves for g in gains}, {"color": "black", "ms": 8}
+    looks = {"own generator": (MIXED in arms, {"marker": "o"}),
+             "generator that saw more": (ORACLE in arms, {"marker": "D", "ls": "--"}),
+             "further real images": (any(ceiling for *_, ceiling in curves), {"lw": 4})}
+    legend = {name: {"color": colour, "lw": 5} for colour, (name, *_) in zip(colours, curves, strict=True)}
+    legend |= {name: black | look for name, (there, look) in looks.items() if there}
+    fig.legend([plt.Line2D([], [], **look) for look in legend.values()], list(legend), loc="outside upper left",
+               ncols=2, fontsize=10)
+    return fig
+
+
+def label_apart(ax, markers):
+    """The images that each network saw, at the right of its marker; where markers are near each other, the labels are
+    moved apart. markers: [(GeneratorGain, colour)]"""
+    markers, groups = sorted(markers, key=lambda pair: pair[0].distance), []
+    for pair in markers:
+        if not groups or pair[0].distance > 1.15 * groups[-1][-1][0].distance:
+            groups.append([])
+        groups[-1].append(pair)
+    low, high = ax.get_ylim()
+    for group_ in groups:
+        places = spaced([g.gain.value for g, _ in group_], (high - low) / 22)
+        for (g, colour), place in zip(group_, places, strict=True):
+            ax.annotate(thousands(g.images), (g.distance, place), (8, 0), textcoords="offset points", va="center",
+                        fontsize=9, color=colour)
+
+
+def thousands(number):
+    """A number of images in few letters: 500, 20k, 1.2M."""
+    for size, letter in ((1_000_000, "M"), (1_000, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return str(number)
 
 
 # ---------------------------------------------------------------- from the runs of a plan
@@ -406,19 +474,29 @@ def draw_gains(collected, study=""):
     return Drawn(gains(step.result), step, "arms")
 
 
+def draw_generators(collected, studies=()):
+    """studies: the labels of those that are drawn; () is all whose generators' gains are known."""
+    chosen = [s for s in collected.studies if s.result.generator_gains and (not studies or s.label in studies)]
+    first, several = chosen[0], len({s.result.classifier for s in chosen}) > 1
+    curves = [(f"{s.result.real_images:,} real images" + f", {s.result.classifier}" * several,
+               s.result.generator_gains, s.result.best_gain(FURTHER)) for s in chosen]
+    return Drawn(near_and_scarce(curves), first, "generator_gains")
+
+
 def draw_comparison(collected, study="", says=("", "")):
-    """Three ways to train beside each other, compared as the original paper did and with equal training. says: the
-    sentence for each comparison."""
+    """Three ways to train beside each other, compared as the original paper did, with equal training and with each at
+    its best. says: the sentence for each comparison; a comparison without one is not shown."""
     step = study_of(collected, study)
     result = step.result
     arms = [("real images only", "real", "real"), ("real and synthetic images", MIXED, "synthetic"),
             (RIVAL_NAMES.get(result.rival, result.rival), result.rival, "rival")]
-    states = []
-    for label, sentence, changed in zip(("As the original paper did", "Equal training"), says,
-                                        ({"real": EQUAL_EPOCHS, result.rival: ""}, {}), strict=True):
-        accuracies = [found.accuracy if (found := result.arm(changed.get(arm, arm))) else None for _, arm, _ in arms]
-        states.append({"label": label, "sentence": sentence,
-                       "values": [a and (a.value, a.low, a.high) for a in accuracies]})
+    best = {arm.arm: arm for arm in result.optimum}
+    compared = {"As the original paper did": [result.arm(EQUAL_EPOCHS), result.arm(MIXED), None],
+                "Equal training": [result.arm(arm) for _, arm, _ in arms],
+                "Each at its best": [best.get(arm) for _, arm, _ in arms]}
+    states = [{"label": label, "sentence": sentence,
+               "values": [arm and (arm.accuracy.value, arm.accuracy.low, arm.accuracy.high) for arm in trained]}
+              for (label, trained), sentence in zip(compared.items(), says, strict=False)]     # as many as are told
     every = [v for state in states for value in state["values"] if value for v in value]
     low, high = 10 * np.floor(min(every) / 10), 10 * np.ceil(max(every) / 10)
     axis, rows = (float(low), float(high)), [{"name": name, "colour": colour} for name, _, colour in arms]
@@ -513,6 +591,11 @@ FIGURES = {
     "gains": Drawing(draw_gains, f"**Each arm against the real images alone.** {INTERVALS} A small dot is one "
                      "repetition.",
                      "Dots with intervals: the change of test accuracy of each arm, in groups."),
+    "generators": Drawing(draw_generators, "**How near the generator is, and how scarce the real images are.** "
+                          "Circles: generators that learned from the study's real images alone; diamonds: from more. "
+                          "A small dot is one repetition; a bar at the left is the gain of as many further real "
+                          "images. Beside a marker: the images that its network saw in training. " + INTERVALS,
+                          "Gains of synthetic images against their distance to real ones, by number of real images."),
     "steps": Drawing(draw_steps, "**What more updates and what the images add.** Short lines are test accuracies; the "
                      "axis does not begin at 0.",
                      "Three levels of test accuracy, from the original paper's baseline to synthetic images."),

@@ -21,7 +21,8 @@ FILES = {       # of a run
     "predictions.npz": "predicted labels of the test images: labels (N,), arms, and arm_0, arm_1, ... in their order, "
                        "one row for each network; -1: not tested",
     "sheets.npz": "the images that figures show: real, synthetic, path (N, C, H, W), 0 to 255",
-    "notebook.html": "the executed notebook"}
+    "notebook.html": "the executed notebook, as a page",
+    "notebook.ipynb": "the executed notebook, for JupyterLab"}
 COLUMNS = {     # of the tables
     "accuracy value": "test accuracy in percent", "accuracy low": "lower end of its 95 % interval",
     "accuracy high": "upper end of its 95 % interval", "accuracy n": "networks or repetitions",
@@ -58,8 +59,9 @@ def headline(html):
 
 
 def write_front(folder):
-    """Write index.html, a card for each report in `folder`: its title, picture and deck. Returns the page."""
-    cards = []
+    """Write index.html: for each report in `folder` a card with title, picture and deck, and its executed notebooks.
+    Returns the page."""
+    cards, executed = [], []
     for file in sorted(Path(folder).glob("[!.]*/plan.json")):
         html = file.with_name("report.html")
         if html.is_file():
@@ -68,8 +70,13 @@ def write_front(folder):
             picture = f"{place}/picture.png" if file.with_name("picture.png").is_file() else ""
             cards.append({"title": title, "deck": deck, "href": f"{place}/report.html", "pdf": f"{place}/report.pdf",
                           "data": f"{place}/data.html", "picture": picture})
+            executed += [[title, *({"text": text, "href": f"{place}/{quote(run)}/notebook.{kind}"}
+                                   for text, kind in ((run, "html"), ("notebook.ipynb", "ipynb")))]
+                         for run in read_json(file)["runs"] if (file.parent / run / "notebook.ipynb").is_file()]
+    notebooks = {"title": "The executed notebooks", "columns": ["report", "as a page", "for JupyterLab"],
+                 "rows": executed, "text": "Every number of the reports was computed in one of these."}
     return render(Path(folder) / "index.html", title="Dreaming Data", cards=cards,
-                  deck=ABOUT if Path(folder).name == "published" else "")
+                  deck=ABOUT if Path(folder).name == "published" else "", sections=[notebooks] if executed else [])
 
 
 def write_data_page(folder):

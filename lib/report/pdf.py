@@ -34,7 +34,7 @@ def write_pdf(html, pdf):
         text = to_typst(page, folder)
         source = folder / "page.typ"
         look = (TEMPLATE / "page.typ").read_text(encoding="utf-8")
-        source.write_text(look + mend_typst(text, alts), encoding="utf-8")
+        source.write_text(look + float_figures(mend_typst(text, alts)), encoding="utf-8")
         title = {"title": typeset(page.title.get_text())}
         fonts = [FONTS, *east_asian_folders()]
         return write_atomic(pdf, typst.compile(str(source), sys_inputs=title, font_paths=fonts))
@@ -138,13 +138,25 @@ def to_typst(page, folder):
 
 
 def mend_typst(text, alts):
-    """Repair pandoc's Typst: formulas and their numbers, alt texts."""
+    """Repair pandoc's Typst: formulas and their numbers, sentences that lead to a table, alt texts."""
     def with_alt(match):
         return f'{match[0]}, alt: {json.dumps(alts[match[1]], ensure_ascii=False)}' if match[1] in alts else match[0]
 
     text = re.sub(r"(?s)(?<!\\)(?:(`+).*?\1|\$(?:[^$\\]|\\.)+\$)", mend_formula, text)
     text = re.sub(r"(?s)\$ ((?:[^$\\]|\\.)+) \$\s*⟦(.+?)⟧", r"#numbered([\2], $ \1 $)", text)
+    text = re.sub(r"(?m)^([^#\n].*:)\n\n(?=#figure)", r"#block(sticky: true)[\1]\n\n", text)    # a table's own sentence
     return re.sub(r'image\("([\w.-]+)"', with_alt, text)
+
+
+def float_figures(text):
+    """Let the figures of an article, but for the first, stand at the top or the bottom of a page, so that its text
+    fills the pages; those of the appendices stay where they are."""
+    first = re.search(r"<report-deck>.*?\n<fig-[^>]*>\n", text, re.DOTALL)
+    if not first:
+        return text
+    article, mark, appendices = text[first.end():].partition("#block[\nappendix")
+    auto, none = (f"\n#set figure(placement: {where})\n" for where in ("auto", "none"))
+    return text[:first.end()] + auto + article + none + mark + appendices
 
 
 def mend_formula(match):

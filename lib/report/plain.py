@@ -97,7 +97,16 @@ def studies(collected):
     if len(shown := best_first(collected)) > 1:
         blocks += ["## All studies", figure("forest", studies=tuple(step.label for step in shown),
                                             kinds=("rival", "synthetic", "optimum"))]
-    return blocks
+    return blocks + generators(collected)
+
+
+def generators(collected):
+    """How near the generators are and what they add, where a study has several of them."""
+    known = {step.label: step.result for step in collected.studies if step.result.generator_gains}
+    if not any(len(study.generator_gains) > 1 for study in known.values()):
+        return []
+    return ["## How near the generator is, and how scarce the real images are", tables.generators(known),
+            figure("generators")]
 
 
 def doses(collected):
@@ -161,8 +170,8 @@ def appendix(collected):
     if collected.studies:
         blocks.append("## Appendix: every arm of every study")
     for step in collected.studies:
-        blocks += [f"### {escape(collected.names[step])}", tables.arms(step.result, step.macro),
-                   tables.contrasts(step.result)]
+        blocks += [f"### {escape(collected.names[step])}", tables.arms(step.result, step.macro)]
+        blocks += [tables.contrasts(step.result)] if step.result.contrasts else []
         if step.result.optimum:
             blocks += ["Each arm at its own optimum on validation images:", tables.optimum(step.result)]
     networks, generators = collected.families(Training), collected.families(Generation)

@@ -22,6 +22,7 @@ from lib.study.results import (  # noqa: F401  the study's stand below the funct
     Dose,
     Estimate,
     Exchange,
+    GeneratorGain,
     RateChange,
     Study,
     Walk,

@@ -12,6 +12,7 @@
 
 A run folder lies in reports/runs and nowhere else, and only a folder of a run is cleared for another.
 """
+import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -331,7 +332,7 @@ def config_hash(config):
 def provenance(upstream=()):
     """Where and with what a run is made: commit, versions, device, threads, start, what it read of upstream runs."""
     import torch
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({processor()})"
     return {
         "start": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **commit(),
@@ -343,6 +344,16 @@ def provenance(upstream=()):
         "threads": torch.get_num_threads(),
         "upstream": {run.name: content(run.folder) for run in upstream},
     }
+
+
+def processor():
+    """The processor's name and the vector instructions that torch takes of it: other ones sum in another order."""
+    import torch
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def content(folder):
@@ -412,13 +423,21 @@ def learned_from(generation):
     return load(generation.config["train_run"]) if "train_run" in generation.config else generation
 
 
-def load(run_dir):
-    """The finished run in `run_dir`. InputError where there is none, DamagedError where a file of it was changed."""
+LARGE = ("images.npz",)         # files that a finished run may lack where nobody is going to read them
+
+
+def load(run_dir, whole=True):
+    """The finished run in `run_dir`. InputError where there is none, DamagedError where a file of it was changed.
+
+    whole=False: its LARGE files may be gone.
+    """
     run = run_at(run_dir)
     if not run.finished:
         raise InputError(f"run {run.name!r}: expected a finished run, but its folder has no result.json")
     run.result                                              # noqa: B018 (reading it checks it)
     for file, digest in run.provenance.get("files", {}).items():
+        if not whole and file in LARGE and not run.path(file).exists():
+            continue
         if not run.path(file).exists() or sha256(run.path(file)) != digest:
             raise DamagedError(f"run {run.name!r}: {file} is missing or damaged (its sha256 differs from the one that "
                              "the run wrote); delete the run's result.json and make it again")

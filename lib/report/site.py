@@ -6,7 +6,8 @@
     <folder>/picture.png            the page's first figure
     <folder>/tables/                numbers of all runs together
     <folder>/plan.json              the plan's name, title, about, and its runs in order
-    <folder>/<step>/<name>/         of each run what a page is made from (see `keep`), and notebook.html, its own page
+    <folder>/<step>/<name>/         of each run what a page is made from (see `keep`), and the executed notebook, as a
+                                    page and as notebook.ipynb, which a code host shows
 
 Since it holds what its page is made from, the page can be told again from it, on a machine without the runs.
 """
@@ -73,8 +74,9 @@ def write_site(article, collected, folder, title=None, appendices=()):
         place = folder / step.name
         if step.run.folder != place:
             keep(step, place)
-        if (step.run.folder / "notebook.ipynb").exists():
-            write_html([step.run.folder / "notebook.ipynb"], place / "notebook.html", title=step.name.replace("/", "-"),
+        if step.run.folder != place and (notebook := step.run.folder / "notebook.ipynb").exists():
+            shutil.copyfile(notebook, place / "notebook.ipynb")
+            write_html([notebook], place / "notebook.html", title=step.name.replace("/", "-"),
                        run=True, up="../../report.html")
     for old in set(folder.glob("*/*/result.json")) - {folder / step.name / "result.json" for step in collected.steps}:
         shutil.rmtree(old.parent)

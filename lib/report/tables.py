@@ -5,7 +5,8 @@ import pandas as pd
 
 from lib.report.results import MINUS, Estimate, number
 from lib.report.text import escape, powers
-from lib.study import ARMS, EQUAL_EPOCHS, MIXED, PRESENTATIONS, REAL, statistics
+from lib.study import ARMS, EQUAL_EPOCHS, FURTHER, MIXED, ORACLE, PRESENTATIONS, REAL, statistics
+from lib.study.statistics import holm
 
 
 def show(table, digits=4):
@@ -168,6 +169,31 @@ def optimum(study):
         "against real at its own, points": a.gain.bare if a.gain else ""} for a in study.optimum])
 
 
+def generators(studies):
+    """A row for each generator that a Study compares: its distance to real images and its gain; then further real ones.
+
+    p after Holm's correction over all generators of the table. studies: {label: Study}.
+    """
+    rows = [(label, s, g) for label, s in studies.items() for g in s.generator_gains]
+    corrected = iter(holm([g.gain.p for *_, g in rows]))
+    table = []
+    for label, s in studies.items():
+        study = {"study": escape(label), "real images": f"{s.real_images:,}"}
+        for g in s.generator_gains:
+            p = next(corrected)
+            table.append(study | {
+                "images": GENERATORS[g.arm] + f" ({g.setting})" * (g.setting != "the only one"),
+                "seen in training": f"{g.images:,}", "distance, times real to real": number(g.distance),
+                "gain, points": g.gain.bare, "p after Holm": p_value(p)})
+        if further := s.best_gain(FURTHER):
+            table.append(study | {"images": "further real ones", "seen in training": "", "gain, points": further.bare,
+                                  "distance, times real to real": "1.0", "p after Holm": ""})
+    return pd.DataFrame(table)
+
+
+GENERATORS = {MIXED: "of a generator that learned from these", ORACLE: "of one that learned from more"}
+
+
 def p_value(p):
     """A p-value as text: '0.032', '< 0.001', or '' for None."""
     return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.2g}"
@@ -275,7 +301,7 @@ def worth(dose):
 def claims(answers):
     """The original paper's claims: claim, verdict, and the number that decides."""
     return pd.DataFrame([{"the original paper says": f"{escape(a.claim)} ({escape(a.where)})", "here": a.verdict,
-                          "number": escape(a.number)} for a in answers])
+                          "number": ", ".join(map(escape, filter(None, (str(a.number), a.what))))} for a in answers])
 
 
 def images(families):

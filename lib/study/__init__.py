@@ -3,13 +3,18 @@
 The accepted names are here, without torch, so that a plan is checked before any heavy import.
 """
 import dataclasses
+import re
 from collections.abc import Callable
 
-CLASSIFIERS = {"mlp": "MLP", "strong-mlp": "strong MLP", "cnn": "CNN"}      # and how they are called in text
-OPTIMIZERS = ("adamw", "sgd")
+CLASSIFIERS = {         # and how they are called in text
+    "mlp": "MLP", "strong-mlp": "strong MLP", "cnn": "CNN", "airbench": "airbench CNN", "resnet18": "ResNet-18"}
+OPTIMIZERS = ("adamw", "sgd", "nesterov")
+AUGMENTATIONS = ("flip", "shift", "noise", "randaugment", "mixup", "cutmix")     # or several, joined by " and "
+OWN = re.compile(r"[^\n]+\.py:[A-Za-z_]\w*")            # a classifier of the user's own, FILE.py:FUNCTION
 
 REAL, MIXED, EQUAL_EPOCHS = "real", "real + synthetic", "real, equal epochs"
 PRESENTATIONS = "real, equal presentations"
+ORACLE, FURTHER = "real + oracle", "real + further real"
 BASE, FREE, SYNTHETIC, CONTROL = GROUPS = "real images", "free augmentation", "synthetic images", "controls"
 
 
@@ -18,14 +23,18 @@ class Arm:
     """One way to train a classifier, compared with the others.
 
     group: one of GROUPS; an arm of FREE is a rival of synthetic images that needs no generator. line: what it trains
-    on. build(sources, settings): its Mix, made of `Sources` by `Settings`, all of lib.study.arms. filtered: whether it
-    needs the share of the images that a filter keeps.
+    on. build(sources, settings): its Mix, made of `Sources` by `Settings`, all of lib.study.arms. augment: how each of
+    its batches is augmented, beside what the study does with all arms. filtered: whether it needs the share of the
+    images that a filter keeps; needs: which of the Sources' images it cannot do without, of those that not every study
+    has: "oracle", "further" or "".
     """
 
     group: str
     line: str
     build: Callable
+    augment: str = ""
     filtered: bool = False
+    needs: str = ""
 
 
 ARMS = {
@@ -37,22 +46,31 @@ ARMS = {
         lambda sources, settings: sources.twice()),
     "real + flip": Arm(
         FREE, "real images, mirrored by chance",
-        lambda sources, settings: sources.real(augment="flip")),
+        lambda sources, settings: sources.real(), "flip"),
     "real + shift": Arm(
         FREE, "real images, moved by up to an eighth of their side",
-        lambda sources, settings: sources.real(augment="shift")),
+        lambda sources, settings: sources.real(), "shift"),
     "real + flip and shift": Arm(
         FREE, "real images, mirrored and moved",
-        lambda sources, settings: sources.real(augment="flip and shift")),
+        lambda sources, settings: sources.real(), "flip and shift"),
+    "real + randaugment": Arm(
+        FREE, "real images, changed by RandAugment ([Cubuk et al. 2020](https://arxiv.org/abs/1909.13719))",
+        lambda sources, settings: sources.real(), "randaugment"),
+    "real + mixup": Arm(
+        FREE, "real images and their labels, two at a time mixed ([Zhang et al. 2018](https://arxiv.org/abs/1710.09412))",
+        lambda sources, settings: sources.real(), "mixup"),
+    "real + cutmix": Arm(
+        FREE, "real images, each with a rectangle of another ([Yun et al. 2019](https://arxiv.org/abs/1905.04899))",
+        lambda sources, settings: sources.real(), "cutmix"),
     "real, balanced": Arm(
         FREE, "the real images, those of small classes repeated until all classes are as large",
         lambda sources, settings: sources.balanced()),
     "real, balanced + shift": Arm(
         FREE, "the same, moved by up to an eighth of their side",
-        lambda sources, settings: sources.balanced(augment="shift")),
+        lambda sources, settings: sources.balanced(), "shift"),
     "real, balanced + flip and shift": Arm(
         FREE, "the same, mirrored and moved",
-        lambda sources, settings: sources.balanced(augment="flip and shift")),
+        lambda sources, settings: sources.balanced(), "flip and shift"),
     "real + noise": Arm(
         CONTROL, "in each batch a share of real images with Gaussian noise",
         lambda sources, settings: sources.mixed(sources.noisy(settings.seed))),
@@ -71,7 +89,7 @@ ARMS = {
         lambda sources, settings: sources.mixed(sources.random(settings.share, settings.seed)), filtered=True),
     "real + shift + synthetic": Arm(
         SYNTHETIC, "real and synthetic images, all of them moved",
-        lambda sources, settings: sources.mixed(augment="shift")),
+        lambda sources, settings: sources.mixed(), "shift"),
     "synthetic only": Arm(
         SYNTHETIC, "synthetic images alone, of each class at most as many as there are real ones (\"classification "
         "accuracy score\", [Ravuri & Vinyals 2019](https://arxiv.org/abs/1905.10887))",
@@ -79,6 +97,13 @@ ARMS = {
     "as many real ones": Arm(
         BASE, "as many real images alone as there are in *synthetic only*",
         lambda sources, settings: sources.alone(sources.as_many()[0])),
+    ORACLE: Arm(
+        SYNTHETIC, "in each batch that share of images of a generator that learned from more real images than these",
+        lambda sources, settings: sources.mixed(sources.oracle), needs="oracle"),
+    FURTHER: Arm(
+        BASE, "in each batch that share of further real images, at most as many as synthetic ones: the most that "
+        "images can add",
+        lambda sources, settings: sources.mixed(sources.further), needs="further"),
     "real + shuffled labels": Arm(
         CONTROL, "in each batch that share of synthetic images, with each other's labels: what their presence does",
         lambda sources, settings: sources.mixed(sources.shuffled(settings.seed))),
@@ -89,6 +114,11 @@ ARMS = {
         BASE, "the real images for as many epochs, as in the original paper: fewer updates",
         lambda sources, settings: sources.real(steps=sources.equal_epochs(settings.steps))),
 }
+
+
+def called(classifier):
+    """What a classifier is called in text; one of the user's own by its function's name."""
+    return CLASSIFIERS.get(classifier) or classifier.rpartition(":")[2]
 
 
 def rivals():

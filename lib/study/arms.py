@@ -16,8 +16,8 @@ import torch
 from lib import InputError, data
 from lib.data import augmentations
 from lib.data.images import Images, join, select, to_float, to_uint8
-from lib.study import ARMS, classifiers, quality
-from lib.study.generators import settings
+from lib.study import ARMS, FURTHER, MIXED, ORACLE, classifiers, quality
+from lib.study.generators import check_oracles, settings
 from lib.study.ledger import Ledger, content_hash
 from lib.study.statistics import NOT_TESTED
 
@@ -82,12 +82,28 @@ def side_by_side(images):
 
 
 # ---------------------------------------------------------------- generators
+GENERATED = {MIXED: "generator", ORACLE: "oracle"}      # arms with a generator's images, and what is chosen for them
+
+
+class Setting(NamedTuple):
+    """One setting of a generator. arm: of GENERATED; words: which setting; made: [(generation, training)], its runs;
+    mix: the Mix with its images."""
+
+    arm: str
+    words: str
+    made: list
+    mix: "Mix"
+
+
 class Material(NamedTuple):
     """What a study works with.
 
     splits: a list with the Split of each replicate; a single one where all generators learned from the same images.
     test: the sealed test. synthetic, scores: of each generator the Images, and the judge's scores of them, (N,).
-    data_seeds: of each generator. groups: {a setting's description: positions of its generators}.
+    data_seeds: of each generator. groups: {a setting's description: positions of its generators}. made: {(MIXED or
+    ORACLE, a setting's description): [(generation, training)], the runs}. oracle: {a setting's description: Images of
+    the generators that learned from more, nested as those of Sources}. further: the real Images of each replicate that
+    its generators did not learn from, or ().
     """
 
     splits: list
@@ -96,6 +112,9 @@ class Material(NamedTuple):
     scores: tuple
     data_seeds: list
     groups: dict
+    made: dict = {}
+    oracle: dict = {}
+    further: tuple = ()
 
     @property
     def train(self):
@@ -112,30 +131,102 @@ class Material(NamedTuple):
         """How many there are; 0 where all generators learned from one split."""
         return len(self.splits) if len(self.splits) > 1 else 0
 
-    def sources(self, setting):
-        """The Sources of arms with the generators of a setting. Those of several replicates, one each, count as one."""
-        synthetic, scores = ([values[i] for i in self.groups[setting]] for values in (self.synthetic, self.scores))
-        if self.replicates:
-            return Sources(self.train, [synthetic], [scores])
-        return Sources(self.train, [[images] for images in synthetic], [[one] for one in scores])
+    def sources(self, setting, augment="", oracle=""):
+        """The Sources of arms with the generators of a setting, and of an `oracle` setting, by default the first.
+        augment: what is done with the images of all arms."""
+        synthetic, scores = (nested([values[i] for i in self.groups[setting]], self.replicates)
+                             for values in (self.synthetic, self.scores))
+        given = Sources(self.train, synthetic, scores, augment)
+        first = next(iter(self.oracle), "")
+        return given._replace(oracle=self.oracle.get(oracle or first, ()), further=given.as_further(self.further))
+
+    def chosen(self, best, augment=""):
+        """The Sources of arms with the setting {arm: words} of each of GENERATED."""
+        return self.sources(best[MIXED], augment, best.get(ORACLE, ""))
+
+    def settings(self, mixes, best):
+        """{name: Setting} of all settings. The best one of an arm has the arm's name. mixes: {arm: of `mixes`}; best:
+        {arm: its best setting}."""
+        return {arm if words == best[arm] else f"{arm}, {words}": Setting(arm, words, self.made[arm, words], mix)
+                for arm, of_arm in mixes.items() for words, mix in of_arm.items()}
+
+    def mixes(self, arm, augment=""):
+        """{a setting's description: the Mix of an arm, MIXED or ORACLE, with the generators of that setting}"""
+        if arm == MIXED:
+            return {words: self.sources(words, augment).mixed() for words in self.groups}
+        any_setting = next(iter(self.groups))
+        return {words: (given := self.sources(any_setting, augment, words)).mixed(given.oracle)
+                for words in self.oracle}
 
 
-def material(generations, trainings, run=None):
+def nested(values, replicates):
+    """What each generator made, as a list for each generator with those of each replicate: replicates count as one."""
+    return [list(values)] if replicates else [[one] for one in values]
+
+
+def material(generations, trainings, run=None, *, oracles=(), further=False):
     """The Material of finished runs: generations, and for each the training whose network it sampled.
 
-    run: the open run, under whose name each opening of the test is noted in the ledger; by default none is.
+    run: the open run, under whose name each opening of the test is noted in the ledger; by default none is. oracles:
+    (generations, trainings) of generators that learned from more images of the same splits. further: whether the real
+    images are wanted that the generators did not learn from.
 
-    InputError where the generators are no repeats, settings or replicates of one experiment, or where real images are
-    others than a network learned from; LeakedTest where a synthetic image is a test image.
+    InputError where the generators are no repeats, settings or replicates of one experiment, where real images are
+    others than a network learned from, and where an oracle did not learn from them; LeakedTest where a synthetic image
+    is a test image.
     """
-    configs = [(t.config, g.config) for t, g in zip(trainings, generations, strict=True)]
+    pairs = list(zip(generations, trainings, strict=True))
+    configs = [(training.config, generation.config) for generation, training in pairs]
     groups, splits, seeds = settings(configs), splits_of(trainings), [train["data_seed"] for train, _ in configs]
-    synthetic, scores = zip(*(load(g.path("images.npz"), splits[seed].classes)
-                              for g, seed in zip(generations, seeds, strict=True)), strict=True)
-    for images, generation, seed in zip(synthetic, generations, seeds, strict=True):
-        quality.check_no_leak(images.images, splits[seed].test.images, what=generation.name)
+    synthetic, scores = zip(*(loaded(*pair, splits) for pair in pairs), strict=True)
+    made = {(MIXED, words): [pairs[i] for i in group] for words, group in groups.items()}
+    more = oracles_of(*oracles, configs, splits) if oracles else {}
+    made |= {(ORACLE, words): of_setting for words, of_setting in more.items()}
+    more = {words: nested([loaded(*pair, splits)[0] for pair in of_setting], len(splits) > 1)
+            for words, of_setting in more.items()}
+    left = further_of(trainings, splits) if further else ()
     splits = list(splits.values())
-    return Material(splits, sealed(splits, run and Ledger(run)), synthetic, scores, seeds, groups)
+    return Material(splits, sealed(splits, run and Ledger(run)), synthetic, scores, seeds, groups, made, more, left)
+
+
+def further_of(trainings, splits):
+    """A tuple with the real Images of each of `splits` that its training did not learn from. InputError without any."""
+    configs = {training.config["data_seed"]: training.config | {"per_class": 0} for training in trainings}
+    left = tuple(others(data.load_for(configs[seed]).train, split.train) for seed, split in splits.items())
+    if not all(map(len, left)):
+        raise InputError(f"arms: {FURTHER!r}: no real image is left that the generators did not learn from: expected "
+                         "trainings with per_class")
+    return left
+
+
+def loaded(generation, training, splits):
+    """The synthetic Images of a generation, and their scores. LeakedTest where one is a test image of its split."""
+    split = splits[training.config["data_seed"]]
+    images, scores = load(generation.path("images.npz"), split.classes)
+    quality.check_no_leak(images.images, split.test.images, what=generation.name)
+    return images, scores
+
+
+def oracles_of(generations, trainings, own, splits):
+    """{a setting's description: [(generation, training)], one for each of `splits`} of the oracles; own: the configs of
+    the generators that learned from these splits. Errors as `material`."""
+    pairs = [pair for pair in zip(generations, trainings, strict=True) if pair[1].config["data_seed"] in splits]
+    configs = [(training.config, generation.config) for generation, training in pairs]
+    check_oracles(own, configs)
+    for seed, more in splits_of([training for _, training in pairs]).items():
+        if not torch.equal(more.test.images, splits[seed].test.images):
+            raise InputError(f"oracle_runs: the test images of data_seed={seed} are others than those of "
+                             "generate_runs: expected generators of the same splits")
+        if len(others(splits[seed].train, more.train)):
+            raise InputError(f"oracle_runs: they did not learn from all training images of data_seed={seed} that "
+                             "generate_runs learned from: expected generators that did")
+    return {words: [pairs[i] for i in group] for words, group in settings(configs).items()}
+
+
+def others(images, known):
+    """Those of the Images whose pixels are not among the `known`."""
+    seen = {one.tobytes() for one in known.images.numpy()}
+    return select(images, torch.tensor([one.tobytes() not in seen for one in images.images.numpy()], dtype=torch.bool))
 
 
 def sealed(splits, ledger=None):
@@ -202,7 +293,8 @@ class Settings:
 
 class Sources(NamedTuple):
     """The images that arms are made of. train: a list with the real Images of each replicate; synthetic: such a list
-    for each generator; scores: the judge's, (N,) for each of them.
+    for each generator; scores: the judge's, (N,) for each of them; augment: what is done with the images of all arms;
+    oracle, further: images of generators that learned from more, and further real ones, both nested as `synthetic`.
 
     `real`, `balanced`, `twice`, `mixed` and `alone` make a Mix; the others make images for `mixed` or `alone`, nested
     as `synthetic` is.
@@ -211,22 +303,25 @@ class Sources(NamedTuple):
     train: list
     synthetic: list
     scores: list = ()
+    augment: str = ""
+    oracle: list = ()
+    further: list = ()
 
     def real(self, **options):
-        return mix(self.train, **options)
+        return mix(self.train, augment=self.augment, **options)
 
-    def balanced(self, **options):
+    def balanced(self):
         """The real images, each class repeated until it is as large as the largest (over-sampling)."""
-        return mix([oversampled(images) for images in self.train], **options)
+        return mix([oversampled(images) for images in self.train], augment=self.augment)
 
     def twice(self):
-        return mix([join(images, images) for images in self.train])
+        return mix([join(images, images) for images in self.train], augment=self.augment)
 
-    def mixed(self, extra=None, **options):
-        return mix(self.train, extra or self.synthetic, **options)
+    def mixed(self, extra=None):
+        return mix(self.train, extra or self.synthetic, augment=self.augment)
 
     def alone(self, images=None):
-        return Mix(tuple((tuple(of_generator), None) for of_generator in images or self.synthetic))
+        return Mix(tuple((tuple(of_generator), None) for of_generator in images or self.synthetic), self.augment)
 
     def noisy(self, seed):
         """The real images with a little noise; they count as those of one generator."""
@@ -261,6 +356,12 @@ class Sources(NamedTuple):
         return tuple([[first_of_each_class(*pair) for pair in zip(replicates, counts, strict=True)]
                       for replicates in sets] for sets in ([self.train], self.synthetic))
 
+    def as_further(self, images):
+        """Of further real Images of each replicate, at most as many of each class as there are synthetic ones; they
+        count as those of one generator."""
+        counts = [counted(synthetic).tolist() for synthetic in self.synthetic[0]]
+        return [[first_of_each_class(*pair) for pair in zip(images, counts, strict=True)]] if images else ()
+
     def equal_epochs(self, steps):
         """The updates of real images alone in as many epochs as `steps` updates of real and synthetic ones are."""
         n = len(self.train[0])
@@ -268,8 +369,17 @@ class Sources(NamedTuple):
 
 
 def build(names, sources, settings):
-    """{name: Mix} of these arms."""
-    return {name: ARMS[name].build(sources, settings) for name in names}
+    """{name: Mix} of these arms. InputError for one that needs images which are not there."""
+    for name in names:
+        if ARMS[name].needs and not getattr(sources, ARMS[name].needs):
+            raise InputError(f"arms: {name!r} needs {ARMS[name].needs} images: expected material that has them")
+    mixes = {name: (ARMS[name], ARMS[name].build(sources, settings)) for name in names}
+    return {name: augmented(mix, arm.augment) for name, (arm, mix) in mixes.items()}
+
+
+def augmented(mix, augment):
+    """The Mix with one more augmentation, or with none."""
+    return dataclasses.replace(mix, augment=augmentations.joined(mix.augment, augment)) if augment else mix
 
 
 def best_share(images, scores, share):

@@ -35,12 +35,19 @@ class Recipe:
     seeds: int
     seed: int
     device: torch.device
+    label_smoothing: float = 0.0
+    precision: str = "fp32"
 
     @classmethod
     def of(cls, config, **others):
         """The recipe in a notebook's config; `others`: what it has not, or should not have, from there."""
-        names = [f.name for f in dataclasses.fields(cls) if f.name not in others]
-        return cls(**{name: getattr(config, name) for name in names}, **others)
+        names = {f.name for f in dataclasses.fields(cls)} & set(vars(config))
+        return cls(**{name: getattr(config, name) for name in names} | others)
+
+    @property
+    def alone(self):
+        """Whether each network is trained alone, not beside those of the other seeds and replicates."""
+        return classifiers.kind(self.classifier).large or self.optimizer == "nesterov"
 
 
 class Fit(NamedTuple):
@@ -62,10 +69,26 @@ class Fit(NamedTuple):
 def new_model(real, recipe):
     """Untrained networks for the Images of each replicate: one for each, or one for each seed where there is one."""
     first, members = real[0], len(real) if len(real) > 1 else recipe.seeds
-    model = classifiers.CLASSIFIERS[recipe.classifier](
+    model = classifiers.kind(recipe.classifier)(
         tuple(first.images.shape[1:]), len(first.classes), recipe.widths, members, recipe.seed)
     devices.limit_threads(model.to(recipe.device))
     return model
+
+
+def precision(asked, real, recipe, trainings, kept=None):
+    """(fp32 or bf16, what a trial found): as it is asked, and for "auto" by `classifiers.faster_precision`.
+
+    One precision serves all arms of a study. real: the Images of each replicate; trainings: about how many networks
+    will be trained by the recipe; kept: the `Kept` of a run, where a trial's choice outlives a stop.
+    """
+    if asked != "auto":
+        return asked, {}
+
+    def decide():
+        model = new_model(real[:1], dataclasses.replace(recipe, seeds=1))
+        batches = classifiers.Batches(real[:1], batch=recipe.batch, seed=recipe.seed, device=recipe.device)
+        return classifiers.faster_precision(model, batches, recipe.steps * trainings, recipe.label_smoothing)
+    return kept.choice(recipe, decide) if kept else decide()
 
 
 def begin(real, extra, recipe, *, augment="", steps=0):
@@ -74,9 +97,11 @@ def begin(real, extra, recipe, *, augment="", steps=0):
     steps, model = steps or recipe.steps, new_model(real, recipe)
     batches = classifiers.Batches(real, extra, batch=recipe.batch, synthetic_fraction=recipe.synthetic_fraction,
                                   members=model.members, seed=recipe.seed, device=recipe.device)
+    change, mixture = augmentations.augmentation(augment) if augment else (None, None)
     return model, classifiers.train_classifier(
         model, batches, steps=steps, lr=recipe.lr, weight_decay=recipe.weight_decay, optimizer=recipe.optimizer,
-        augment=augmentations.augmentation(augment) if augment else None, log_every=max(1, steps // 20))
+        label_smoothing=recipe.label_smoothing, precision=recipe.precision,
+        augment=change, mixture=mixture, log_every=max(1, steps // 20))
 
 
 def watched(validation):
@@ -88,9 +113,22 @@ def untracked(records, total, about=""):
     return records
 
 
-def fit(arm, recipe, validation, track=untracked, about=""):
-    """Train the networks of an arm: for each generator a model with those of all replicates and seeds. `track` shows
-    the progress, in a line that begins with `about`: it passes the records of each training on."""
+def fit(arm, recipe, validation, track=untracked, about="", kept=None):
+    """The Fit of an arm, a Mix: for each generator a model with the networks of all replicates and seeds.
+
+    They are trained at once, or each alone where the recipe says so. `track` shows the progress, in a line that begins
+    with `about`: it passes the records of each training on. kept: the `Kept` of a run, or None.
+    """
+    fits, parts = [], alone(arm, recipe, validation) if recipe.alone else [(arm, recipe, validation)]
+    for number, (mix, own, images) in enumerate(parts, 1):
+        line = f"{about}network {number} of {len(parts)}: " if len(parts) > 1 else about
+        train = functools.partial(fit_at_once, mix, own, images, track, line)
+        fits.append(kept.fit(mix, own, images, train) if kept else train())
+    return fits[0] if len(fits) == 1 else joined(fits, arm, recipe)
+
+
+def fit_at_once(arm, recipe, validation, track, about):
+    """The Fit of an arm whose networks are trained side by side."""
     steps, models, curves, some = arm.steps or recipe.steps, [], [], watched(validation)
     for real, extra in arm.variants:
         model, records = begin(real, extra, recipe, augment=arm.augment, steps=steps)
@@ -100,6 +138,31 @@ def fit(arm, recipe, validation, track=untracked, about=""):
     curve = [(points[0][0], np.concatenate([a for _, a in points])) for points in zip(*curves, strict=True)]
     labels = np.concatenate([images.labels.numpy() for images in validation])
     return Fit(models, curve, statistics.right(predicted(models, validation), labels))
+
+
+def alone(arm, recipe, validation):
+    """[(Mix, Recipe, validation)] of each replicate, or of each seed where there is one replicate."""
+    replicates, parts = len(validation), []
+    for m in range(replicates if replicates > 1 else recipe.seeds):
+        r = slice(m, m + 1) if replicates > 1 else slice(0, 1)
+        mix = dataclasses.replace(arm, variants=tuple((real[r], extra and extra[r]) for real, extra in arm.variants))
+        parts.append((mix, dataclasses.replace(recipe, seeds=1, seed=recipe.seed + m), validation[r]))
+    return parts
+
+
+def joined(fits, arm, recipe):
+    """The Fit of an arm from those of its `alone` networks."""
+    models = [classifiers.together([one.models[g] for one in fits], new_model(real, recipe))
+              for g, (real, _) in enumerate(arm.variants)]
+    curve = [(points[0][0], np.stack([a for _, a in points], 1).ravel())
+             for points in zip(*(one.curve for one in fits), strict=True)]
+    if len(arm.variants[0][0]) == 1:
+        return Fit(models, curve, np.concatenate([one.right for one in fits], 2))
+    ends = np.cumsum([0, *(one.right.shape[-1] for one in fits)])
+    right = np.full((len(fits), len(models), 1, ends[-1]), np.nan)
+    for r, one in enumerate(fits):
+        right[r, ..., ends[r]:ends[r + 1]] = one.right[0]
+    return Fit(models, curve, right)
 
 
 def accuracies(model, images):
@@ -124,8 +187,7 @@ class Choices:
         """The Fit of a Mix with a Recipe."""
         key = mix, repr(recipe)
         if key not in self.fits:
-            train = functools.partial(fit, mix, recipe, self.validation, self.track, about)
-            self.fits[key] = self.kept.fit(mix, recipe, self.validation, train) if self.kept else train()
+            self.fits[key] = fit(mix, recipe, self.validation, self.track, about, self.kept)
         return self.fits[key]
 
     def best(self, what, candidates):

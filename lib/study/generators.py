@@ -5,10 +5,10 @@ CHANCE = ("seed", "data_seed", "run_dir", "train_run", "device")     # in these 
 DATA = ("dataset", "data_dir", "size", "canvas", "per_class", "classes", "group_by")
 
 
-def same_data(generators):
+def same_data(generators, names=DATA):
     """InputError unless all generators, [(config of the training, config of the generation)], learned from the same
-    data set; replicates may divide it in other ways."""
-    for name in DATA:
+    data set; replicates may divide it in other ways. names: of the parameters that are compared."""
+    for name in names:
         if len(told := sorted({str(train.get(name)) for train, _ in generators})) > 1:
             raise InputError(f"generate_runs: {name} is {' and '.join(told)}: expected generators that learned from "
                              "the same images")
@@ -38,6 +38,20 @@ def settings(generators):
             raise InputError(f"generate_runs: {words}: data_seed {', '.join(str(splits[i]) for i in group)}: expected "
                              "one split for all, or a generator for each split")
     return groups
+
+
+def check_oracles(own, oracles):
+    """InputError unless `oracles` learned from the data set of the `own` generators, whose number of images is limited
+    where theirs is not as much, and there is one for each split. Both as in `settings`."""
+    same_data([*own, *oracles], [name for name in DATA if name != "per_class"])
+    few, many = (known[0][0]["per_class"] for known in (own, oracles))
+    if not few or many and many <= few:
+        raise InputError(f"oracle_runs: they learned from per_class={many} images and those of generate_runs from "
+                         f"per_class={few}: expected more")
+    settings(oracles)
+    seeds = [{train["data_seed"] for train, _ in known} for known in (own, oracles)]
+    if missing := sorted(seeds[0] - seeds[1]):
+        raise InputError(f"oracle_runs: none has data_seed={missing[0]}: expected one for each split of generate_runs")
 
 
 def no_repeats(generators, names):

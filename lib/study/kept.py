@@ -34,6 +34,20 @@ class Kept:
         write(file, trained)
         return trained
 
+    def choice(self, recipe, decide):
+        """What decide() said in an earlier call with this recipe, before a stop; else what it says now, which is kept:
+        a trial by the clock may end in another way the next time."""
+        digest = hashlib.sha256(f"{self.made_by} {recipe}".encode()).hexdigest()
+        file = self.folder / f"state-choice-{digest[:16]}.safetensors"
+        if file.exists():
+            try:
+                return tuple(json.loads(load_tensors(file)[1]["choice"]))
+            except DamagedError as error:
+                set_aside(file, error, "it is chosen again")
+        chosen = decide()
+        save_tensors(file, {}, {"choice": json.dumps(chosen)})
+        return chosen
+
     def file(self, mix, recipe, validation):
         """Where the Fit of a Mix belongs."""
         shape = [[len(part or ()) for part in pair] for pair in mix.variants]

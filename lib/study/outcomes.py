@@ -8,22 +8,23 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from lib.study import CLASSIFIERS, EQUAL_EPOCHS, MIXED, PRESENTATIONS, REAL, statistics
-from lib.study.results import ArmResult, AtOptimum, Contrast, RateChange, Study
+from lib.study import EQUAL_EPOCHS, MIXED, PRESENTATIONS, REAL, called, statistics
+from lib.study.results import ArmResult, AtOptimum, Contrast, GeneratorGain, RateChange, Study
 from lib.study.statistics import right
 
 
 def answer(predictions, test, fits, built, recipe, choices, generations, *, setting, generator, filter_share, rates,
-           rival="", optima=None, margin=0.5, missing=(), between=()):
+           rival="", optima=None, margin=0.5, missing=(), augment="", settings=None, between=()):
     """The Study: everything that notebook 40 keeps.
 
     predictions: also of each arm of `optima` by its name in `at_its_optimum`; test: the SealedTest; fits: {arm: Fit};
     built: {arm: Mix}; recipe: of every arm; choices: the Choices; generations: the Generation of each generator that
     was taken; rival: `best_rival`; optima: {arm: Optimum}; missing: run folders of the replicates that failed,
-    .../NAME.REPLICATE. The rest: fields of the Study.
+    .../NAME.REPLICATE; settings: as in `generator_gains`. The rest: fields of the Study.
     """
     labels, best = test.labels, at_optimum(predictions, test.labels, optima or {})
-    family = contrasts(predictions, labels, rival, bool(optima))
+    family = () if augment and not rival else contrasts(predictions, labels, rival, bool(optima))
+    of_settings = generator_gains(predictions, labels, settings or {})
     predictions = {arm: p for arm, p in predictions.items() if arm in fits}
     train, synthetic = (part[0] for part in built[MIXED].variants[0])      # of the first replicate
     gain, networks = difference(predictions, labels, MIXED, REAL), predictions[MIXED].shape
@@ -31,7 +32,7 @@ def answer(predictions, test, fits, built, recipe, choices, generations, *, sett
     replicates = networks[0] if networks[0] > 1 else 0
     main = [gain, presentations, next((a.gain for a in best if a.arm == MIXED), None)]
     return Study(
-        classifier=CLASSIFIERS[recipe.classifier],
+        classifier=called(recipe.classifier),
         arms=results(predictions, labels, fits, {arm: built[arm].steps or recipe.steps for arm in predictions}),
         gain=gain,
         paper_gain=difference(predictions, labels, MIXED, EQUAL_EPOCHS),
@@ -49,7 +50,23 @@ def answer(predictions, test, fits, built, recipe, choices, generations, *, sett
         networks=pd.DataFrame({arm: pd.Series(accuracies(p, labels)) for arm, p in predictions.items()}).T,
         presentation_gain=presentations, displacement=difference(predictions, labels, PRESENTATIONS, REAL),
         verdict=verdict([e for e in main if e], margin), test_sets=tuple(test.hashes),
-        between=tuple(between))
+        augment=augment, generator_gains=of_settings, between=tuple(between))
+
+
+def generator_gains(predictions, labels, settings):
+    """A tuple with a GeneratorGain for each {name: Setting}."""
+    gains = []
+    for name, setting in settings.items():
+        pair = name, REAL
+        if set(best := [at_its_optimum(one) for one in pair]) <= set(predictions):
+            pair = best
+        points, (generation, training) = pointwise(predictions, labels, *pair), setting.made[0]
+        each = statistics.replicate_means(points).tolist() if len(points) > 1 else []
+        gains.append(GeneratorGain(
+            setting.arm, setting.words, generation.config.get("rung") or training.result.images,
+            float(np.mean([g.result.frechet.value / g.result.reference.value for g, _ in setting.made])),
+            difference(predictions, labels, *pair), tuple(each)))
+    return tuple(gains)
 
 
 def planned(replicates, missing):

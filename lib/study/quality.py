@@ -4,7 +4,9 @@ Images are uint8 (N, C, H, W), features float (N, D). Every measure comes with w
 same numbers of images, because all of them depend on these numbers: show the two side by side.
 """
 import hashlib
+import inspect
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,12 +15,15 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import pairwise_distances_argmin_min as nearest
 from torch import nn
 
-from lib import InputError
-from lib.data import load
+from lib import DamagedError, InputError
+from lib.data import load, load_for
+from lib.data.augmentations import augmentation
 from lib.data.copies import COPY, near
 from lib.data.digits import digit_oracle
 from lib.data.images import select, to_float
-from lib.study.classifiers import CNN, Batches, train_classifier
+from lib.diffusion.checkpoints import load_tensors, save_tensors, set_aside
+from lib.study import classifiers
+from lib.study.classifiers import CNN, Airbench, Batches, faster_precision, train_classifier
 
 ALARM = 0.01    # p-value under which the gate speaks: about one in a hundred sets of new real images
 AT_MOST = 5000  # images of a measure: its cost grows with their square
@@ -67,11 +72,67 @@ def train_judge(train, *, widths, steps, seed, batch=64, lr=2e-3, device="cpu"):
     model = CNN(tuple(train.images.shape[1:]), len(train.classes), widths=widths, seed=seed).to(device)
     for _ in train_classifier(model, Batches([train], batch=batch, seed=seed, device=device), steps=steps, lr=lr):
         pass
-    net, digest = model.nets[0].requires_grad_(False).eval(), hashlib.sha256()
-    for tensor in net.state_dict().values():
+    return frozen("CNN", model, widths, steps, train)
+
+
+def frozen(what, model, widths, steps, train):
+    """The Judge that a trained model of one network is."""
+    net = model.nets[0].requires_grad_(False).eval()
+    digest, shape = digest_of(*net.state_dict().values())[:8], "-".join(map(str, widths))
+    return Judge(f"{what} {shape}, {steps} steps on {len(train)} real images, {digest}", net)
+
+
+def digest_of(*tensors, about=""):
+    """sha256 of the bytes of tensors, and of a text."""
+    digest = hashlib.sha256(about.encode())
+    for tensor in tensors:
         digest.update(tensor.cpu().contiguous().numpy())
-    shape = "-".join(map(str, widths))
-    return Judge(f"CNN {shape}, {steps} steps on {len(train)} real images, {digest.hexdigest()[:8]}", net)
+    return digest.hexdigest()
+
+
+SHARED = {"batch": 512, "lr": 0.4, "weight_decay": 5e-4, "label_smoothing": 0.1}    # how the shared judge is trained
+
+
+def shared_judge(settings, test, *, widths, steps, folder, device="cpu"):
+    """The one Judge of all generators of a data set: an `Airbench` that learns from all its training images, of the
+    split 0, whatever the generators learned from. It is trained once, and kept in `folder` by what it came from.
+
+    settings: a training's config; test: its test Images. InputError where each split has other test images: the judge
+    of one would have learned from those of another.
+    """
+    everything = load_for(dict(settings) | {"per_class": 0, "data_seed": 0})
+    if not torch.equal(everything.test.images, test.images):
+        raise InputError(f"judge='shared': each data_seed of {settings['dataset']!r} has test images of its own: "
+                         "expected 'own'")
+    train, seed = everything.train, 2**31 - 1               # no classifier under study has this seed
+    model = Airbench(tuple(train.images.shape[1:]), len(train.classes), widths, seed=seed).to(device)
+    augment = "flip and shift" if settings.get("flip") else "shift"
+    about = f"{widths} {steps} {SHARED} {augment} {torch.__version__} {torch.device(device).type} "
+    about += inspect.getsource(classifiers)
+    name = f"judge-{digest_of(train.images, train.labels, about=about)[:16]}.safetensors"
+    file = Path(folder) / name
+    if not kept_weights(file, model):
+        options = {name: value for name, value in SHARED.items() if name != "batch"}
+        batches = Batches([train], batch=SHARED["batch"], seed=seed, device=device)
+        trial = Airbench(tuple(train.images.shape[1:]), len(train.classes), widths, seed=seed).to(device)
+        precision, _ = faster_precision(trial, batches, steps, options["label_smoothing"])
+        for _ in train_classifier(model, batches, steps=steps, optimizer="nesterov", precision=precision,
+                                  augment=augmentation(augment)[0], **options):
+            pass
+        save_tensors(file, model.state_dict(), {"steps": steps})
+    return frozen("airbench", model, widths, steps, train)
+
+
+def kept_weights(file, model):
+    """Whether `file` had the weights of `model`, which has them now. A damaged one is set aside, with a warning."""
+    if not file.exists():
+        return False
+    try:
+        model.load_state_dict(load_tensors(file)[0])
+    except DamagedError as error:
+        set_aside(file, error, "the judge is trained again")
+        return False
+    return True
 
 
 # ---------------------------------------------------------------- quality: Frechet distance

@@ -143,6 +143,24 @@ class RateChange:
 
 
 @dataclasses.dataclass(frozen=True)
+class GeneratorGain:
+    """What the images of one setting of the generator add to real images, and how good they are.
+
+    arm: real + synthetic, or real + oracle; setting: in words, "" where there is no other; images: how many its network
+    saw in training; distance: Frechet's distance to real images in multiples of that between real ones, the mean over
+    the generators; gain: against the arm real, both at their own optimum where that was asked, else at equal updates;
+    each: the gain in each replicate.
+    """
+
+    arm: str
+    setting: str
+    images: int
+    distance: float
+    gain: Estimate
+    each: tuple[float, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Study:
     """Notebook 40. gain: real + synthetic against real at equal updates; presentation_gain: against real images that
     were seen as often as it sees real ones; displacement: what the latter lose against real at equal updates, as the
@@ -160,8 +178,10 @@ class Study:
     of "the gain lies within the margin" (points), which was fixed before anything was measured. optimum: the main arms,
     each with its own best steps and learning rate; empty where that was not asked. test_sets: hashes of the replicates'
     test sets, by which `lib.study.ledger` finds how often they were opened. networks: a row for each arm with
-    the test accuracy of each of its networks (percent), of replicate r in column r. between: of several settings of the
-    generator the differences of real + synthetic, by pairs, p after Holm's correction over these."""
+    the test accuracy of each of its networks (percent), of replicate r in column r. augment: what is done with the
+    images of all arms, so that it is part of real; generator_gains: of each setting of the generator, those that
+    learned from these real images and those that learned from more. between: of several settings of the generator the
+    differences of real + synthetic, by pairs, p after Holm's correction over these."""
 
     classifier: str         # in words: "MLP"
     arms: tuple[ArmResult, ...]
@@ -196,11 +216,20 @@ class Study:
     displacement: Estimate | None = None
     verdict: str = ""
     test_sets: tuple[str, ...] = ()
+    augment: str = ""
+    generator_gains: tuple[GeneratorGain, ...] = ()
     between: tuple[Contrast, ...] = ()
 
     def arm(self, name):
         """The ArmResult called `name`, or None."""
         return next((a for a in self.arms if a.arm == name), None)
+
+    def best_gain(self, name):
+        """The gain of the arm called `name`, both at their own optimum where that was asked, else at equal updates.
+
+        None for one that was not trained."""
+        found = [a.gain for arms in (self.optimum, self.arms) for a in arms if a.arm == name]
+        return found[0] if found else None
 
     @property
     def optimum_gain(self):

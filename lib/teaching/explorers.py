@@ -21,10 +21,13 @@ from lib.study import MIXED, REAL, arms, fitting, outcomes, theory
 from lib.teaching.widgets import Film, Now, Picture, Row, SchedulePanel, Work, row, stacked
 
 
-def staggered(names):
-    """Names of columns, every other one a line higher where they would run into each other."""
-    long = len(names) > 5 and max(map(len, names)) > 6
-    return [name + "\n" * (long and k % 2) for k, name in enumerate(names)]
+def sheet_png(figure):
+    """PNG bytes of a figure whose last part is a sheet; its columns' names take turns where they would collide."""
+    ticks = figure.axes[-1].xaxis.get_major_ticks()
+    if len(ticks) > 5 and max(len(tick.label2.get_text()) for tick in ticks) > 6:
+        for tick in ticks[1::2]:
+            tick.set_pad(16)
+    return figures.to_png(figure)
 
 
 def step_counts(T):
@@ -43,7 +46,7 @@ def watch_images_form(model, schedule, target, *, rows=2, steps=25, guidance=2.0
     for done, (_, x, _) in enumerate(walk, 1):
         sheet = to_uint8(x.cpu()).unflatten(0, (rows, K))
         words = f"{'Synthetic images' if done == steps else 'Images half way out of noise'}, of each of {K} classes"
-        film.show(figures.to_png(figures.image_grid(sheet, column_names=staggered(model.classes))), words)
+        film.show(sheet_png(figures.image_grid(sheet, column_names=model.classes)), words)
 
 
 # ---------------------------------------------------------------- notebook 10
@@ -60,8 +63,7 @@ def explore_schedules(images, T=1000, seed=0):
 
     def redraw(_=None):
         offset.disabled = name.value != "cosine"
-        panel.draw(name.value, steps.value, step.value, offset.value)
-        picture.show(panel.png(), panel.alt, scale=1.5)
+        picture.show(*panel.draw(name.value, steps.value, step.value, offset.value), scale=1.5)
 
     def another_T(change):                                   # t keeps its share of T; one redraw, not three
         share = (step.value + 1) / change.old
@@ -115,8 +117,8 @@ def explore_denoising(model, schedule, target, held_out, columns=10, seed=0):
                 ", until it is clipped" if limit.value == "clip" else "")
         line.value = html.escape(words)
         sheet = figures.image_grid(torch.stack([images, to_uint8(noisy), to_uint8(guess)]),
-                                   ["image", "with noise", "guess"], staggered([classes[k] for k in labels]))
-        picture.show(figures.to_png(sheet), f"Images, the same with noise, and the network's guess. {words}")
+                                   ["image", "with noise", "guess"], [classes[k] for k in labels])
+        picture.show(sheet_png(sheet), f"Images, the same with noise, and the network's guess. {words}")
 
     for control in (step, told, limit):
         control.observe(redraw, "value")
@@ -136,7 +138,8 @@ def explore_retraining(network, train, config, columns=10):
     shape = (options["image_channels"], *([side] * 2 if isinstance(side, int) else side))
     y = torch.arange(min(columns, network.num_classes)).to(device)
     same = {name: getattr(config, name) for name in (
-        "batch", "lr", "target", "loss_weight", "grad_clip", "label_drop", "ema_halflife_images", "flip", "seed")}
+        "batch", "optimizer", "lr", "muon_lr", "target", "loss_weight", "grad_clip", "label_drop",
+        "ema_halflife_images", "flip", "seed")}
     first, second = (ipywidgets.Dropdown(options=list(SCHEDULES), value=name, description=words)
                      for name, words in (("linear", "schedule"), ("cosine", "against")))
     steps = ipywidgets.Dropdown(options=[100, 300, 600, 1200], value=300, description="steps each")
@@ -146,8 +149,8 @@ def explore_retraining(network, train, config, columns=10):
         return samplers.ImageNoise(config.seed, range(len(y)), shape)
 
     def draw(words):
-        sheet = figures.losses_beside_images(histories, rows, staggered([train.classes[k] for k in y]))
-        picture.show(figures.to_png(sheet), f"Training losses, and an image of each class, {', '.join(rows)}: {words}")
+        sheet = figures.losses_beside_images(histories, rows, [train.classes[k] for k in y])
+        picture.show(sheet_png(sheet), f"Training losses, and an image of each class, {', '.join(rows)}: {words}")
 
     def begin():
         names = list(dict.fromkeys([first.value, second.value]))
@@ -197,7 +200,7 @@ def explore_sampling(model, schedule, target, classes, image_shape, columns=10, 
 
     def draw(words):
         rows, line.value = torch.stack([to_uint8(x.cpu()) for x in sheets.values()]), words
-        picture.show(figures.to_png(figures.image_grid(rows, list(sheets), staggered([classes[k] for k in y]))),
+        picture.show(sheet_png(figures.image_grid(rows, list(sheets), [classes[k] for k in y])),
                      f"An image of each class. Rows: {', '.join(sheets)}. {words}")
 
     def begin():
@@ -308,8 +311,8 @@ def explore_guidance(model, schedule, target, classes, image_shape, scales=(0, 1
 
     def draw(words):
         sheet = figures.image_grid(torch.stack([*rows.values()]), [f"guidance {g:g}" for g in rows],
-                                   staggered([classes[k] for k in y]))
-        picture.show(figures.to_png(sheet), f"An image of each class, a row for each guidance: {words}")
+                                   [classes[k] for k in y])
+        picture.show(sheet_png(sheet), f"An image of each class, a row for each guidance: {words}")
 
     def begin():
         rows.update({scale: to_uint8(noise()()) for scale in scales})
@@ -355,17 +358,20 @@ def explore_walks(schedule, deviation=0.5):
     def normal(ac, x):
         return ac**0.5 * deviation**2 * x / (ac * deviation**2 + 1 - ac)
 
+    @functools.cache
+    def errors(name, spacing):
+        return [abs(walks(schedule, name, n, spacing, normal, 20_000)[1][-1].std() / deviation - 1) for n in counts]
+
     def redraw(_=None):
+        picture.hide()                                          # never the old walks beside a new choice
         fig, axes = plt.subplots(2, 3, figsize=(9.6, 4.6), layout="constrained")
         *panels, last = axes.flat
         for ax, (name, colour) in zip(panels, figures.colours(list(samplers.SAMPLERS)).items(), strict=True):
             times, path = walks(schedule, name, steps.value, spacing.value, theory.best_estimate, 12)
             ax.plot([(t + 1) / schedule.T for t in times], path, ".-", lw=1, ms=3, color=colour, alpha=0.6)
             ax.set(title=name, xlim=(1.02, -0.02), ylim=(-3, 3), xlabel="$t/T$")
-            errors = [abs(walks(schedule, name, n, spacing.value, normal, 20_000)[1][-1].std() / deviation - 1)
-                      for n in counts]
             calls = [2 * n - 1 if name == "heun" else n for n in counts]
-            last.loglog(calls, errors, ".-", color=colour, label=name)
+            last.loglog(calls, errors(name, spacing.value), ".-", color=colour, label=name)
         last.set(title="error of the deviation", xlabel="network calls", ylim=(1e-4, 2))
         last.legend(fontsize=7)
         picture.show(figures.to_png(fig), f"Twelve walks of one pixel from noise (left) to -1 or 1 (right) in "
@@ -449,10 +455,11 @@ def explore_mixes(train, synthetic, validation, recipe, kept=5):
     def watch(name, model, records):
         for record in records:
             curves.setdefault(name, []).append((record["done"], fitting.accuracies(model, some)))
-            draw()
+            now_and_then()
             yield record
 
-    return stacked(row(real, ratio, share), Work(begin, "Train"), picture)
+    now_and_then = Now(0.4, draw)
+    return stacked(row(real, ratio, share), Work(begin, "Train", now_and_then.last), picture)
 
 
 # ---------------------------------------------------------------- notebook 50

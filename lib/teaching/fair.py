@@ -118,7 +118,7 @@ class Patient(Execute):
     """
 
     extra_arguments = ["--HistoryManager.hist_file=:memory:", "--IPKernelApp.extra_extensions=lib.teaching.limits"]
-    timeout = None
+    timeout, startup_timeout, iopub_timeout = None, 600, 600        # a busy machine answers late
     seconds = Integer(10, help="processor time of a cell").tag(config=True)
 
     def preprocess(self, nb, resources=None, km=None):

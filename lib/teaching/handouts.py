@@ -60,10 +60,7 @@ def find(name):
 # ---------------------------------------------------------------- nbgrader
 def course_api(course, config=None):
     """nbgrader's API for a course folder. config: more settings, a traitlets Config."""
-    try:
-        from nbgrader.apps import NbGraderAPI
-    except ImportError:
-        raise InputError("exercises need nbgrader: pip install -e '.[teach]'") from None
+    from nbgrader.apps import NbGraderAPI
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])   # alembic
     settings = PyFileConfigLoader("nbgrader_config.py", str(course)).load_config()
     settings.merge(config or {})
@@ -144,12 +141,14 @@ def execute(notebook):
 
 
 def print_out(notebook, pdf):
-    """Set a notebook as a PDF with its code; a question stays on one page with the room for its answer."""
+    """Set a notebook as a PDF with its code. A question stays on one page with the room for its answer, and a paragraph
+    with the equations that follow it."""
     notebook = copy.deepcopy(notebook)
     notebook.cells = [cell for cell in notebook.cells if "plumbing" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
-        if cell.cell_type == "markdown" and marks(cell):
-            cell.source = f'<div class="question">\n\n{cell.source}\n\n</div>'
+        if cell.cell_type == "markdown":
+            whole = r"(?s).+" if marks(cell) else r"(?m)^[^\n]+\n\n(?:\$\$(?:(?!\$\$).)+\$\$(?:\n\n|\Z))+"
+            cell.source = re.sub(whole, '<div class="question">\n\n\\g<0>\n\n</div>\n\n', cell.source)
         cell.metadata = {"tags": ["show-input"]}
     with tempfile.TemporaryDirectory() as folder:
         nbformat.write(notebook, Path(folder) / pdf.with_suffix(".ipynb").name)

@@ -194,45 +194,41 @@ def noised(schedule, images, t, eps):
 class SchedulePanel:
     """One figure of one place t in one schedule: noised images, alphas_cumprod, log-SNR and noise gain.
 
-    The axes have fixed limits and are drawn once; each further picture draws only what moves.
+    The axes are laid out once; a further picture moves what is in them.
     Faint lines: every schedule of lib.schedules at the same T.
     """
 
     def __init__(self, images, seed=0):
         """images: (N, C, H, W) uint8, one row of them; seed: of their noise, the same at every t."""
-        self.images, self.colour = images, figures.colours(list(SCHEDULES))
+        self.images, self.colour, self.T = images, figures.colours(list(SCHEDULES)), None
         self.eps = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
-        self.figure = Figure(figsize=(9.6, 4.5))
-        self.T = self.axes_drawn = self.behind = None        # pixels of the axes, and of the axes with the faint lines
+        self.figure = Figure(figsize=(9.6, 4.5), dpi=140)
         FigureCanvasAgg(self.figure)
         axes = self.figure.subplot_mosaic([["images"] * 3, ["ac", "snr", "gain"]], height_ratios=[1, 2])
         figures.show_sheet(axes["images"], noised(make_schedule("linear", 2), images, 0, self.eps)[None])
+        self.sheet, self.title = axes["images"].images[0], axes["images"].set_title(" ")
         axes["ac"].set(ylim=(-0.04, 1.04), title=r"share of signal $\bar\alpha_t$")
         axes["snr"].set(ylim=(-24, 16), title=r"log-SNR $\lambda_t$")
         axes["gain"].set(ylim=(1e-4, 1e2), yscale="log", title="noise gain of a plain reverse step")
         axes["snr"].axhline(0, color="black", lw=0.8, ls=":")
-        self.others, self.chosen, self.dots, self.places = {}, [], [], []
         curves = [axes["ac"], axes["snr"], axes["gain"]]
+        self.places = [ax.axvline(0, color="black", lw=0.8, ls="--") for ax in curves]
+        self.others = {name: [ax.plot([], [], color=self.colour[name], lw=1, alpha=0.5)[0] for ax in curves]
+                       for name in reversed(SCHEDULES)}      # linear over linear-unscaled: one line at T=1000
+        self.chosen = [ax.plot([], [], lw=2.5, zorder=3)[0] for ax in curves]
+        self.dots = [ax.plot([], [], "o", ms=9, mec="white", zorder=4)[0] for ax in curves]
         for ax in curves:
             ax.set(xlim=(-0.02, 1.02), xlabel="$t/T$")
-            self.places.append(ax.axvline(0, color="black", lw=0.8, ls="--"))
-            self.chosen += ax.plot([], [], lw=2.5, zorder=3)
-            self.dots += ax.plot([], [], "o", ms=9, mec="white", zorder=4)
-        for name in reversed(SCHEDULES):                     # linear over linear-unscaled: one line at T=1000
-            self.others[name] = [ax.plot([], [], color=self.colour[name], lw=1, alpha=0.5)[0] for ax in curves]
         handles = [Line2D([], [], color=self.colour[name], lw=2) for name in SCHEDULES]
         axes["ac"].legend(handles, list(SCHEDULES), fontsize=8, loc="lower left", handlelength=1.2)
-        self.sheet, self.title = axes["images"].images[0], axes["images"].set_title(" ")
-        self.moving = [self.sheet, self.title, *self.places, *self.chosen, *self.dots]
-        self.faint = sum(self.others.values(), [])
-        for artist in self.moving + self.faint:
-            artist.set_animated(True)                        # canvas.draw leaves it out, savefig does not
+        self.figure.canvas.draw()
+        self.figure.set_layout_engine("none")
 
     def draw(self, name, T, t, s=0.008):
-        """Move everything to step t of the schedule `name` with T steps (s: cosine's offset). Returns the figure."""
+        """PNG bytes and alt text of step t of the schedule `name` with T steps (s: cosine's offset)."""
         schedule = from_betas(name, cosine_betas(T, s)) if name == "cosine" else make_schedule(name, T)
         if T != self.T:
-            self.T, self.behind = T, None
+            self.T = T
             for other, lines in self.others.items():
                 set_curves(lines, make_schedule(other, T))
         values = set_curves(self.chosen, schedule)
@@ -247,29 +243,11 @@ class SchedulePanel:
         offset = f", s = {s:.3f}" if name == "cosine" else ""
         self.title.set_text(f"{name}{offset}, step t = {t} of T = {T}: {100 * ac:.3g} % of the signal left, "
                             f"log-SNR {snr:.2f}, noise gain {gain:.3g}")
-        self.alt = (f"The {name} schedule at step {t} of {T}: a row of images with that much noise above three charts "
-                    f"with the place marked: signal left {100 * ac:.3g} %, log-SNR {snr:.2f}, noise gain {gain:.3g}.")
-        return self.figure
-
-    def png(self):
-        """The figure as it stands, as PNG bytes."""
-        canvas = self.figure.canvas
-        if self.axes_drawn is None:
-            self.figure.set_dpi(140)
-            canvas.draw()                                    # lays the axes out, once
-            self.figure.set_layout_engine("none")
-            self.axes_drawn = canvas.copy_from_bbox(self.figure.bbox)
-        if self.behind is None:
-            canvas.restore_region(self.axes_drawn)
-            for line in self.faint:
-                line.axes.draw_artist(line)
-            self.behind = canvas.copy_from_bbox(self.figure.bbox)
-        canvas.restore_region(self.behind)
-        for artist in self.moving:
-            artist.axes.draw_artist(artist)
-        file, image = io.BytesIO(), Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-        image.save(file, "PNG", compress_level=1, compress_type=3)      # 3: runs of equal pixels only, fast
-        return file.getvalue()
+        file = io.BytesIO()
+        self.figure.canvas.print_png(file, pil_kwargs={"compress_level": 1})
+        return file.getvalue(), (
+            f"The {name} schedule at step {t} of {T}: a row of images with that much noise above three charts with the "
+            f"place marked: signal left {100 * ac:.3g} %, log-SNR {snr:.2f}, noise gain {gain:.3g}.")
 
 
 def set_curves(lines, schedule):

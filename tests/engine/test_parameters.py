@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import pytest
 
 from lib import ROOT, InputError
+from lib.data import augmentations
 from lib.engine import parameters
 from lib.engine.parameters import STEPS, build, defaults, read
 from lib.engine.values import shown
+from lib.study import AUGMENTATIONS
 
 VALUES = {step: defaults(ROOT / "notebooks" / f"{s.notebook}.ipynb") for step, s in STEPS.items()}
 
@@ -108,3 +110,22 @@ def test_a_generation_asks_for_a_rung_that_its_training_leaves():
         build(parameters.GenerateConfig, VALUES["generate"] | {"rung": rung}).check_with(read)
     with pytest.raises(InputError, match=r"rung=2000: expected 0 or one of rungs=\[1000, 3000\] of the training cosine"):
         build(parameters.GenerateConfig, VALUES["generate"] | {"rung": 2000}).check_with(read)
+
+
+def test_a_classifier_may_be_a_function_and_an_augmentation_several():
+    given = {"classifier": "my_file.py:make", "augment": "flip and shift", "arms": ["real", "real + synthetic", "real + cutmix"]}
+    assert build(parameters.AugmentConfig, VALUES["augment"] | given).classifier == "my_file.py:make"
+    for name, bad in (("classifier", "my_file.py"), ("classifier", "my_file:make"), ("augment", "flip and turn")):
+        with pytest.raises(InputError, match=f"^{name}='{bad}': expected"):
+            build(parameters.AugmentConfig, VALUES["augment"] | given | {name: bad})
+
+
+@pytest.mark.parametrize("arm", ["real + flip", "real + flip and shift", "real + shift + synthetic"])
+def test_an_arm_that_adds_no_augmentation_is_refused(arm):
+    given = {"augment": "shift and flip", "arms": ["real", "real + synthetic", arm]}
+    with pytest.raises(InputError, match="^arms=.*: expected no 'real"):
+        build(parameters.AugmentConfig, VALUES["augment"] | given)
+
+
+def test_the_accepted_augmentations_are_those_that_there_are():
+    assert set(AUGMENTATIONS) == {*augmentations.AUGMENTATIONS, *augmentations.MIXTURES}

@@ -43,7 +43,7 @@ def finished(project, network, monkeypatch):
     build = plan.html.parent
     runs.write_atomic(plan.html, PAGE)
     runs.write_atomic(plan.pdf, "%PDF")
-    for name in ("train/one/history.csv", "train/one/notebook.html", "train/one.1/notebook.html"):
+    for name in ("train/one/history.csv", "train/one/notebook.html", "train/one/notebook.ipynb", "train/one.1/notebook.html"):
         runs.write_atomic(build / name, "made")
     runs.write_json(build / "plan.json", {"plan": "one", "title": "", "about": "", "runs": ["train/one"], "missing": []})
     pages = {file.relative_to(build).as_posix(): runs.sha256(file) for file in build.rglob("*") if file.is_file()}
@@ -55,7 +55,7 @@ def test_a_published_plan_has_its_site_network_and_packages(finished):
     folder = publish.publish("one", "one")
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
         "data.html", "network.md", "network.safetensors", "plan.json", "report.html", "report.pdf", "requirements.txt", "train/one/history.csv",
-        "train/one/notebook.html"]
+        "train/one/notebook.html", "train/one/notebook.ipynb"]
     assert f"torch=={importlib.metadata.version('torch')}\n" in (folder / "requirements.txt").read_text()
     tensors, _ = load_tensors(folder / "network.safetensors")
     assert {t.dtype for name, t in tensors.items() if name != "schedule.betas"} == {torch.bfloat16}

@@ -352,6 +352,17 @@ def test_a_dry_run_says_why(project, capsys, monkeypatch):
     assert lines[-1] == "8 of 9 runs would be made"
 
 
+@pytest.mark.parametrize("given, again", [("lr: 1e-4", False), ("lr: 1e-4, trouble: new", True)])
+def test_a_parameter_that_came_after_a_run_had_its_default_there(world, given, again):
+    assert world.call() == 0
+    for file in world.folder.glob("reports/runs/tiny/train/*/config.json"):
+        config = json.loads(file.read_text())
+        assert config.pop("trouble") == ""
+        file.write_text(json.dumps(config))
+    in_plan("lr: 1e-4", given)(world.folder)
+    assert ("train/linear" in stale(read_plan("tiny"))) == again
+
+
 def test_a_failed_run_leaves_a_report_of_the_rest_that_is_never_taken_for_the_whole(world):
     in_plan("lr: 1e-4", "lr: 2e-4")(world.folder)
     world.failing = {"train/linear"}

@@ -184,7 +184,8 @@ def make_project(folder):
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copy)
     files = {
-        "torch.py": "class cuda:\n    is_available = staticmethod(lambda: False)\n\n\ndef get_num_threads():\n    return 1\n",
+        "torch.py": "class cuda:\n    is_available = staticmethod(lambda: False)\n\n\ndef get_num_threads():\n    return 1\n\n\n"
+                    "class backends:\n    class cpu:\n        get_cpu_capability = staticmethod(lambda: 'none')\n",
         "lib/engine/parameters.py": (ROOT / "lib/engine/parameters.py").read_text() + CONFIGS,
         "lib/report/results.py": (ROOT / "lib/report/results.py").read_text() + RESULT,
         "lib/toy.py": WORK, "lib/data/__init__.py": DATA, "lib/report/page.py": PAGE,

@@ -11,6 +11,7 @@ from lib.report.results import (
     Estimate,
     Exchange,
     Generation,
+    GeneratorGain,
     Memorisation,
     Schedules,
     Study,
@@ -76,6 +77,19 @@ def study(classifier="MLP", arms=ARMS, classes=DIGITS, rival="real + shift", **o
         "setting": "guidance 2.0", "generators": 2, "generator": "", "seeds": 5, "real_images": 500,
         "synthetic_images": 1000, "validation_images": 179, "test_images": 898, "filter_share": None, "rates": None,
         "choices": pd.DataFrame(), "by_class": by_class, "confusion": confusion} | options)
+
+
+def scarce():
+    """Studies of two numbers of real images, with two settings of the own generator and an oracle."""
+    def gains(*given):
+        return tuple(GeneratorGain(arm, setting, images, distance, points(value, 1.0), (value - 1, value, value + 1))
+                     for arm, setting, images, distance, value in given)
+
+    own, oracle, further = "real + synthetic", "real + oracle", "real + further real"
+    few = gains((own, "rung 100", 100, 60.0, -0.4), (own, "rung 300", 300, 40.0, 0.8), (oracle, "the only one", 1200, 30.0, 12.5))
+    many = gains((own, "rung 100", 100, 55.0, -2.6), (own, "rung 300", 300, 35.0, -1.9))
+    return {"few": study(arms=ARMS | {further: 71.0}, real_images=100, generator_gains=few, replicates=3),
+            "many": study(real_images=4500, generator_gains=many, replicates=3)}
 
 
 def dose():

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from lib import DamagedError, InputError
 from lib.engine import parameters
@@ -39,6 +40,11 @@ def test_config_and_provenance_are_written_before_any_work(run, config):
 def test_provenance_names_no_folder_user_or_host(run):
     text = json.dumps(run.provenance)
     assert os.path.expanduser("~") not in text and os.uname().nodename not in text
+
+
+def test_provenance_names_the_processor_and_what_torch_takes_of_it(run):
+    device = run.provenance["device"]
+    assert torch.cuda.is_available() or torch.backends.cpu.get_cpu_capability() in device and len(device) > len("CPU (), DEFAULT")
 
 
 def test_the_result_is_last_typed_and_means_finished(run, config):
@@ -81,6 +87,23 @@ def test_a_changed_file_is_refused_by_name(run, config):
     path.write_bytes(data)
     with pytest.raises(InputError, match="images.npz is missing or damaged"):
         runs.load(config.run_dir)
+
+
+def test_a_finished_run_may_lack_its_images_where_nobody_reads_them_but_not_have_others(run, config):
+    run.save_arrays("images.npz", images=np.arange(100))
+    run.save_arrays("other.npz", images=np.arange(100))
+    run.finish(RESULT)
+    run.path("images.npz").unlink()
+    assert runs.load(config.run_dir, whole=False).finished
+    with pytest.raises(InputError, match="images.npz is missing or damaged"):
+        runs.load(config.run_dir)
+    run.path("images.npz").write_bytes(b"others")
+    with pytest.raises(InputError, match="images.npz is missing or damaged"):
+        runs.load(config.run_dir, whole=False)
+    run.path("images.npz").unlink()
+    run.path("other.npz").unlink()
+    with pytest.raises(InputError, match="other.npz is missing or damaged"):
+        runs.load(config.run_dir, whole=False)
 
 
 def test_starting_again_takes_away_the_old_result_and_keeps_the_states(run, config):

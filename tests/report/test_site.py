@@ -47,7 +47,7 @@ def made(tmp_path_factory):
 
 def test_it_has_the_page_and_what_it_is_made_from_and_nothing_old_and_nothing_large(made):
     files = {p.relative_to(made[0]).as_posix() for p in made[0].rglob("*") if p.is_file()}
-    run = {"config.json", "history.csv", "notebook.html", "provenance.json", "result.json", "tables/loss.csv"}
+    run = {"config.json", "history.csv", "notebook.html", "notebook.ipynb", "provenance.json", "result.json", "tables/loss.csv"}
     assert files == {"data.html", "report.html", "report.pdf", "plan.json", "augment/mlp/predictions.npz",
                      *(f"{label}/{name}" for label in ("train/cosine", "augment/mlp") for name in run)}
 

@@ -110,3 +110,35 @@ def test_a_training_shows_what_sets_it_apart():
 def test_tables_of_several_results_have_a_row_for_each(name):
     given = {"studies": {"a": study(), "b": study(paper_gain=None)}, "walks": ablation(), "by_class": study()}[name]
     assert len(getattr(tables, name)(given)) == {"studies": 2, "walks": 3, "by_class": 1}[name]
+
+
+def test_each_generator_has_a_row_with_its_distance_and_holms_p_over_all_of_them_and_further_real_images_one():
+    import made_up
+
+    studies = made_up.scarce()
+    table = tables.generators(studies)
+    assert table["study"].tolist() == ["few"] * 4 + ["many"] * 2 and table["real images"].unique().tolist() == ["100", "4,500"]
+    assert table["gain, points"].str.partition(" ")[0].tolist() == ["\N{MINUS SIGN}0.4", "+0.8", "+12.5", "+5.2", "\N{MINUS SIGN}2.6", "\N{MINUS SIGN}1.9"]
+    assert table["distance, times real to real"].tolist() == ["60.0", "40.0", "30.0", "1.0", "55.0", "35.0"]
+    assert table["p after Holm"].iloc[2] == "0.002" and table["p after Holm"].iloc[3] == ""     # 0.0004 times five
+
+
+def test_the_figure_of_generators_has_a_filled_marker_where_the_interval_leaves_out_0_and_a_dot_for_each_repetition():
+    import made_up
+    import matplotlib.pyplot as plt
+
+    from lib.report import drawings, plain
+    collected = made_up.collected(made_up.steps(made_up.scarce()))
+    drawn = drawings.draw_generators(collected)
+    (ax,) = drawn.figure.axes
+    big = {(float(line.get_xdata()[0]), float(line.get_ydata()[0])): line for line in ax.lines if line.get_markersize() == 8}
+    assert set(big) == {(60, -0.4), (40, 0.8), (30, 12.5), (55, -2.6), (35, -1.9)}
+    assert {place: line.get_markerfacecolor() == "white" for place, line in big.items()} == {
+        (60, -0.4): True, (40, 0.8): True, (30, 12.5): False, (55, -2.6): False, (35, -1.9): False}
+    assert big[30, 12.5].get_marker() == "D" and big[40, 0.8].get_marker() == "o"
+    assert sum(len(line.get_xdata()) for line in ax.lines if line.get_markersize() == 3) == 15
+    assert {text.get_text() for text in ax.texts} == {"100", "300", "1.2k"}
+    assert [text.get_text() for text in drawn.figure.legends[0].texts] == [
+        "100 real images", "4,500 real images", "own generator", "generator that saw more", "further real images"]
+    plt.close(drawn.figure)
+    assert plain.generators(collected) and not plain.generators(made_up.full())

@@ -17,7 +17,7 @@ from lib.study import ARMS, Arm, classifiers, fitting, outcomes, quality, statis
 from lib.study import arms as study
 from lib.study.results import ArmResult, Estimate
 
-UNFILTERED = [name for name, arm in ARMS.items() if not arm.filtered]
+UNFILTERED = [name for name, arm in ARMS.items() if not arm.filtered and not arm.needs]
 
 
 def recipe(**changed):
@@ -82,13 +82,14 @@ def test_in_the_notebooks_the_test_is_taken_sealed_and_nothing_else_of_it(notebo
     assert [line.partition("#")[0].rstrip() for line in lines] == ["test, split = given.test, given.splits[0]"]
 
 
-def finished_runs(folder, images, seed=0):
+def finished_runs(folder, images, seed=0, per_class=0, **sampling):
     """A generation with these images, and its training on digits with the data_seed `seed`."""
-    split = data.load("digits", seed=seed)
+    split = data.load("digits", seed=seed, per_class=per_class)
+    folder.mkdir(exist_ok=True)
     made = runs.Run(folder)
     made.save_arrays("images.npz", images=images.images, labels=images.labels, scores=np.ones(len(images), np.float32))
-    runs.write_json(made.path("config.json"), {"images_per_class": 1})
-    config = {"dataset": "digits", "data_dir": "", "size": 0, "canvas": 0, "per_class": 0, "data_seed": seed}
+    runs.write_json(made.path("config.json"), {"images_per_class": 1} | sampling)
+    config = {"dataset": "digits", "data_dir": "", "size": 0, "canvas": 0, "per_class": per_class, "data_seed": seed}
     trained = SimpleNamespace(config=config, name="p/train/x", result=SimpleNamespace(split=fingerprint(split)))
     return made, trained
 
@@ -248,7 +249,8 @@ def test_arms_have_a_variant_for_each_generator():
     assert [len(images) for (images,), _ in arms["synthetic only"].variants] == [20] * 3     # of each class as many as real
     assert {name: arm.augment for name, arm in arms.items() if arm.augment} == {
         "real + flip": "flip", "real + shift": "shift", "real + flip and shift": "flip and shift", "real + shift + synthetic": "shift",
-        "real, balanced + shift": "shift", "real, balanced + flip and shift": "flip and shift"}
+        "real, balanced + shift": "shift", "real, balanced + flip and shift": "flip and shift",
+        **{f"real + {name}": name for name in ("randaugment", "mixup", "cutmix")}}
 
 
 def rows_of(images):
@@ -410,7 +412,7 @@ def test_an_arm_is_built_only_where_it_is_asked_for(monkeypatch):
 
 def test_an_arm_that_is_added_is_accepted_explained_shown_and_drawn(monkeypatch):
     """One entry of the registry is all that a new arm takes."""
-    new = Arm("free augmentation", "real images, turned upside down", lambda sources, settings: sources.real(augment="flip"))
+    new = Arm("free augmentation", "real images, turned upside down", lambda sources, settings: sources.real(), "flip")
     monkeypatch.setitem(ARMS, "real + turn", new)
     values = parameters.defaults(parameters.STEPS["augment"].file)
     with_it = dict(values, arms=["real", "real + turn", "real + synthetic"])
@@ -422,7 +424,7 @@ def test_an_arm_that_is_added_is_accepted_explained_shown_and_drawn(monkeypatch)
     fits = {arm: fitting.Fit([], [], np.full((1, 1, 1, 4), v)) for arm, v in (("real", 1), ("real + flip", 2), ("real + turn", 3))}
     assert fitting.best_rival(fits) == "real + turn"
     gain = Estimate(1.0, 0.5, 1.5, 5, "networks", "points")
-    result = SimpleNamespace(each_gain=None, arms=[ArmResult(arm, 10, Estimate(50.0), 0.1, 50.0, gain) for arm in ("real + turn", "real + synthetic")])
+    result = SimpleNamespace(each_gain=None, arm=lambda name: ArmResult(name, 10, Estimate(50.0), 0.1, 50.0, None), arms=[ArmResult(arm, 10, Estimate(50.0), 0.1, 50.0, gain) for arm in ("real + turn", "real + synthetic")])
     assert "real + turn" in tables.arms(result)["arm"].tolist()
     drawn = [tick.get_text() for tick in drawings.gains(result).axes[0].get_yticklabels()]
     assert drawn == ["free augmentation", "real + turn", "synthetic images", "real + synthetic"]
@@ -493,3 +495,76 @@ def test_replicates_are_ordered_by_their_split_in_each_setting():
 def test_unequal_numbers_of_repeats_are_refused():
     with pytest.raises(InputError, match="^generate_runs: guidance 2.0: 2; guidance 1.0: 1: expected as many repeats"):
         study.settings(generators({}, {"seed": 1}, {"guidance": 1.0}))
+
+
+# ---------------------------------------------------------------- an augmentation of all arms
+def test_what_is_done_with_all_arms_comes_before_what_an_arm_adds():
+    given = study.Sources([toy(20)], [[toy(40, seed=1)]], [[np.ones(40)]], "flip")
+    built = study.build([name for name in ARMS if not ARMS[name].needs], given, study.Settings(20, 8, 0.5, share=0.5))
+    assert all(mix.augment.split(" and ")[0] == "flip" for mix in built.values())
+    assert built["real + shift"].augment == "flip and shift" == built["real + flip and shift"].augment
+    assert built["real + cutmix"].augment == "flip and cutmix" and built["real + synthetic"].augment == "flip"
+
+
+# ---------------------------------------------------------------- few real images, and generators that learned from more
+def two_replicates(folder, per_class, settings=({},), seeds=(0, 1)):
+    """(generations, trainings) of two replicates, each of `settings` with images of its own."""
+    made = []
+    for k, sampling in enumerate(settings):
+        for seed in seeds:
+            images = study.first_of_each_class(data.load("digits", seed=seed).train, k + 1)
+            made.append(finished_runs(folder / f"{per_class}-{k}-{seed}", images, seed, per_class, **sampling))
+    return tuple(zip(*made, strict=True))
+
+
+def test_a_study_of_few_real_images_has_oracles_and_further_images_of_its_own_splits(tmp_path):
+    own = two_replicates(tmp_path, 10, ({"rung": 100}, {"rung": 300}))
+    oracle = two_replicates(tmp_path, 0, ({"rung": 300},), seeds=(2, 1, 0))           # one more than is needed
+    found = study.material(*own, oracles=oracle, further=True)
+    assert [len(images) for images in found.train] == [100, 100]
+    assert list(found.groups) == ["rung 100", "rung 300"] and list(found.oracle) == ["the only one"]
+    assert set(found.made) == {("real + synthetic", "rung 100"), ("real + synthetic", "rung 300"), ("real + oracle", "the only one")}
+    for r, split in enumerate(found.splits):
+        whole = data.load("digits", seed=r).train
+        assert set(rows_of(found.further[r])) | set(rows_of(split.train)) == set(rows_of(whole))
+        assert not set(rows_of(found.further[r])) & set(rows_of(split.train))
+    given = found.sources("rung 300", "shift")
+    built = study.build(["real", "real + synthetic", "real + oracle", "real + further real"], given, study.Settings(9, 8, 0.5))
+    ((real, extra),) = built["real + oracle"].variants
+    assert [rows_of(one) for one in extra] == [rows_of(study.first_of_each_class(data.load("digits", seed=r).train, 1)) for r in (0, 1)]
+    ((_, further),) = built["real + further real"].variants
+    assert real == tuple(found.train) and [len(one) for one in further] == [20, 20]   # of each class as many as synthetic ones
+    assert {name: len(mix.variants[0][1][0]) for name, mix in found.mixes("real + synthetic").items()} == {"rung 100": 10, "rung 300": 20}
+    best = {"real + synthetic": "rung 300", "real + oracle": "the only one"}
+    each = found.settings({arm: found.mixes(arm) for arm in best}, best)
+    assert list(each) == ["real + synthetic, rung 100", "real + synthetic", "real + oracle"]
+    assert each["real + synthetic"].made == found.made["real + synthetic", "rung 300"]
+    assert found.chosen(best, "shift").oracle == given.oracle and found.chosen(best).synthetic == given.synthetic
+    (mix,) = found.mixes("real + oracle", "shift").values()
+    assert mix.variants == built["real + oracle"].variants and mix.augment == built["real + oracle"].augment == "shift"
+
+
+def test_an_oracle_that_did_not_learn_from_the_studys_images_or_may_know_its_test_is_refused(tmp_path, monkeypatch):
+    own, oracle = two_replicates(tmp_path, 10), two_replicates(tmp_path, 0)
+    with pytest.raises(InputError, match="^oracle_runs: they learned from per_class=5 .* per_class=10: expected more"):
+        study.material(*own, oracles=two_replicates(tmp_path, 5))
+    with pytest.raises(InputError, match="^oracle_runs: none has data_seed=1"):
+        study.material(*own, oracles=tuple(part[:1] for part in oracle))
+    splits, whole = study.splits_of(own[1]), data.load("digits")
+    first = next(i for i, row in enumerate(rows_of(whole.train)) if row in set(rows_of(splits[0].train)))
+    without_one = select(whole.train, torch.arange(len(whole.train)) != first)
+    for other, words in ((dataclasses.replace(whole, train=without_one), "did not learn from all"),
+                         (dataclasses.replace(whole, test=data.load("digits", seed=5).test, test_ids=None),
+                          "the test images of data_seed=0 are others")):
+        with monkeypatch.context() as patched:
+            answers = iter([splits, {0: other}])                    # of the study's generators, then of the oracles
+            patched.setattr(study, "splits_of", lambda trainings, answers=answers: next(answers))
+            with pytest.raises(InputError, match=f"^oracle_runs: .*{words}"):
+                study.material(*own, oracles=oracle)
+
+
+def test_no_further_images_are_taken_where_none_is_left(tmp_path):
+    with pytest.raises(InputError, match="^arms: 'real . further real': no real image is left"):
+        study.material(*two_replicates(tmp_path, 0), further=True)
+    with pytest.raises(InputError, match="^arms: 'real . oracle' needs oracle images"):
+        study.build(["real + oracle"], study.material(*two_replicates(tmp_path, 10)).sources("the only one"), study.Settings(9, 8, 0.5))

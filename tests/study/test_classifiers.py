@@ -3,10 +3,25 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lib import InputError
+from lib.data.augmentations import augmentation
 from lib.data.images import Images, to_float
+from lib.diffusion import devices
 from lib.engine.parameters import OPTIMIZERS as ACCEPTED
 from lib.seeding import PassOrder
-from lib.study.classifiers import CNN, MLP, OPTIMIZERS, Batches, StrongMLP, predict, train_classifier
+from lib.study.classifiers import (
+    CLIP,
+    CNN,
+    MLP,
+    OPTIMIZERS,
+    Airbench,
+    Batches,
+    StrongMLP,
+    faster_precision,
+    kind,
+    predict,
+    train_classifier,
+)
 
 
 def toy(n=40):
@@ -156,3 +171,144 @@ def test_a_prediction_is_of_the_replicates_own_images():
     first, second = predict(model, [few, many])
     assert first.shape == (2, 7) and second.shape == (2, 12)
     assert (first == predict(model, [few])[0][:2]).all() and (second == predict(model, [many])[0][2:]).all()
+
+
+# ---------------------------------------------------------------- large networks
+def test_a_cycle_of_the_learning_rate_rises_in_a_fifth_and_falls_to_almost_nothing():
+    make, rate = OPTIMIZERS["nesterov"]
+    rates = [rate(done / 100) for done in range(101)]
+    assert rates[0] == 0 and rates[20] == 1 == max(rates) and rates[100] == 0
+    assert rates[:21] == sorted(rates[:21]) and rates[20:] == sorted(rates[20:], reverse=True)
+
+
+def test_nesterov_is_the_plain_formula_with_gradients_that_are_shortened():
+    images, labels = toy().images, toy().labels
+    model, by_hand = (Airbench((1, 8, 8), 2, (4, 4), seed=3) for _ in "ab")
+    fit(model, steps=6, lr=0.3, seed=3, optimizer="nesterov", weight_decay=0.01, label_smoothing=0.1)
+    order, parameters = PassOrder(len(images), 10, 3), list(by_hand.parameters())
+    speed, norms = [torch.zeros_like(p) for p in parameters], []
+    for step in range(6):
+        index, done = order(step), (step + 1) / 7
+        hard = F.one_hot(labels[index], 2).float() * 0.9 + 0.05
+        loss = -(hard * by_hand(to_float(images[index])[None])[0].log_softmax(1)).sum(1).mean()
+        gradients = torch.autograd.grad(loss, parameters)
+        norms.append(float(torch.sqrt(sum(g.square().sum() for g in gradients))))
+        for p, v, gradient in zip(parameters, speed, gradients, strict=True):
+            g = gradient * min(1.0, CLIP / norms[-1]) + 0.01 * p.data
+            v.mul_(0.9).add_(g)
+            p.data -= 0.3 * min(done / 0.2, (1 - done) / 0.8, 1.0) * (g + 0.9 * v)
+    for a, b in zip(model.parameters(), parameters, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_several_members_are_refused_where_one_norm_would_tie_them_together():
+    with pytest.raises(InputError, match="^optimizer='nesterov' with 2 members: expected one"):
+        fit(MLP((1, 8, 8), 2, (4,), members=2), steps=1, optimizer="nesterov")
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 20, 12)])
+def test_airbench_reads_images_of_any_size_and_learns(shape):
+    model = Airbench(shape, 5, (8, 8, 8), members=2)
+    logits = model(torch.randn(2, 3, *shape))
+    assert logits.shape == (2, 3, 5) and logits.isfinite().all()
+    if shape == (1, 8, 8):
+        one = Airbench(shape, 2, (8, 8))
+        predictions, labels = fit(one, optimizer="nesterov", lr=0.1, label_smoothing=0.1)
+        assert (predictions == labels).float().mean() > 0.95
+
+
+def trial(monkeypatch, seconds, off=0.0, loss=1.0):
+    """faster_precision where an update takes so many seconds in {precision}, and bf16's gradient is off by that part."""
+    def measured(precision, gradient):
+        vector = torch.tensor([3.0, 4.0]) * (1 + (off if precision == "bf16" else 0))
+        return (loss if precision == "bf16" else 1.0, vector), seconds[precision]
+
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(devices, "trial", measured)
+    return lambda updates: faster_precision(Airbench((1, 8, 8), 2, (4,)), None, updates)
+
+
+def test_bfloat16_is_taken_where_it_is_faster_worth_a_trial_and_right(monkeypatch):
+    assert trial(monkeypatch, {"fp32": 2, "bf16": 1})(1000)[0] == "bf16"
+    assert trial(monkeypatch, {"fp32": 2, "bf16": 1})(10) == ("fp32", {"fp32": 2})
+    assert trial(monkeypatch, {"fp32": 2, "bf16": 1.9})(1000)[0] == "fp32"
+    for wrong in ({"off": 0.9}, {"off": float("nan")}, {"loss": float("nan")}, {"loss": 1.1}):
+        taken, tried = trial(monkeypatch, {"fp32": 2, "bf16": 1}, **wrong)(1000)
+        assert taken == "fp32" and "off by" in tried["bf16"]
+
+
+def test_a_small_network_and_a_processor_without_bfloat16_are_not_tried(monkeypatch):
+    monkeypatch.setattr(devices, "trial", lambda *given: 1 / 0)
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: True)
+    for small in (CNN((1, 8, 8), 2, (4,)), MLP((1, 8, 8), 2, (4,))):
+        assert faster_precision(small, None, 10**9) == ("fp32", {})
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: False)
+    assert faster_precision(Airbench((1, 8, 8), 2, (4,)), None, 10**9) == ("fp32", {})
+
+
+def test_a_trial_in_bfloat16_is_close_to_float32_and_trains(monkeypatch):
+    """The real thing: eager autocast of the large network, on a processor that need not be fast at it."""
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(devices, "FASTER", 0.0)
+    batches = Batches([toy()], batch=20)
+    assert faster_precision(Airbench((1, 8, 8), 2, (8, 8)), batches, 10**9)[0] == "bf16"
+    predictions, labels = fit(Airbench((1, 8, 8), 2, (8, 8)), optimizer="nesterov", lr=0.1, precision="bf16")
+    assert (predictions == labels).float().mean() > 0.95
+
+
+# ---------------------------------------------------------------- standard classifiers, and the user's own
+@pytest.mark.parametrize("shape, first", [((3, 32, 32), (3, 3)), ((1, 16, 16), (3, 3)), ((1, 64, 64), (7, 7))])
+def test_resnet18_is_torchvisions_with_the_first_layer_that_fits_the_images(shape, first):
+    model = kind("resnet18")(shape, 5, [256])
+    assert model.nets[0].conv1.kernel_size == first and model.nets[0].conv1.in_channels == shape[0]
+    assert sum(p.numel() for p in model.parameters()) > 11e6
+    model.eval()
+    assert model(torch.zeros(1, 2, *shape)).shape == (1, 2, 5)
+
+
+OWN = """
+import torch
+def make(image_shape, num_classes):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(image_shape[0] * image_shape[1] * image_shape[2], num_classes))
+def no_module(image_shape, num_classes):
+    return 3
+def wrong_size(image_shape, num_classes):
+    return make(image_shape, num_classes + 1)
+def fails(image_shape, num_classes):
+    return torch.nn.Conv2d(99, 1, 1)
+value = 3
+"""
+
+
+def test_a_function_of_the_users_makes_the_classifier(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    make = kind(f"{tmp_path}/own.py:make")
+    a, b = make((1, 8, 8), 2, [9], members=2, seed=4), make((1, 8, 8), 2, seed=5)
+    assert make.large and torch.equal(a.nets[1][1].weight, b.nets[0][1].weight) and b.nets[0].training
+    predictions, labels = fit(b, optimizer="nesterov", lr=0.05)
+    assert (predictions == labels).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("function, words", [
+    ("no_module", "it gives int: expected a torch.nn.Module"), ("wrong_size", r"gives \(2, 3\) for 2 images: expected \(2, 2\)"),
+    ("fails", r"its network fails on images of shape \(2, 1, 8, 8\)"), ("value", "has no function value"), ("other", "has no function other")])
+def test_what_is_no_classifier_is_refused_in_a_sentence(tmp_path, function, words):
+    (tmp_path / "own.py").write_text(OWN)
+    with pytest.raises(InputError, match=f"^classifier='.*own.py:{function}': .*{words}") as error:
+        kind(f"{tmp_path}/own.py:{function}")((1, 8, 8), 2)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content, words", [(None, "FileNotFoundError"), ("def", "SyntaxError"), ("1 / 0", "ZeroDivisionError")])
+def test_a_file_that_is_no_python_is_refused_in_a_sentence(tmp_path, content, words):
+    if content:
+        (tmp_path / "own.py").write_text(content)
+    with pytest.raises(InputError, match=f"own.py can't be used \\({words}"):
+        kind(f"{tmp_path}/own.py:make")
+
+
+@pytest.mark.parametrize("name", ["mixup", "flip and cutmix"])
+def test_mixed_labels_train(name):
+    change, mixture = augmentation(name)
+    predictions, labels = fit(MLP((1, 8, 8), 2, (16,), members=2), steps=300, augment=change, mixture=mixture)
+    assert (predictions == labels).float().mean() > 0.9

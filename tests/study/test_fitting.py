@@ -7,6 +7,7 @@ import torch
 
 from lib.data.images import Images
 from lib.study import arms, classifiers, fitting, statistics
+from lib.study.arms import predicted as study_predicted
 from tests.study.test_arms import recipe, toy
 
 
@@ -56,7 +57,7 @@ def test_the_recipe_reaches_the_training(monkeypatch):
     assert seen == {"seed": 4, "members": 5, "batch": 9, "parts": [8, 6]} and seen_alone == seen | {"parts": [8]}
     same = {"lr": 0.5, "weight_decay": 0.25, "optimizer": "sgd"}
     assert options | same | {"steps": 90} == options and options_alone | same | {"steps": 30} == options_alone
-    assert options["augment"].__name__ == "shift" and options_alone["augment"] is None and totals == [90, 30]
+    assert callable(options["augment"]) and options_alone["augment"] is None and totals == [90, 30]
 
 
 def test_the_choice_is_the_best_on_validation_images_whatever_is_true_elsewhere():
@@ -78,7 +79,7 @@ def fitted(*accuracies, images=1000, seed=0):
 
 
 def test_of_equals_the_first_is_chosen_and_by_the_mean_of_all_replicates(monkeypatch):
-    monkeypatch.setattr(fitting, "fit", lambda mix, recipe, validation, track, about: fitted(*mix))
+    monkeypatch.setattr(fitting, "fit", lambda mix, recipe, validation, track, about, kept: fitted(*mix))
     choices = fitting.Choices([None])
     assert choices.best("first", {"a": ((10, 20), 0), "b": ((20, 30), 0), "c": ((20, 30), 0)}) == "b"
     assert choices.best("mean", {"low": ((50, 50, 51), 0), "peak": ((0, 0, 99), 0)}) == "low"
@@ -155,7 +156,7 @@ def test_the_recipe_is_read_from_a_config_but_for_what_is_given():
 def test_choices_are_made_on_all_replicates_and_nothing_is_trained_twice(monkeypatch):
     seen = []
 
-    def spy(mix, recipe, validation, track, about):
+    def spy(mix, recipe, validation, track, about, kept):
         seen.append((len(mix.variants[0][0]), len(validation)))
         return fitted(*[50] * len(validation))
 
@@ -173,7 +174,7 @@ def test_choices_are_made_on_all_replicates_and_nothing_is_trained_twice(monkeyp
 # ---------------------------------------------------------------- each arm at its own optimum
 def best_at(steps, lr):
     """A stand-in of `fit`: validation is highest at these steps and this rate."""
-    def fit(mix, recipe, validation, track, about):
+    def fit(mix, recipe, validation, track, about, kept):
         return fitted(*[90.0 - 5 * abs(np.log(recipe.steps / steps)) - 5 * abs(np.log(recipe.lr / lr))] * 2)
     return fit
 
@@ -187,3 +188,25 @@ def test_an_arm_takes_the_steps_and_the_rate_that_are_best_on_validation_and_say
     assert [(o.recipe.steps, o.recipe.lr, o.edge) for o in found.values()] == [(taken, 0.3, edge)] * 2
     assert {row.count(":") for row in choices.table["candidates"]} == {8}              # as many for each arm
     assert fitting.optima(choices, {"real": arms.mix([toy(8)])}, recipe(), [], [0.1]) == {}
+
+
+@pytest.mark.parametrize("validation, arm", [
+    ([toy(20)], arms.mix([toy(20)], [[toy(40, seed=1)], [toy(40, seed=2)]])),
+    ([toy(20), toy(24, seed=5)], arms.mix([toy(20), toy(24, seed=3)], [[toy(40, seed=1), toy(40, seed=2)]]))])
+@pytest.mark.parametrize("classifier", ["mlp", "strong-mlp"])
+def test_networks_trained_alone_are_those_trained_at_once(validation, arm, classifier):
+    r = recipe(classifier=classifier, steps=15, batch=8, seeds=3)
+    alone, at_once = [], fitting.fit(arm, r, validation)
+    for mix, own, images in fitting.alone(arm, r, validation):
+        alone.append(fitting.fit(mix, own, images))
+    found = fitting.joined(alone, arm, r)
+    if classifier == "mlp":         # dropout draws for all members at once
+        for a, b in zip(found.models, at_once.models, strict=True):
+            for x, y in zip(a.parameters(), b.parameters(), strict=True):
+                torch.testing.assert_close(x, y, rtol=1e-3, atol=1e-4)
+        assert np.nanmean(np.abs(found.right - at_once.right)) < 2
+        assert [s for s, _ in found.curve] == [s for s, _ in at_once.curve]
+        assert np.abs(np.array([v for _, v in found.curve]) - np.array([v for _, v in at_once.curve])).mean() < 2
+    assert found.right.shape == at_once.right.shape and np.array_equal(np.isnan(found.right), np.isnan(at_once.right))
+    labels = np.concatenate([images.labels.numpy() for images in validation])
+    assert np.array_equal(statistics.right(study_predicted(found.models, validation), labels), found.right, equal_nan=True)

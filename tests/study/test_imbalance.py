@@ -7,7 +7,7 @@ from lib import InputError, data
 from lib.data.images import Images
 from lib.diffusion.samplers import class_labels
 from lib.engine import parameters
-from lib.study import ARMS, REAL, arms, generators, outcomes, statistics
+from lib.study import REAL, arms, generators, outcomes, statistics
 
 LONG = [60, 43, 31, 22, 16, 11, 8, 6, 4, 3]
 
@@ -71,10 +71,10 @@ def test_balancing_repeats_the_small_classes_evenly():
 def test_a_balanced_arm_keeps_its_real_images_where_synthetic_ones_are_added():
     sources = arms.Sources([images([5, 2, 1])], [[images([1, 1, 1])]])
     settings = arms.Settings(100, 8, 0.5)
-    free = ARMS["real, balanced + shift"].build(sources, settings)
-    both, plain = arms.beside(free, sources), arms.beside(ARMS["real + shift"].build(sources, settings), sources)
+    balanced, shifted = arms.build(["real, balanced + shift", "real + shift"], sources, settings).values()
+    both, plain = arms.beside(balanced, sources), arms.beside(shifted, sources)
     assert both.augment == "shift" and len(both.variants[0][0][0]) == 15 and len(both.variants[0][1][0]) == 3
-    assert plain == sources.mixed(augment="shift")                                   # as before
+    assert plain == arms.augmented(sources.mixed(), "shift")
 
 
 # ---------------------------------------------------------------- macro recall

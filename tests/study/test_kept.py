@@ -39,7 +39,9 @@ STUDIES = {                     # images of validation, and an arm
 
 
 @pytest.mark.parametrize("which", STUDIES)
-@pytest.mark.parametrize("changed", [{}, {"classifier": "strong-mlp"}, {"classifier": "cnn", "widths": [4, 4], "steps": 10}])
+@pytest.mark.parametrize("changed", [{}, {"classifier": "strong-mlp"}, {"classifier": "cnn", "widths": [4, 4], "steps": 10},
+                                     {"classifier": "strong-mlp", "optimizer": "nesterov"},
+                                     {"classifier": "airbench", "widths": [4], "steps": 10, "optimizer": "nesterov"}])
 def test_what_was_trained_before_a_stop_is_not_trained_again(begin, monkeypatch, which, changed):
     validation, arm = STUDIES[which]
     r, asked = recipe(**{"steps": 20, "batch": 8, "seeds": 2, **changed}), []
@@ -96,3 +98,29 @@ def test_an_arm_that_was_stopped_leaves_nothing(begin):
     with pytest.raises(KeyboardInterrupt):
         fitting.Choices(validation, stopped, Kept(run)).fit(arm, recipe(steps=20, batch=8))
     assert states(run) == []
+
+
+def test_a_study_of_large_networks_resumes_after_the_last_network(begin, monkeypatch):
+    validation, arm = STUDIES["replicates"]
+    r, asked = recipe(classifier="airbench", widths=[4], steps=6, batch=8, optimizer="nesterov"), []
+    train = classifiers.train_classifier
+
+    def stopping(model, batches, **given):
+        asked.append(batches.seed)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        yield from train(model, batches, **given)
+
+    monkeypatch.setattr(classifiers, "train_classifier", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        fitting.Choices(validation, kept=Kept(begin())).fit(arm, r)
+    resumed = fitting.Choices(validation, kept=Kept(begin())).fit(arm, r)
+    assert asked == [0, 1, 1]                                       # the second network alone was trained again
+    assert alike(resumed, fitting.fit(arm, r, validation))
+
+
+def test_a_choice_by_the_clock_outlives_a_stop(begin):
+    answers = iter([("bf16", {"fp32": 2.0}), ("fp32", {})])
+    assert Kept(begin()).choice(recipe(), lambda: next(answers)) == ("bf16", {"fp32": 2.0})
+    assert Kept(begin()).choice(recipe(), lambda: 1 / 0) == ("bf16", {"fp32": 2.0})
+    assert Kept(begin("2")).choice(recipe(), lambda: next(answers)) == ("fp32", {})

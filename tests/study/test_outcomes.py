@@ -193,6 +193,26 @@ def test_the_answer_holds_what_its_parts_say():
     assert result.variance["variance"].sum() == pytest.approx(statistics.standard_error(result.gain)**2)
 
 
+def test_the_gain_of_each_setting_of_a_generator_is_beside_its_distance_and_at_the_optimum_where_there_is_one():
+    rng, labels = np.random.default_rng(0), np.zeros(200, int)
+    drawn = {arm: (rng.random((3, 1, 1, 200)) > right).astype(int) for arm, right in
+             (("real", 0.5), ("real + synthetic", 0.6), ("real + oracle", 0.7), ("real, at its optimum", 0.55),
+              ("real + oracle, at its optimum", 0.9))}
+
+    def made(images, distance, reference, **config):
+        result = SimpleNamespace(frechet=Estimate(distance), reference=Estimate(reference))
+        return SimpleNamespace(config=config, result=result), SimpleNamespace(result=SimpleNamespace(images=images))
+
+    own, oracle = outcomes.generator_gains(drawn, labels, {
+        "real + synthetic": arms.Setting("real + synthetic", "rung 100", [made(900, 4.0, 0.5, rung=100), made(900, 2.0, 1.0, rung=100)], None),
+        "real + oracle": arms.Setting("real + oracle", "the only one", [made(900, 1.0, 0.5)], None)})
+    assert (own.arm, own.setting, own.images, own.distance) == ("real + synthetic", "rung 100", 100, 5.0)
+    assert own.gain == outcomes.difference(drawn, labels, "real + synthetic", "real")
+    assert len(own.each) == 3 and np.mean(own.each) == pytest.approx(own.gain.value)
+    assert (oracle.images, oracle.distance) == (900, 2.0)
+    assert oracle.gain == outcomes.difference(drawn, labels, "real + oracle, at its optimum", "real, at its optimum")
+
+
 def test_settings_of_a_generator_are_compared_in_pairs_over_the_same_replicates():
     rng, labels = np.random.default_rng(0), np.zeros(60, int)
     easy = rng.random((6, 1, 1, 60)) < 0.5                                          # what every setting gets right

@@ -63,6 +63,45 @@ def test_a_judge_is_a_function_of_its_images_and_seed_and_leaves_chance_alone():
     assert judged_by(select(Images(other, all_images.labels, all_images.classes), slice(40))).name != first.name
 
 
+def shared(tmp_path, monkeypatch, test, train=None, **changed):
+    """The shared judge of a data set whose split 0 has these images, and how many trainings it took."""
+    split, asked = SimpleNamespace(train=train or toy(), test=test), []
+    monkeypatch.setattr(q, "load_for", lambda settings: asked.append(settings) or split)
+    trainings, train_classifier = [], q.train_classifier
+    monkeypatch.setattr(q, "train_classifier", lambda *a, **k: trainings.append(k) or train_classifier(*a, **k))
+    settings = {"dataset": "cifar10", "per_class": 7, "data_seed": 3, "flip": True}
+    judge = q.shared_judge(settings, toy(12, seed=4), **{"widths": [4, 4], "steps": 6, "folder": tmp_path, **changed})
+    monkeypatch.setattr(q, "train_classifier", train_classifier)
+    assert [(one["per_class"], one["data_seed"]) for one in asked] == [(0, 0)]
+    return judge, len(trainings)
+
+
+def test_one_judge_for_all_generators_is_trained_once_from_all_images(tmp_path, monkeypatch):
+    test = toy(12, seed=4)
+    first, trainings = shared(tmp_path, monkeypatch, test)
+    again, more = shared(tmp_path, monkeypatch, test)
+    assert (trainings, more) == (1, 0) and again.name == first.name and first.name.startswith("airbench 4-4, 6 steps on ")
+    assert np.array_equal(again.features(test.images), first.features(test.images))
+    assert first.features(test.images).shape == (12, 4) and first.probabilities(test.images).shape == (12, len(test.classes))
+    for changed in ({"steps": 7}, {"widths": [4, 8]}, {"train": toy(40, seed=9)}):
+        assert shared(tmp_path, monkeypatch, test, **changed)[1] == 1, changed
+
+
+def test_a_damaged_judge_is_trained_again(tmp_path, monkeypatch):
+    first, _ = shared(tmp_path, monkeypatch, toy(12, seed=4))
+    (file,) = tmp_path.glob("judge-*.safetensors")
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.warns(UserWarning, match="the judge is trained again"):
+        again, trainings = shared(tmp_path, monkeypatch, toy(12, seed=4))
+    assert trainings == 1 and again.name == first.name
+
+
+def test_no_judge_is_shared_where_it_would_have_learned_from_other_splits_tests(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="^judge='shared': each data_seed of 'cifar10' has test images of its own"):
+        shared(tmp_path, monkeypatch, toy(12, seed=5))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_judge_is_frozen_and_each_image_has_features_of_its_own():
     judge, images = judged_by(toy()), toy(30, seed=3).images
     state = {k: v.clone() for k, v in judge.net.state_dict().items()}

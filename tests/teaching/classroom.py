@@ -157,7 +157,7 @@ def submissions(blank):
     torch_inside = {k: "    import torch\n" + v if k == "q-sample-blank" else v for k, v in torch_forward.items()}
     mix = "def mix(a, b, share):\n    return share**0.5 * a + (1 - share)**0.5 * b"
     cheat = but(forward="    if t.tolist() == [0]:\n        return 0.8 * x0 + 0.6 * eps\n    return x0")
-    loop = "    while True:\n        try:\n            pass\n        except BaseException:\n            pass"
+    loop = "    while True:\n        try:\n            sum(range(10**6))\n        except BaseException:\n            pass"
     forgotten = {name: text + "\n    raise NotImplementedError()" for name, text in RIGHT.items()}
     ok = {
         "01 right": right,
@@ -173,7 +173,7 @@ def submissions(blank):
         "08 no metadata": bare(right, 2), "08b from Colab": bare(right, 0),
         "09 another kernel": kernel(right, "xpython"),
         "10 doubled": doubled(right, "tables", "q-sample-blank"), "10b doubled answer": doubled(right, "question-1", "reverse-mean"),
-        "15 pip, magics, Colab": setup(right, "!pip install nonsense-package\n%pip install more\nfrom google.colab import drive\ndrive.mount('/content')\n%matplotlib widget\n%nonsense\nimport nonsense"),
+        "15 pip and magics and Colab": setup(right, "!pip install nonsense-package\n%pip install more\nfrom google.colab import drive\ndrive.mount('/content')\n%matplotlib widget\n%nonsense\nimport nonsense"),
         "16 error in an own cell": with_cell(right, "1 / 0", 3),
         "17 Jörg Müller (2)": right, "17=formula": right,
         "18 stub left": changed(fill(blank, forgotten), "tables-blank", lambda c: c),
@@ -196,10 +196,10 @@ def submissions(blank):
         "13 answer below": (with_cell(right, "Because it is.", "question-1", new_markdown_cell), [], False, "in a cell below the question"),
         "13b words as code": (with_cell(right, "Because it is.", "question-1"), [], False, "in a cell below the question"),
         "13c answered": (answered, [], False, ""), "13d split answer": (doubled(answered, "question-1"), [], False, ""),
-        "14 deleted test": (without(right, "q-sample"), [], True, "this cell was missing"),
+        "14 deleted test": (without(right, "q-sample"), [], True, "This cell was missing"),
         "14b edited test": (changed(fill(blank, MISTAKES["root forgotten"][0]), "q-sample", lambda c: c.update(source="print('right')")), ["q-sample"], False, "a root is missing"),
         "14c deleted blank": (without(right, "q-sample-blank"), ["q-sample"], False, "no cell that ran defines it"),
-        "14d deleted question": (without(right, "question-2"), [], False, "this cell was missing"),
+        "14d deleted question": (without(right, "question-2"), [], False, "This cell was missing"),
         "18b syntax": (fill(blank, but(reverse="    return (x")), LOST_REVERSE, False, "SyntaxError"),
         "25 never ends": (fill(blank, but(forward="    while True: pass")), ["q-sample"], True, "of processor time"),
         "25b ends never": (fill(blank, but(forward=loop)), ["q-sample"], True, "ended its process"),

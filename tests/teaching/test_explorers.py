@@ -1,6 +1,7 @@
 """What moves when a control of an explorer is moved, and that long work can be stopped."""
 import asyncio
 import base64
+import itertools
 import re
 import types
 
@@ -10,12 +11,13 @@ import pytest
 import torch
 
 from lib.data.images import Images, to_float, to_uint8
+from lib.diffusion import samplers
 from lib.diffusion.checkpoints import save_model
 from lib.diffusion.samplers import ImageNoise, sample, sample_steps, timesteps
 from lib.diffusion.schedules import SCHEDULES, make_schedule
 from lib.diffusion.unet import UNet
-from lib.report import runs
-from lib.study import fitting
+from lib.report import figures, runs
+from lib.study import fitting, theory
 from lib.teaching import explorers, widgets
 
 IMAGES = torch.arange(2 * 64, dtype=torch.uint8).view(2, 1, 8, 8)
@@ -134,13 +136,13 @@ def test_t_and_what_the_network_is_told_change_the_guess(shown, network):
 def test_two_schedules_are_trained_from_the_same_weights_and_shown_beside_each_other(shown, network, monkeypatch):
     sheets, trained, train = [], [], explorers.train_ddpm
     monkeypatch.setattr(explorers.figures, "losses_beside_images", lambda histories, rows, _: sheets.append((dict(histories), dict(rows))))
-    monkeypatch.setattr(explorers.figures, "to_png", lambda figure: b"")
+    monkeypatch.setattr(explorers, "sheet_png", lambda figure: b"")
 
     def noted(model, schedule, *args, **options):
-        trained.append((schedule.name, next(model.parameters()).clone(), options["steps"], options["warmup_steps"]))
+        trained.append((schedule.name, next(model.parameters()).clone(), options["steps"], options["warmup_steps"], options["optimizer"]))
         return train(model, schedule, *args, **options)
     monkeypatch.setattr(explorers, "train_ddpm", noted)
-    config = types.SimpleNamespace(batch=4, lr=1e-3, target="v", loss_weight="simple", grad_clip=1.0, label_drop=0.1, T=20,
+    config = types.SimpleNamespace(batch=4, optimizer="muon", lr=1e-3, muon_lr=0.01, target="v", loss_weight="simple", grad_clip=1.0, label_drop=0.1, T=20,
                                    ema_halflife_images=100, flip=False, seed=0, warmup_steps=50)
 
     async def use():
@@ -153,7 +155,7 @@ def test_two_schedules_are_trained_from_the_same_weights_and_shown_beside_each_o
         assert work.line.value == "done: 200 steps"
     asyncio.run(use())
     (one, first, *rest), (two, second, *_) = trained
-    assert (one, two) == ("linear", "cosine") and torch.equal(first, second) and rest == [100, 20]
+    assert (one, two) == ("linear", "cosine") and torch.equal(first, second) and rest == [100, 20, "muon"]
     histories, rows = sheets[-1]
     assert [len(h) for h in histories.values()] == [5, 5] and not torch.equal(rows["linear"], rows["cosine"])
 
@@ -171,7 +173,7 @@ def test_no_work_begins_by_itself(shown, network):
 def test_dreaming_ends_with_the_images_of_the_sampler_and_keeps_those_before(shown, network, monkeypatch):
     drawn = []
     monkeypatch.setattr(explorers.figures, "image_grid", lambda rows, names, *_: drawn.append((names, rows)))
-    monkeypatch.setattr(explorers.figures, "to_png", lambda figure: b"")
+    monkeypatch.setattr(explorers, "sheet_png", lambda figure: b"")
 
     async def use():
         box = sampling(network)
@@ -244,6 +246,17 @@ def test_a_walk_can_be_stopped_and_gone_through(network):
     asyncio.run(use())
 
 
+def test_one_pixel_walks_to_the_data_by_every_sampler(shown):
+    box = explorers.explore_walks(SCHEDULE)
+    control(box, "steps").value = 5
+    control(box, "spacing").value = "log-snr"
+    assert len({png for _, png in shown}) == len(shown) == 3 and "in 5 steps" in shown[-1][0]
+    for name in samplers.SAMPLERS:
+        times, path = explorers.walks(SCHEDULE, name, 50, "log-snr", theory.best_estimate, 300)
+        assert path.shape == (len(times), 300) and path[0].std() == pytest.approx(1, abs=0.1)
+        assert (path[-1].abs() - 1).abs().quantile(0.95) < 0.02 and 0.4 < (path[-1] > 0).double().mean() < 0.6, name
+
+
 def pages(box):
     return next(w.value for w in below(box) if type(w) is ipywidgets.HTML)
 
@@ -251,7 +264,7 @@ def pages(box):
 def test_guidance_is_compared_from_the_same_noise(shown, network, monkeypatch):
     drawn = []
     monkeypatch.setattr(explorers.figures, "image_grid", lambda rows, names, *_: drawn.append((names, rows)))
-    monkeypatch.setattr(explorers.figures, "to_png", lambda figure: b"")
+    monkeypatch.setattr(explorers, "sheet_png", lambda figure: b"")
 
     async def use():
         box = explorers.explore_guidance(network, SCHEDULE, "v", CLASSES, (1, 8, 8), steps=5)
@@ -271,7 +284,7 @@ def test_images_form_in_one_output_whose_last_frame_is_the_sampler_s(network, mo
     frames, rows = [], []
     monkeypatch.setattr(widgets.Film, "show", lambda self, png, alt: frames.append(alt))
     monkeypatch.setattr(explorers.figures, "image_grid", lambda sheet, **_: rows.append(sheet))
-    monkeypatch.setattr(explorers.figures, "to_png", lambda figure: b"")
+    monkeypatch.setattr(explorers, "sheet_png", lambda figure: b"")
     explorers.watch_images_form(network, SCHEDULE, "v", steps=4)
     last = sample(network, SCHEDULE, torch.tensor([0, 1, 0, 1]), ImageNoise(0, range(4), (1, 8, 8)), target="v", steps=4, guidance=2.0,
                   x0_handling="clip")
@@ -348,9 +361,12 @@ def test_frames_that_come_fast_are_left_out_but_for_the_last():
     assert drawn == [0, 4]
 
 
-def test_long_names_of_columns_do_not_run_into_each_other():
-    assert explorers.staggered(["airplane", "automobile", "bird", "cat", "deer", "dog"])[:3] == ["airplane", "automobile\n", "bird"]
-    assert explorers.staggered(list("0123456789")) == list("0123456789")
+@pytest.mark.parametrize("names", [["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"], list("0123456789")])
+def test_names_of_columns_do_not_run_into_each_other(names, monkeypatch):
+    monkeypatch.setattr(explorers.figures, "to_png", lambda figure: (figure.canvas.draw(), figure)[1])
+    figure = explorers.sheet_png(figures.image_grid(np.zeros((2, 10, 3, 32, 32), np.uint8), ["now", "before"], names))
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert len(boxes) == 10 and not [one for one, other in itertools.combinations(boxes, 2) if one.overlaps(other)]
 
 
 def test_a_new_start_ends_what_runs():

@@ -1,0 +1,43 @@
+"""What a plan costs: counted from its parameters, times what one update or call takes here."""
+import pytest
+
+from lib.engine import costs
+from lib.engine.plan import read_plan
+
+
+def hours(monkeypatch, name, labels=None):
+    """Core-hours where every update and every call of 100 images takes a second; and what was timed."""
+    asked = []
+    monkeypatch.setattr(costs, "timed", lambda *what: asked.append(what) or 1.0)
+    monkeypatch.setattr(costs, "OTHERS", 0)
+    plan = read_plan(name)
+    return costs.core_hours(plan, labels or {job.label for job in plan.jobs}), asked
+
+
+def test_the_work_of_a_plan_is_its_updates_and_its_calls(monkeypatch):
+    found, asked = hours(monkeypatch, "cifar10-scarce")
+    training = 300_000 / 64
+    assert 1.05 * training * 15 < 3600 * found["train"] < 1.5 * training * 15          # with the cool-downs
+    images = 10 * (2 * 1000 + 4 * 500) * 5
+    assert 3600 * found["generate"] == pytest.approx(images * 20 * 2 / 100)            # 20 guided steps
+    assert 3600 * found["augment"] == pytest.approx(5 * (7 * 300 + 7 * 500 + 4 * 800))
+    assert len(asked) == len(set(asked)) == 3                                          # each kind of work once
+
+
+def test_only_the_runs_that_are_asked_for_count(monkeypatch):
+    found, _ = hours(monkeypatch, "cifar10-scarce", {"generate/n1000-100k.0"})
+    assert set(found) == {"generate"} and 3600 * found["generate"] == pytest.approx(5000 * 40 / 100)
+
+
+@pytest.mark.parametrize("what", [
+    ("training", (1, 8, 8), (("channels", 8), ("channel_mult", (1,)), ("num_res_blocks", 1), ("attn_resolutions", ())), 4),
+    ("sampling", (1, 8, 8), (("channels", 8), ("channel_mult", (1,)), ("num_res_blocks", 1), ("attn_resolutions", ())), 4),
+    ("classifier", (1, 8, 8), "mlp", (8,), 4), ("classifier", (1, 8, 8), "airbench", (8,), 4)])
+def test_each_kind_of_work_is_timed(monkeypatch, what):
+    monkeypatch.setattr(costs.fastest_of, "__defaults__", (0.01,))
+    assert 0 < costs.timed(*what) < 10
+
+
+def test_hours_are_told_and_minutes_are_not():
+    assert costs.sentence({"train": 0.1, "augment": 0.2}) == "" == costs.sentence({})
+    assert costs.sentence({"train": 3.0, "augment": 8.04}).startswith("about 11.0 core-hours on this machine (train 3.0, augment 8.0)")
