@@ -42,6 +42,7 @@ def report(arguments):
     if arguments.synthetic_dir:
         os.environ["DREAMING_SYNTHETIC_DIR"] = arguments.synthetic_dir
         stem, ending = os.path.splitext(arguments.plan)
+        stem = stem.removesuffix("-synthetic")
         if not (ROOT / "reports" / "plans" / f"{stem}-synthetic.yml").is_file() and not os.path.isfile(
                 f"{stem}-synthetic{ending}"):
             raise InputError(f"--synthetic-dir with the plan {arguments.plan!r}: expected own, or a plan with another "
@@ -80,7 +81,7 @@ def table(arguments):
     from lib.report import runs
     from lib.report.collected import collect
     from lib.report.tidy import tidy
-    collections = [collect([runs.load(folder) for folder in folders], plan=about["plan"])
+    collections = [collect([runs.load(folder, whole=False) for folder in folders], plan=about["plan"])
                    for folders, about in map(publish.finished_or_published, arguments.plans)]
     text = tidy(collections).to_csv(index=False)
     path = runs.write_atomic(ROOT / "reports" / "build" / "table.csv", text)

@@ -54,8 +54,7 @@ def work(job, train):
         return ("training", shape, unet, config.batch), sum(map(len, parts))
     if isinstance(config, GenerateConfig):
         calls = config.sample_steps * (1 if config.guidance == 1 else 2) * (2 if config.sampler == "heun" else 1)
-        classes = len(train.classes) or 10
-        return ("sampling", shape, unet, 100), config.images_per_class * classes * calls / 100
+        return ("sampling", shape, unet, 100), images(config.images_per_class, len(train.classes) or 10) * calls / 100
     networks = len({u.config.data_seed for g in job.upstream for u in g.upstream})
     if isinstance(config, AugmentConfig):
         settings, needs = len({g.family for g in job.upstream}), {ARMS[arm].needs for arm in config.arms}
@@ -67,6 +66,13 @@ def work(job, train):
         trainings = len(config.ratios) + len(config.shares) + 2 * len(config.real_fractions) + sum(config.optimum_steps)
     what = "classifier", shape, config.classifier, tuple(config.widths), config.batch
     return what, trainings * (networks if networks > 1 else config.seeds) * config.steps
+
+
+def images(per_class, classes):
+    """How many images a number of each class, a list, {class: number} or {"fill": number} asks for, at most."""
+    if isinstance(per_class, dict):
+        return per_class["fill"] * classes if list(per_class) == ["fill"] else sum(per_class.values())
+    return sum(per_class) if isinstance(per_class, list) else per_class * classes
 
 
 def timed(what, shape, *rest):

@@ -32,7 +32,10 @@ def of_study(file):
     published = file.stem == "network"                      # .../PLAN/network.safetensors, else .../PLAN/train/NAME/
     folder = (file.parent if published else file.parent.parent.parent) / "generate"
     configs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/config.json"))]
-    own = [config for config in configs if published or Path(config["train_run"]).name == file.parent.name]
+    about = file.parent / "plan.json"
+    name = json.loads(about.read_text(encoding="utf-8")).get("network") if published and about.is_file() else None
+    name = name or ("" if published else file.parent.name)
+    own = [config for config in configs if name in ("", Path(config["train_run"]).name)]
     if not own:
         return USUAL
     names = ("sampler", "spacing", "eta", "guidance", "x0_handling")
@@ -104,7 +107,7 @@ def chosen(model, classes):
     if other := [kind for kind in kinds if not 0 <= kind < model.num_classes]:
         raise InputError(f"class {other[0]}: expected 0 to {model.num_classes - 1}, or one of "
                          f"{', '.join(model.classes)}")
-    return kinds
+    return list(dict.fromkeys(kinds))
 
 
 def by_class(images, number):

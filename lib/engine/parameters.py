@@ -196,6 +196,9 @@ class GenerateConfig(Config):
         train = read[0].config
         if facts:
             check_images(self.images_per_class, facts)
+        if self.judge == "shared" and train.dataset == "digits":
+            raise InputError("judge='shared' with dataset='digits': expected 'own', as each data_seed of them has "
+                             "other test images")
         if self.rung and self.rung not in train.rungs:
             raise InputError(f"rung={self.rung}: expected 0 or one of rungs={shown(train.rungs)} of the training "
                              f"{read[0].name}")
@@ -271,6 +274,9 @@ class AugmentConfig(Config):
             if ARMS[arm].augment and set(ARMS[arm].augment.split(" and ")) <= set(self.augment.split(" and ")):
                 raise InputError(f"arms={shown(self.arms)}: expected no {arm!r}, as augment={self.augment!r} does the "
                                  "same to all arms")
+            if {"mixup", "cutmix"} <= set(f"{self.augment} and {ARMS[arm].augment}".split(" and ")):
+                raise InputError(f"augment={self.augment!r} with the arm {arm!r}: expected mixup or cutmix, not "
+                                 "both")
         check_share("synthetic_fraction", self.synthetic_fraction, self.batch)
 
         for arm in self.arms:
@@ -278,6 +284,11 @@ class AugmentConfig(Config):
                 raise InputError(f"arms={shown(self.arms)}: {arm!r} needs oracle_runs")
 
     def check_with(self, read, facts=None):
+        shared = [g.name for g in read if getattr(g.config, "judge", "") == "shared"]
+        for arm in self.arms:
+            if shared and ARMS[arm].filtered:
+                raise InputError(f"arms={shown(self.arms)}: {arm!r} chooses by a judge: expected judge='own' in "
+                                 f"{shared[0]}, as a shared one has seen other images than this study's")
         oracles = [g for g in read if g.config.run_dir in self.oracle_runs]
         own = check_generators([g for g in read if g.config.run_dir in self.generate_runs])
         generators.settings(own)

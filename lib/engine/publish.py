@@ -46,6 +46,7 @@ def publish(plan, network=""):
         if network:
             save_network(known[network].folder / "model.safetensors", new / "network.safetensors")
             runs.write_atomic(new / "network.md", model_card(plan, known[network]))
+            runs.write_json(new / "plan.json", runs.read_json(new / "plan.json") | {"network": network})
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
@@ -66,6 +67,8 @@ def publish_page(name):
     for kept in (file for pattern in patterns for file in folder.glob(pattern)):
         if not (new / kept.relative_to(folder)).exists():
             shutil.copyfile(kept, new / kept.relative_to(folder))
+    about = {file: runs.read_json(file / "plan.json") for file in (folder, new)}
+    runs.write_json(new / "plan.json", about[new] | {k: about[folder][k] for k in ("network",) if k in about[folder]})
     leave_out_pages(new, {run.parent.relative_to(new).as_posix() for run in new.glob("*/*/notebook.html")})
     replace(folder, new)
     return folder
@@ -94,8 +97,8 @@ def save_network(source, file):
 
 def model_card(plan, job):
     """The model card of a training's network."""
-    drawn = [g for g in plan.of("generate") if job in g.upstream]
-    results = [runs.load(one.config.run_dir).result for one in (job, *drawn[:1])]
+    drawn = [g for g in plan.of("generate") if job in g.upstream and g.config.rung in (0, *job.config.rungs[-1:])]
+    results = [runs.load(one.config.run_dir, whole=False).result for one in (job, *drawn[:1])]
     return card(plan.name, load_model(job.folder / "model.safetensors")[0], *results)
 
 

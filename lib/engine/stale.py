@@ -18,6 +18,7 @@ from lib.engine.plan import COMPARED, SET_BY_PLAN, in_root
 from lib.engine.values import shown
 from lib.report import runs
 
+LONG = (*COMPARED, "external")                              # steps of hours, and those that bring their images
 IN_REPORT = ("schedules", "report")                         # the steps whose notebooks the report shows
 
 
@@ -178,7 +179,7 @@ class Today:
         InputError names a cell that is no Python.
         """
         named, given = chosen(values, values_of)
-        before = frozenset(before) if before and step in COMPARED else None
+        before = frozenset(before) if before and step in LONG else None
         key = step, named, given, before, values.get("plan")
         if key not in self.records:
             self.records[key] = self.find(*key)
@@ -190,7 +191,7 @@ class Today:
         also += [("lib.report.site", "write_site"), ("lib.report.assemble", "page")] * (step == "report")
         own = {text: code_of_file(file, text) for text in sorted(named) if (file := own_file(text))}
         codes = {name: code} | own
-        used = Use(self.modules[step in COMPARED], *codes.values(), named=named, given=given, before=before, also=also)
+        used = Use(self.modules[step in LONG], *codes.values(), named=named, given=given, before=before, also=also)
         others = {name: code.text for name, code in codes.items()}
         others |= {f"{name} (prose)": prose} if step in IN_REPORT else {}
         files = [*(ROOT / "reports").glob("template/**/*"), ROOT / "reports" / "articles" / f"{plan}.md"]

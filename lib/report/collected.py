@@ -112,18 +112,21 @@ def make_sheet(run, config):
     except InputError:
         return None
     synthetic, file = np.load(run.path("images.npz")), run.path("path.npz")
-    return Sheet(np.load(file)["images"][0] if file.exists() else None, in_turn(train.images, train.labels),
-                 in_turn(synthetic["images"], synthetic["labels"]))
+    return Sheet(np.load(file)["images"][0] if file.exists() else None,
+                 *(in_turn(*pair, len(train.classes)) for pair in (
+                     (train.images, train.labels), (synthetic["images"], synthetic["labels"]))))
 
 
-def in_turn(images, labels, number=SHOWN):
-    """`number` images: the first of each class, then the second of each, and so on. A class without images is left
-    out."""
-    labels = np.asarray(labels)
-    of_class = [np.flatnonzero(labels == k) for k in np.unique(labels)][:number]
-    rounds = range(1 + number // len(of_class))
-    order = [k[turn % len(k)] for turn in rounds for k in of_class]
-    return np.asarray(images)[order[:number]]
+def in_turn(images, labels, classes, number=SHOWN):
+    """`number` images: the first of each class, then the second of each, and so on; black where a class has none."""
+    images, labels = np.asarray(images), np.asarray(labels)
+    of_class = [np.flatnonzero(labels == k) for k in range(classes)]
+    sheet = np.zeros((number, *images.shape[1:]), np.uint8)
+    for place in range(number):
+        turn, k = divmod(place, classes)
+        if len(of_class[k]):
+            sheet[place] = images[of_class[k][turn % len(of_class[k])]]
+    return sheet
 
 
 @dataclasses.dataclass(frozen=True)

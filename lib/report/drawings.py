@@ -375,7 +375,7 @@ def near_and_scarce(curves):
             ax.plot([left, 1.08 * left], [ceiling.value] * 2, color=colour, lw=4, solid_capstyle="butt", clip_on=False)
     ax.axhline(0, color="black", lw=1, zorder=0)
     ax.set(xscale="log", xlim=(left, 1.3 * far), xlabel="distance to real images, in multiples of real to real",
-           ylabel="gain over free augmentation, in points")
+           ylabel="gain over the real images, in points")
     ticks = [t for n in (1, 10, 100, 1000) for t in (n, 1.5 * n, 2 * n, 3 * n, 5 * n, 7 * n) if left < t < 1.3 * far]
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
@@ -404,8 +404,8 @@ def label_apart(ax, markers):
     for group_ in groups:
         places = spaced([g.gain.value for g, _ in group_], (high - low) / 22)
         for (g, colour), place in zip(group_, places, strict=True):
-            ax.annotate(thousands(g.images), (g.distance, place), (8, 0), textcoords="offset points", va="center",
-                        fontsize=9, color=colour)
+            ax.annotate(thousands(g.images) if g.images else "elsewhere", (g.distance, place), (8, 0),
+                        textcoords="offset points", va="center", fontsize=9, color=colour)
 
 
 def thousands(number):

@@ -100,24 +100,29 @@ def answer(step):
     """{what: its number} of a study (collected.Step), the answer first; what was not asked is missing."""
     study, levelled = step.result, balanced(step.result)
     arm, rows = {a.arm: a for a in study.arms}, {}
-    how = ", each at its own optimum" if study.optimum_gain else ""
+    best = {one.arm for one in study.optimum}
     more = statistics.repetitions_for_half(study.variance)
-    gains = {f"synthetic images add{how}": study.headline} | {
-        f"{name} adds": arm[name].gain for name in dict.fromkeys([study.rival, levelled]) if name}
-    macro = {"synthetic images add": step.macro(MIXED, REAL)} | (
-        {f"{levelled} adds": step.macro(levelled, REAL)} if levelled else {})
+    added = {MIXED: "synthetic images add"} | {name: f"{name} adds" for name in (study.rival, levelled) if name}
+    gains = {words + ", each at its best" * (name in best): study.best_gain(name) for name, words in added.items()}
+    macro = {added[name]: step.macro(name, REAL) for name in (MIXED, levelled) if name}
     rows["accuracy with real images alone, %"] = arm[REAL].accuracy.bare
     rows |= {f"{name}, points": gain.bare for name, gain in gains.items()}
     if step.recalls is not None:
         rows["macro recall with real images alone, %"] = step.macro(REAL).bare
-        rows |= {f"macro recall: {name}, points": gain.bare for name, gain in macro.items()}
+        rows |= {f"macro recall, equal updates: {name}, points": gain.bare for name, gain in macro.items()}
         recall = step.recalls.map(lambda e: e.value)
-        worst = recall[REAL].idxmin()
-        rows["worst class: its recall, without and with synthetic images, %"] = (
-            f"{escape(worst)}: {number(recall.loc[worst, REAL])} and {number(recall.loc[worst, MIXED])}")
+        worst, counts = recall[REAL].idxmin(), step.training.result.class_counts
+        rows["worst class and its recall with real images alone, %"] = (
+            f"{escape(worst)}: {number(recall.loc[worst, REAL])}")
+        if counts and min(counts) < max(counts):
+            rare = step.training.result.classes[counts.index(min(counts))]
+            rows["rarest class: its recall, without and with synthetic images, %"] = (
+                f"{escape(rare)}: {number(recall.loc[rare, REAL])} and {number(recall.loc[rare, MIXED])}")
     rows["smallest gain found four times in five, points"] = (
         number(study.detectable) if study.detectable else "unknown: too few repetitions")
-    rows["repetitions that would find half of it"] = f"{more:,}" if more else "more test images are needed"
+    if study.replicates:
+        rows["repetitions that would find half of it"] = f"{more:,}" if more else "more test images are needed"
+    rows["verdict of all comparisons"] = study.verdict or "open"
     rows["repetitions here; test images"] = f"{study.replicates or 1}; {study.test_images:,}"
     return rows
 
@@ -182,9 +187,11 @@ def generators(studies):
         for g in s.generator_gains:
             p = next(corrected)
             table.append(study | {
-                "images": GENERATORS[g.arm] + f" ({g.setting})" * (g.setting != "the only one"),
-                "seen in training": f"{g.images:,}", "distance, times real to real": number(g.distance),
-                "gain, points": g.gain.bare, "p after Holm": p_value(p)})
+                "images": (GENERATORS[g.arm] if g.images else "from elsewhere") + f" ({g.setting})" * (
+                    g.setting not in ("the only one", "from elsewhere")),
+                "seen in training": f"{g.images:,}" if g.images else "unknown",
+                "distance, times real to real": number(g.distance), "gain, points": g.gain.bare,
+                "p after Holm": p_value(p)})
         if further := s.best_gain(FURTHER):
             table.append(study | {"images": "further real ones", "seen in training": "", "gain, points": further.bare,
                                   "distance, times real to real": "1.0", "p after Holm": ""})

@@ -7,7 +7,8 @@ from lib.report.results import Estimate
 
 COLUMNS = ("plan", "step", "run")
 NUMBERS = ("quantity", "value", "low", "high", "n", "unit", "p")
-PLACES = ("run_dir", "train_run", "generate_runs", "device", "missing", "runs", "plan", "title", "about")
+PLACES = ("run_dir", "train_run", "generate_runs", "oracle_runs", "data_dir", "synthetic_dir", "device", "missing",
+          "runs", "plan", "title", "about")
 
 
 def tidy(collections):
@@ -55,7 +56,8 @@ def of_result(result, about=""):
             for one in value:
                 words = [text for f in dataclasses.fields(one) if isinstance(text := getattr(one, f.name), str)]
                 own = "" if field.name == "arms" else f" ({field.name.replace('_', ' ')})"
-                yield from of_result(one, f": {' against '.join(words) or getattr(one, 'synthetic', '')}{own}")
+                joined = (" against " if hasattr(one, "against") else ", ").join(words)
+                yield from of_result(one, f": {joined or getattr(one, 'synthetic', '')}{own}")
 
 
 def of_estimate(name, e):

@@ -138,7 +138,8 @@ class Material(NamedTuple):
                              for values in (self.synthetic, self.scores))
         given = Sources(self.train, synthetic, scores, augment)
         first = next(iter(self.oracle), "")
-        return given._replace(oracle=self.oracle.get(oracle or first, ()), further=given.as_further(self.further))
+        return given._replace(oracle=[given.at_most_as_many(one) for one in self.oracle.get(oracle or first, ())],
+                              further=[given.at_most_as_many(self.further)] if self.further else ())
 
     def chosen(self, best, augment=""):
         """The Sources of arms with the setting {arm: words} of each of GENERATED."""
@@ -356,11 +357,11 @@ class Sources(NamedTuple):
         return tuple([[first_of_each_class(*pair) for pair in zip(replicates, counts, strict=True)]
                       for replicates in sets] for sets in ([self.train], self.synthetic))
 
-    def as_further(self, images):
-        """Of further real Images of each replicate, at most as many of each class as there are synthetic ones; they
-        count as those of one generator."""
-        counts = [counted(synthetic).tolist() for synthetic in self.synthetic[0]]
-        return [[first_of_each_class(*pair) for pair in zip(images, counts, strict=True)]] if images else ()
+    def at_most_as_many(self, images):
+        """Of the Images of each replicate at most as many of each class as there are synthetic ones."""
+        counts = [counted(synthetic) for synthetic in self.synthetic[0]]
+        return [first_of_each_class(one, most.tolist()) if (counted(one) > most).any() else one
+                for one, most in zip(images, counts, strict=True)]
 
     def equal_epochs(self, steps):
         """The updates of real images alone in as many epochs as `steps` updates of real and synthetic ones are."""

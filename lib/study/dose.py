@@ -50,6 +50,8 @@ def plan(train, synthetic, *, ratios, shares, real_fractions, synthetic_fraction
     train, synthetic: lists with the Images of each replicate, the latter as many of each class. InputError for a ratio
     that there are no images for, or that is less than one of each class.
     """
+    if any(len(set(arms.counted(one).tolist())) > 1 for one in synthetic):
+        raise InputError("generate_runs: expected as many synthetic images of each class")
     train, synthetic = train[0], synthetic[0]
     most, classes = len(synthetic) / len(train), len(train.classes)
     each = len(synthetic) // classes

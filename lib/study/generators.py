@@ -45,7 +45,7 @@ def check_oracles(own, oracles):
     where theirs is not as much, and there is one for each split. Both as in `settings`."""
     same_data([*own, *oracles], [name for name in DATA if name != "per_class"])
     few, many = (known[0][0]["per_class"] for known in (own, oracles))
-    if not few or many and many <= few:
+    if not few or type(few) is type(many) is int and 0 < many <= few:
         raise InputError(f"oracle_runs: they learned from per_class={many} images and those of generate_runs from "
                          f"per_class={few}: expected more")
     settings(oracles)

@@ -63,10 +63,15 @@ def generator_gains(predictions, labels, settings):
         points, (generation, training) = pointwise(predictions, labels, *pair), setting.made[0]
         each = statistics.replicate_means(points).tolist() if len(points) > 1 else []
         gains.append(GeneratorGain(
-            setting.arm, setting.words, generation.config.get("rung") or training.result.images,
+            setting.arm, setting.words, seen(generation, training),
             float(np.mean([g.result.frechet.value / g.result.reference.value for g, _ in setting.made])),
             difference(predictions, labels, *pair), tuple(each)))
     return tuple(gains)
+
+
+def seen(generation, training):
+    """How many images the network behind a generation saw; 0, unknown, for images from elsewhere."""
+    return 0 if generation is training else generation.config.get("rung") or training.result.images
 
 
 def planned(replicates, missing):

@@ -446,7 +446,8 @@ def explore_mixes(train, synthetic, validation, recipe, kept=5):
             parts, name = ([some_real], [extra]), f"{name} + {len(extra):,} synthetic ({share.value:.0%} of a batch)"
             if share.value == 1:
                 parts, name = ([extra], None), f"{len(extra):,} synthetic"
-        model, records = fitting.begin(*parts, dataclasses.replace(recipe, synthetic_fraction=share.value))
+        model, records = fitting.begin(*parts, dataclasses.replace(
+            recipe, synthetic_fraction=share.value, seeds=1 if recipe.alone else recipe.seeds))
         curves.pop(name, None)
         while len(curves) >= kept:
             curves.pop(next(iter(curves)))

@@ -41,3 +41,8 @@ def test_each_kind_of_work_is_timed(monkeypatch, what):
 def test_hours_are_told_and_minutes_are_not():
     assert costs.sentence({"train": 0.1, "augment": 0.2}) == "" == costs.sentence({})
     assert costs.sentence({"train": 3.0, "augment": 8.04}).startswith("about 11.0 core-hours on this machine (train 3.0, augment 8.0)")
+
+
+@pytest.mark.parametrize("per_class, number", [(7, 70), ([1, 2, 3], 6), ({"fill": 60}, 600), ({"cat": 4, "dog": 5}, 9)])
+def test_every_way_to_ask_for_images_has_its_number(per_class, number):
+    assert costs.images(per_class, 10) == number

@@ -127,5 +127,19 @@ def test_an_arm_that_adds_no_augmentation_is_refused(arm):
         build(parameters.AugmentConfig, VALUES["augment"] | given)
 
 
+def test_two_mixtures_at_once_are_refused():
+    given = {"augment": "flip and mixup", "arms": ["real", "real + synthetic", "real + cutmix"]}
+    with pytest.raises(InputError, match="expected mixup or cutmix, not both"):
+        build(parameters.AugmentConfig, VALUES["augment"] | given)
+
+
+def test_an_arm_that_a_shared_judge_would_choose_for_is_refused():
+    arms = ["real", "real + synthetic", "real + best synthetic"]
+    config = build(parameters.AugmentConfig, VALUES["augment"] | {"arms": arms, "generate_runs": ["a"]})
+    read = SimpleNamespace(name="generate/a", config=SimpleNamespace(judge="shared", run_dir="a"))
+    with pytest.raises(InputError, match="expected judge='own' in generate/a"):
+        config.check_with([read])
+
+
 def test_the_accepted_augmentations_are_those_that_there_are():
     assert set(AUGMENTATIONS) == {*augmentations.AUGMENTATIONS, *augmentations.MIXTURES}
