@@ -78,6 +78,8 @@ def write_site(article, collected, folder, title=None, appendices=()):
             shutil.copyfile(notebook, place / "notebook.ipynb")
             write_html([notebook], place / "notebook.html", title=step.name.replace("/", "-"),
                        run=True, up="../../report.html")
+        elif step.run.folder != place and (page := step.run.folder / "notebook.html").exists():     # it was published
+            shutil.copyfile(page, place / "notebook.html")
     for old in set(folder.glob("*/*/result.json")) - {folder / step.name / "result.json" for step in collected.steps}:
         shutil.rmtree(old.parent)
     for table in Path(article).parent.glob("tables/*.csv"):         # the article's own numbers
