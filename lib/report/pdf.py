@@ -149,9 +149,9 @@ def mend_typst(text, alts):
 
 
 def float_figures(text):
-    """Let the figures of an article, but for the first, stand at the top or the bottom of a page, so that its text
-    fills the pages; those of the appendices stay where they are."""
-    first = re.search(r"<report-deck>.*?\n<fig-[^>]*>\n", text, re.DOTALL)
+    """Let the figures of an article, but for the first, with which it begins, stand at the top or the bottom of a page,
+    so that its text fills the pages; those of a plain report and of the appendices stay where they are."""
+    first = re.search(r"<report-deck>(?:(?!\n== ).)*?\n<fig-[^>]*>\n", text, re.DOTALL)
     if not first:
         return text
     article, mark, appendices = text[first.end():].partition("#block[\nappendix")
