@@ -193,12 +193,19 @@ class StudyValues:
         return Estimate(float(self.result.by_class["change of recall"][name]), unit="points")
 
 
+def first_noise_gain(steps):
+    """{schedule: the factor by which the first step from noise to image multiplies an error of the guess}"""
+    gains = steps[0].result.facts["first_noise_gain"] if steps else {}
+    return Names({name: Estimate(float(gain), unit="times") for name, gain in gains.items()})
+
+
 def names(collected):
     """{name: value}: all that a template can name."""
     found = {
         "generators": Names({name: Mean(steps) for name, steps in collected.families(Generation).items()}),
         "networks": Names({name: Mean(steps) for name, steps in collected.families(Training).items()}),
-        "schedules": next((step.result for step in collected.schedules), None),
+                "schedules": next((step.result for step in collected.schedules), None),
+        "first_noise_gain": first_noise_gain(collected.schedules),
         "doses": Names({step.label: step.result for step in collected.doses}),
         "walks": Names({f"{w.schedule}_{w.target}": w for step in collected.ablations for w in step.result.walks}),
         "paper": Names(claims.PAPER),
