@@ -114,6 +114,8 @@ def _file(path, image_shape, classes, problems):
                 raise InputError(f"synthetic_dir={str(path)!r}: it holds {folders._list(arrays) or 'nothing'}: "
                                  "expected the arrays images and labels, or arr_0 and arr_1")
             values, labels = (arrays[key] for key in keys)
+    except InputError:
+        raise
     except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"synthetic_dir={str(path)!r}: expected an .npz file of numpy without pickles "
                          f"({str(error).splitlines()[0]})") from None

@@ -94,7 +94,7 @@ def dream(name="", *, classes=(), per_class=8, seed=0, out="", track=lambda reco
             runs.write_atomic(path, figures.to_png(figures.image_grid(by_class(images, len(kinds)), names)))
         elif path.suffix == ".npz":
             path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(path, images=images, labels=labels)
+            np.savez_compressed(path, images=images, labels=[model.classes[k] for k in labels])
         else:
             write_files(path, by_class(images, len(kinds)), names)
     return outs

@@ -72,7 +72,8 @@ def answer(collected):
     steps = best_first(collected)
     if not steps:
         return []
-    table = pd.DataFrame({escape(collected.names[step]): tables.answer(step) for step in steps}).dropna(how="all")
+    answers = {escape(collected.names[step]): tables.answer(step) for step in steps}
+    table = pd.DataFrame(answers).dropna(how="all")
     return ["## The answer", "Means over the repetitions, with 95 % intervals. A gain below the smallest one may exist "
             "and stay hidden. Macro recall (balanced accuracy) is the mean of the classes' recalls: in it a rare class "
             "counts as much as a common one.", table.fillna("").rename_axis("").reset_index()]

@@ -97,19 +97,24 @@ def balanced(study):
 
 
 def answer(step):
-    """{what: its number} of a study (collected.Step), the answer first; what was not asked is missing."""
+    """{what: its number} of a study (collected.Step), the answer first; None for what was not asked."""
     study, levelled = step.result, balanced(step.result)
-    arm, rows = {a.arm: a for a in study.arms}, {}
-    best = {one.arm for one in study.optimum}
-    more = statistics.repetitions_for_half(study.variance)
-    added = {MIXED: "synthetic images add"} | {name: f"{name} adds" for name in (study.rival, levelled) if name}
-    gains = {words + ", each at its best" * (name in best): study.best_gain(name) for name, words in added.items()}
-    macro = {added[name]: step.macro(name, REAL) for name in (MIXED, levelled) if name}
-    rows["accuracy with real images alone, %"] = arm[REAL].accuracy.bare
-    rows |= {f"{name}, points": gain.bare for name, gain in gains.items()}
+    best, more = {one.arm for one in study.optimum}, statistics.repetitions_for_half(study.variance)
+
+    def added(name):
+        return f"{study.best_gain(name).bare}, {name}" if name else None
+
+    rows = {"verdict of all comparisons": study.verdict or "open",
+            "compared": "each at its best length" if MIXED in best else "at equal updates",
+            "synthetic images add, points": study.best_gain(MIXED).bare,
+            "the best free augmentation adds": added(study.rival),
+            "the best balancing adds": added(levelled if levelled != study.rival else ""),
+            "accuracy with real images alone, %": study.arm(REAL).accuracy.bare}
     if step.recalls is not None:
         rows["macro recall with real images alone, %"] = step.macro(REAL).bare
-        rows |= {f"macro recall, equal updates: {name}, points": gain.bare for name, gain in macro.items()}
+        rows["macro recall: synthetic images add, at equal updates"] = step.macro(MIXED, REAL).bare
+        if levelled:
+            rows["macro recall: balancing adds, at equal updates"] = step.macro(levelled, REAL).bare
         recall = step.recalls.map(lambda e: e.value)
         worst, counts = recall[REAL].idxmin(), step.training.result.class_counts
         rows["worst class and its recall with real images alone, %"] = (
@@ -121,8 +126,8 @@ def answer(step):
     rows["smallest gain found four times in five, points"] = (
         number(study.detectable) if study.detectable else "unknown: too few repetitions")
     if study.replicates:
-        rows["repetitions that would find half of it"] = f"{more:,}" if more else "more test images are needed"
-    rows["verdict of all comparisons"] = study.verdict or "open"
+        rows["repetitions that would find a gain half as small"] = (
+            f"{more:,}" if more else "not by repetitions alone: more test images are needed")
     rows["repetitions here; test images"] = f"{study.replicates or 1}; {study.test_images:,}"
     return rows
 

@@ -43,12 +43,12 @@ def test_a_network_file_is_all_that_dreaming_needs(network, tmp_path, monkeypatc
     monkeypatch.setattr(dreams, "ROOT", tmp_path)
     png, npz = dreams.dream(str(network), per_class=3, steps=2)
     arrays = np.load(npz)
-    assert arrays["images"].shape == (6, 3, 8, 8) and arrays["labels"].tolist() == [0, 1] * 3
+    assert arrays["images"].shape == (6, 3, 8, 8) and arrays["labels"].tolist() == ["cat", "dog"] * 3
     assert png.read_bytes().startswith(b"\x89PNG") and png.parent == tmp_path / "reports" / "build" / "dreams"
     (again,) = dreams.dream(str(network), per_class=2, steps=2, out=tmp_path / "again.npz")
     assert np.array_equal(np.load(again)["images"], arrays["images"][:4])       # image i depends on seed and i alone
     one = np.load(dreams.dream(str(network), classes=["dog"], per_class=2, steps=2, out=tmp_path / "dog.npz")[0])
-    assert one["labels"].tolist() == [1, 1] and one["images"].shape == (2, 3, 8, 8)
+    assert one["labels"].tolist() == ["dog", "dog"] and one["images"].shape == (2, 3, 8, 8)
     assert np.array_equal(np.load(dreams.dream(str(network), classes=["1"], per_class=2, steps=2, out=tmp_path / "1.npz")[0])["images"], one["images"])
 
 

@@ -34,7 +34,7 @@ def test_the_answer_names_the_worst_class_and_what_balancing_adds(monkeypatch):
     recall = 100 * (predictions["real + synthetic"] == truth)[..., LABELS == 2].mean()
     assert f"rare: 0.0 and {number(recall)}" in rows.values()
     macro = {arm: np.mean([100 * (p == truth)[..., LABELS == k].mean() for k in range(3)]) for arm, p in predictions.items()}
-    assert rows["macro recall, equal updates: real, balanced adds, points"].startswith(number(macro["real, balanced"] - macro["real"], signed=True))
+    assert rows["macro recall: balancing adds, at equal updates"].startswith(number(macro["real, balanced"] - macro["real"], signed=True))
     assert list(tables.recalls(step)["test images"]) == ["100", "40", "8"]
     better = Step("augment/cnn", {"lrs": [1]}, study("CNN", {"real": 90.0, "real + synthetic": 91.0}, classes), source)
     page = plain.answer(Collected((source, step, better)))
