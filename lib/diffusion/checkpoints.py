@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lib import DamagedError, InputError
+from lib.data.places import is_lfs_pointer
 from lib.diffusion import PATCHES, TARGETS, known
 from lib.diffusion.schedules import from_betas
 from lib.diffusion.unet import UNet
@@ -44,7 +45,9 @@ def load_tensors(path):
             tensors, metadata = {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["about"])
             known_sum = metadata.pop("sha256", None)
     except (SafetensorError, OSError, TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:
-        raise DamagedError(f"{path}: expected a whole safetensors file ({error})") from None
+        pointer = os.path.isfile(path) and is_lfs_pointer(Path(path))
+        why = "it is a Git LFS pointer: `git lfs pull` fetches the file" if pointer else error
+        raise DamagedError(f"{path}: expected a whole safetensors file ({why})") from None
     if known_sum != digest(tensors, metadata):
         raise DamagedError(f"{path}: damaged or not written by this project (its sha256 does not fit what it holds)")
     return tensors, metadata

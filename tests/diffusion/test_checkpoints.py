@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from lib import InputError
+from lib import DamagedError, InputError
 from lib.diffusion import checkpoints, devices
 from lib.diffusion.checkpoints import State, load_model, load_tensors, network_file, save_model, save_tensors
 from lib.diffusion.schedules import make_schedule
@@ -275,6 +275,12 @@ def test_a_kill_in_the_middle_of_writing_leaves_the_state_before(tmp_path, strai
 
 
 # ---------------------------------------------------------------- damaged
+def test_a_pointer_of_git_lfs_is_called_so(tmp_path):
+    (tmp_path / "network.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(DamagedError, match="a Git LFS pointer: `git lfs pull` fetches the file"):
+        load_tensors(tmp_path / "network.safetensors")
+
+
 def test_a_damaged_state_is_set_aside_and_the_one_before_is_used(tmp_path, straight):
     path = tmp_path / "state.safetensors"
     for record in training(net(), checkpoint=path, checkpoint_seconds=0):
