@@ -1,5 +1,4 @@
 """Synthetic images that another generator made: a folder with a folder of pictures for each class, or an .npz file."""
-import hashlib
 import os
 import zipfile
 from typing import NamedTuple
@@ -9,7 +8,7 @@ import torch
 
 from lib import InputError
 from lib.data import decoded, folders, numbers, pictures
-from lib.data.images import Images, resize, select
+from lib.data.images import Images, resize, select, sha256_of
 from lib.data.places import in_project
 
 ARRAYS = (("images", "labels"), ("arr_0", "arr_1"))         # ours (also `dream` writes it), and guided-diffusion's
@@ -26,10 +25,7 @@ class External(NamedTuple):
     @property
     def fingerprint(self):
         """sha256 of the bytes of images and labels."""
-        digest = hashlib.sha256()
-        for tensor in (self.images.images, self.images.labels):
-            digest.update(tensor.contiguous().numpy())
-        return digest.hexdigest()
+        return sha256_of(self.images)
 
 
 def place(synthetic_dir):

@@ -160,8 +160,13 @@ def limit(images, order, per_class):
 
 def fingerprint(split):
     """sha256 of the bytes of images and labels of train, validation and test: equal data, equal text."""
+    return sha256_of(split.train, split.validation, split.test)
+
+
+def sha256_of(*parts):
+    """sha256 of the bytes of images and labels of several Images, one after the other."""
     digest = hashlib.sha256()
-    for part in (split.train, split.validation, split.test):
+    for part in parts:
         for tensor in (part.images, part.labels):
             digest.update(tensor.cpu().contiguous().numpy())
     return digest.hexdigest()
