@@ -6,7 +6,7 @@ from lib.engine.parameters import AugmentConfig, GenerateConfig, TrainConfig
 from lib.engine.plan import trained
 from lib.study import ARMS, FREE
 
-LEAST = 0.5             # core-hours that are told
+LEAST = 0.5             # core-hours; a smaller cost is not printed
 OTHERS = 20             # seconds of a run beside its main work: its kernel, figures, measures
 
 

@@ -53,7 +53,7 @@ def dream(name="", *, classes=(), per_class=8, seed=0, out="", track=lambda reco
     """Draw images with a published network, or with the model.safetensors of a run; the paths of what was written.
 
     name: a plan with a published network (the largest images unless told), or a file. classes: names or numbers, () for
-    all. options: of samplers.sample_steps, in the place of those of the network's study. `track` passes on the records
+    all. options: of samplers.sample_steps; they replace those of the network's study. `track` passes on the records
     {done, images_per_second} of each batch. out: a .png (a row for each class), an .npz (images (N, C, H, W) uint8,
     labels), a .gif (the walk from noise), or a folder for CLASS/NUMBER.png; "" is NAME.png and NAME.npz in
     reports/build/dreams. InputError for an unknown name or class, a damaged file, another ending, and more steps than

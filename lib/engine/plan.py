@@ -130,7 +130,7 @@ class Plan:
         return [j for j in self.jobs if j.step in steps]
 
     def called(self, label):
-        """The jobs that STEP/NAME stands for, see `named`. InputError where there is none."""
+        """The jobs that STEP/NAME names (see `named`). InputError where there is none."""
         step, _, name = label.partition("/")
         if not (found := named(name, (step,), self.jobs)):
             known = dict.fromkeys(f"{j.step}/{j.sweep}" for j in self.jobs)
@@ -138,7 +138,7 @@ class Plan:
         return found
 
     def only(self, label):
-        """The plan with the jobs that STEP/NAME stands for, and with those whose results they read."""
+        """A smaller plan: the jobs that STEP/NAME names, and the jobs whose results these read."""
         wanted = {job.label for job in self.called(label)}
         for job in reversed(self.jobs):
             wanted |= {u.label for u in job.upstream} if job.label in wanted else set()
@@ -333,7 +333,7 @@ def make_job(plan, words, step, name, family, given, common, defaults, jobs, rep
 
 
 def named(name, steps, jobs):
-    """The jobs of `steps` that `name` stands for: all of a line of the plan, all replicates of a run, or one."""
+    """The jobs of `steps` with this name. It may name a line of the plan, a run with its replicates, or one job."""
     jobs = [j for j in jobs if j.step in steps]
     alike = ([j for j in jobs if getattr(j, kind) == name] for kind in ("sweep", "family", "name"))
     return next(filter(None, alike), [])

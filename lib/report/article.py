@@ -204,7 +204,7 @@ def names(collected):
     found = {
         "generators": Names({name: Mean(steps) for name, steps in collected.families(Generation).items()}),
         "networks": Names({name: Mean(steps) for name, steps in collected.families(Training).items()}),
-                "schedules": next((step.result for step in collected.schedules), None),
+        "schedules": next((step.result for step in collected.schedules), None),
         "first_noise_gain": first_noise_gain(collected.schedules),
         "doses": Names({step.label: step.result for step in collected.doses}),
         "walks": Names({f"{w.schedule}_{w.target}": w for step in collected.ablations for w in step.result.walks}),

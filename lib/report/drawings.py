@@ -496,7 +496,7 @@ def draw_comparison(collected, study="", says=("", "")):
                 "Each at its best": [best.get(arm) for _, arm, _ in arms]}
     states = [{"label": label, "sentence": sentence,
                "values": [arm and (arm.accuracy.value, arm.accuracy.low, arm.accuracy.high) for arm in trained]}
-              for (label, trained), sentence in zip(compared.items(), says, strict=False)]     # as many as are told
+              for (label, trained), sentence in zip(compared.items(), says, strict=False)]     # one for each sentence
     every = [v for state in states for value in state["values"] if value for v in value]
     low, high = 10 * np.floor(min(every) / 10), 10 * np.ceil(max(every) / 10)
     axis, rows = (float(low), float(high)), [{"name": name, "colour": colour} for name, _, colour in arms]

@@ -25,7 +25,7 @@ def settings(generators):
     told = [{k: str(v) for k, v in (sampling | train).items() if k not in CHANCE} for train, sampling in generators]
     groups, splits = {}, [train["data_seed"] for train, _ in generators]
     for i in sorted(range(len(told)), key=splits.__getitem__):
-        # those from elsewhere have other parameters than those of a network: each kind is told apart by its own
+        # images from elsewhere and drawn images have different parameters: each kind is described by its own
         alike = [t for t in told if ("synthetic_dir" in t) == ("synthetic_dir" in told[i])]
         kind = "from elsewhere" if "synthetic_dir" in told[i] else "drawn"
         words = ", ".join(f"{k} {v}" for k, v in told[i].items() if len({t.get(k) for t in alike}) > 1)
