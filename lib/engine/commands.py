@@ -37,6 +37,7 @@ def report(arguments):
             print(opens(os.path.relpath(page, arguments.cwd)))
         return code
     from lib.engine.stale import stale
+    from lib.engine.taken import taken
     if arguments.data_dir:
         os.environ["DREAMING_DATA_DIR"] = arguments.data_dir
     if arguments.synthetic_dir:
@@ -57,6 +58,10 @@ def report(arguments):
             print(opens(os.path.relpath(plan.html, arguments.cwd)))
         return code
     again = stale(part, {job.label for job in forced})
+    for label, run in taken(part).items():
+        if again.get(label) == "not made yet":              # it is not forced
+            del again[label]
+            print(f"{label} would be taken from {in_root(run.folder)}")
     for folder in check_data(part, again, download=False):
         print(f"{folder.name} would be downloaded to {folder.parent}")
     if profile.name in ("cpu", "gpu"):
@@ -239,7 +244,7 @@ def publish(arguments):
     """
     from lib.engine import publish
     from lib.engine.plan import in_root
-    print(in_root(publish.publish(arguments.plan, arguments.network)))
+    print(in_root(publish.publish(arguments.plan, arguments.network, arguments.networks)))
     return 0
 
 
@@ -366,6 +371,8 @@ def parser():
     option = add(publish)
     option("plan", type=name_or(".yml"), metavar="PLAN", help="a finished plan")
     option("--network", default="", metavar="NAME", help="and this trained network, for `dream`")
+    option("--networks", action="store_true",
+           help="and all trained networks: plans with the same trainings take them instead of training")
     exercise = "a name in notebooks/handouts, or the path of a notebook with nbgrader's marks (ddpm_by_hand)"
     add(handout)("notebook", nargs="?", default="ddpm_by_hand", type=name_or(".ipynb"), metavar="NOTEBOOK",
                  help=exercise)

@@ -14,6 +14,7 @@ from lib.engine import costs, gpus
 from lib.engine.plan import check_data, check_devices, in_root, read_plan
 from lib.engine.stale import accept as accept_code
 from lib.engine.stale import stale
+from lib.engine.taken import take
 
 SNAKEMAKE = "import lib.engine; from snakemake.cli import main; main()"
 
@@ -59,6 +60,8 @@ def make(plan, profile, only="", forced=()):
     runs that are wanted, beside those that they read; forced: jobs that are made again.
     """
     with alone(plan):
+        for label, run in take(plan.only(only) if only else plan).items():
+            print(f"{label} is taken from {in_root(run.folder)}")
         for job in forced:
             (job.folder / "result.json").unlink(missing_ok=True)
         return make_alone(plan, profile, only)

@@ -8,7 +8,7 @@ import sys
 import torch
 
 from lib import ROOT, InputError
-from lib.diffusion.checkpoints import load_model, save_model
+from lib.diffusion.checkpoints import load_model, network_file, save_model
 from lib.engine.plan import in_root, read_plan
 from lib.engine.stale import stale
 from lib.report import runs
@@ -20,9 +20,10 @@ FOLDER = ROOT / "reports" / "published"
 LARGEST = 50e6      # bytes of a published network
 
 
-def publish(plan, network=""):
+def publish(plan, network="", networks=False):
     """Copy a finished plan's site to reports/published/PLAN/, with requirements.txt and the trained network named
-    `network` in bfloat16. The pages of replicates other than the first stay behind. Returns the folder.
+    `network` in bfloat16. The pages of replicates other than the first stay behind. networks: whether all trained
+    networks go along (see `lib.engine.taken`). Returns the folder.
 
     Where the runs are not here, a page that `report PLAN --tell` made from what is published replaces the old page; the
     network stays. The folder is replaced as a whole or not at all. InputError where a run is not finished or was made
@@ -47,6 +48,8 @@ def publish(plan, network=""):
             save_network(known[network].folder / "model.safetensors", new / "network.safetensors")
             runs.write_atomic(new / "network.md", model_card(plan, known[network]))
             runs.write_json(new / "plan.json", runs.read_json(new / "plan.json") | {"network": network})
+        for job in plan.of("train") if networks else ():
+            save_networks(job, new / job.label)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
@@ -63,7 +66,7 @@ def publish_page(name):
     new = folder.with_name(f".{name}.new")
     shutil.rmtree(new, ignore_errors=True)
     shutil.copytree(built, new)
-    patterns = ("*.safetensors", "network.md", "requirements.txt", "*/*/notebook.*")
+    patterns = ("**/*.safetensors", "network.md", "requirements.txt", "*/*/notebook.*")
     for kept in (file for pattern in patterns for file in folder.glob(pattern)):
         if not (new / kept.relative_to(folder)).exists():
             shutil.copyfile(kept, new / kept.relative_to(folder))
@@ -93,6 +96,12 @@ def save_network(source, file):
     if file.stat().st_size > LARGEST:
         raise InputError(f"network {source.parent.name!r} has {file.stat().st_size / 1e6:.0f} MB: expected at most "
                          f"{LARGEST / 1e6:.0f} MB")
+
+
+def save_networks(job, folder):
+    """Save a training's networks in `folder`, as `save_network` does: that of each rung, or its only one."""
+    for rung in job.values.get("rungs") or [0]:
+        save_network(job.folder / network_file(rung), folder / network_file(rung))
 
 
 def model_card(plan, job):

@@ -92,7 +92,7 @@ def why(job, again, code):
         return f"it reads {few(reads)}"
     try:
         result, made = runs.load(job.config.run_dir, whole=False).result, run.provenance
-        if not job.notebook.is_file():
+        if not job.notebook.is_file() and "published" not in made:
             return "its executed notebook is missing"
         if code and (changed := code.changes(job)):
             return f"its code has changed: {few(changed)}"

@@ -186,11 +186,12 @@ def progress(records, total, unit, tell):
 
     state: done, total, unit, and where known loss, images_per_second and seconds_left.
     """
-    start, last, first = time.monotonic(), 0.0, None
+    start, last = None, 0.0
     for record in records:
         yield record
         now = time.monotonic()
-        if first is None or now - start < 1:                # a training that goes on tells of its earlier part at once
+        start = start or now
+        if now - start < 1:                                 # a training that goes on tells of its earlier part at once
             first = now, record["done"]
         if now - last < 1 and record["done"] < total:
             continue

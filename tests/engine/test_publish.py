@@ -11,7 +11,8 @@ from lib import InputError
 from lib.diffusion.checkpoints import load_tensors, save_model
 from lib.diffusion.schedules import make_schedule
 from lib.diffusion.unet import UNet
-from lib.engine import publish
+from lib.engine import publish, taken
+from lib.engine.stale import stale
 from lib.report import runs
 
 PAGE = """<title>One</title><main><h1>One</h1>
@@ -60,6 +61,33 @@ def test_a_published_plan_has_its_site_network_and_packages(finished):
     tensors, _ = load_tensors(folder / "network.safetensors")
     assert {t.dtype for name, t in tensors.items() if name != "schedule.betas"} == {torch.bfloat16}
     assert (folder / "network.md").read_text() == "the card of train/one"
+
+
+def test_a_plan_takes_published_networks_instead_of_training(finished, monkeypatch):
+    job = finished.job("train", "one")
+    for name in ("config.json", "result.json", "provenance.json"):                          # as the page's site has them
+        (finished.html.parent / job.label / name).write_bytes((job.folder / name).read_bytes())
+    folder = publish.publish("one", networks=True)
+    monkeypatch.setattr(taken, "FOLDER", folder.parent)
+    assert taken.taken(finished) == {}                      # it has its own
+    (job.folder / "model.safetensors").unlink()
+    job.folder.rename(job.folder.with_name("aside"))
+    assert "train/one" in stale(finished)
+    assert list(taken.take(finished)) == ["train/one"]
+    assert "train/one" not in stale(finished)
+    run = runs.load(job.config.run_dir)
+    assert run.provenance["published"].endswith("one/train/one") and run.config == job.values
+    tensors, _ = load_tensors(run.path("model.safetensors"))
+    assert {t.dtype for name, t in tensors.items() if name != "schedule.betas"} == {torch.bfloat16}
+
+
+def test_a_training_with_other_parameters_takes_no_published_network(finished, monkeypatch):
+    job = finished.job("train", "one")
+    (finished.html.parent / job.label / "config.json").write_text((job.folder / "config.json").read_text().replace('"linear"', '"cosine"'))
+    folder = publish.publish("one", networks=True)
+    monkeypatch.setattr(taken, "FOLDER", folder.parent)
+    job.folder.rename(job.folder.with_name("aside"))
+    assert taken.take(finished) == {} and "train/one" in stale(finished)
 
 
 def test_a_published_page_and_its_pdf_lead_to_nothing_that_stays_behind(finished):
