@@ -16,17 +16,17 @@ def hours(monkeypatch, name, labels=None):
 
 def test_the_work_of_a_plan_is_its_updates_and_its_calls(monkeypatch):
     found, asked = hours(monkeypatch, "cifar10-scarce")
-    training = 300_000 / 64
-    assert 1.05 * training * 15 < 3600 * found["train"] < 1.5 * training * 15          # with the cool-downs
-    images = 10 * (2 * 1000 + 4 * 500) * 5
+    training = (300_000 + 2 * 100_000) / 64
+    assert training * 5 < 3600 * found["train"] < 1.2 * training * 5                   # with the cool-downs
+    images = 10 * (2 * 500 + 2 * 250) * 5
     assert 3600 * found["generate"] == pytest.approx(images * 20 * 2 / 100)            # 20 guided steps
-    assert 3600 * found["augment"] == pytest.approx(5 * (7 * 300 + 7 * 500 + 4 * 800))
+    assert 3600 * found["augment"] == pytest.approx(5 * (6 * 250 + 6 * 400 + 4 * 900))
     assert len(asked) == len(set(asked)) == 3                                          # each kind of work once
 
 
 def test_only_the_runs_that_are_asked_for_count(monkeypatch):
-    found, _ = hours(monkeypatch, "cifar10-scarce", {"generate/n1000-100k.0"})
-    assert set(found) == {"generate"} and 3600 * found["generate"] == pytest.approx(5000 * 40 / 100)
+    found, _ = hours(monkeypatch, "cifar10-scarce", {"generate/n1000.0"})
+    assert set(found) == {"generate"} and 3600 * found["generate"] == pytest.approx(2500 * 40 / 100)
 
 
 @pytest.mark.parametrize("what", [

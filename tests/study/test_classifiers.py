@@ -17,6 +17,7 @@ from lib.study.classifiers import (
     Airbench,
     Batches,
     StrongMLP,
+    Whitened,
     faster_precision,
     kind,
     predict,
@@ -215,6 +216,27 @@ def test_airbench_reads_images_of_any_size_and_learns(shape):
         one = Airbench(shape, 2, (8, 8))
         predictions, labels = fit(one, optimizer="nesterov", lr=0.1, label_smoothing=0.1)
         assert (predictions == labels).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_fixed_layer_keeps_all_of_a_patch_and_brings_each_part_to_variance_1(channels):
+    layer = Whitened(channels)
+    basis = layer.filters.flatten(1)                                                # a row for each filter
+    torch.testing.assert_close(basis @ basis.T, torch.eye(4 * channels), atol=1e-6, rtol=0)
+    x = torch.randn(64, channels, 9, 9).cumsum(3) * 0.3 + 0.2                       # neighbours are alike
+    out = layer(x)
+    assert out.shape == (64, 8 * channels, 8, 8) and not list(layer.parameters())
+    torch.testing.assert_close(out[:, :4 * channels], -out[:, 4 * channels:])
+    torch.testing.assert_close(out.var((0, 2, 3)), torch.ones(8 * channels), atol=0.01, rtol=0)
+    torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(8 * channels), atol=1e-4, rtol=0)
+
+
+def test_the_first_filters_of_airbench_pass_channels_on():
+    layers = [layer for layer in Airbench((3, 32, 32), 2, (32, 8)).nets[0] if isinstance(layer, torch.nn.Conv2d)]
+    x = torch.randn(1, 24, 5, 5)
+    torch.testing.assert_close(layers[0](x)[:, :24], x)
+    assert [tuple(layer.weight.shape[:2]) for layer in layers] == [(32, 24), (32, 32), (8, 32), (8, 8)]
+    assert (layers[2].weight[:, :8].diagonal()[1, 1] == 1).all()
 
 
 def trial(monkeypatch, seconds, off=0.0, loss=1.0):
