@@ -124,7 +124,7 @@ def numbers(*, canvas=0, per_class=0, seed=0):
 def test_an_arm(follow):
     new = '''    "real thrice": Arm(
         CONTROL, "the real images under a third name",
-        lambda sources, settings: sources.real()),
+        lambda sources, options: sources.real()),
     "real + flip": Arm('''
     stale = follow("arm", {"study/__init__.py": [('    "real + flip": Arm(', new)]},
                    ["tests/study/test_arms.py", "tests/engine/test_parameters.py", "tests/report/test_tables_study.py"])

@@ -291,7 +291,7 @@ class AugmentConfig(Config):
                                  f"{shared[0]}, as a shared one has seen other images than this study's")
         oracles = [g for g in read if g.config.run_dir in self.oracle_runs]
         own = check_generators([g for g in read if g.config.run_dir in self.generate_runs])
-        generators.settings(own)
+        generators.by_setting(own)
         if oracles:
             generators.check_oracles(own, check_generators(oracles))
         for arm in self.arms:

@@ -23,7 +23,7 @@ class Arm:
     """One way to train a classifier, compared with the others.
 
     group: one of GROUPS; an arm of FREE is a rival of synthetic images that needs no generator. line: what it trains
-    on. build(sources, settings): its Mix, made of `Sources` by `Settings`, all of lib.study.arms. augment: how each of
+    on. build(sources, options): its Mix, made of `Sources` by `ArmOptions`, all of lib.study.arms. augment: how each of
     its batches is augmented, beside what the study does with all arms. filtered: whether it needs the share of the
     images that a filter keeps; needs: which of the Sources' images it cannot do without, of those that not every study
     has: "oracle", "further" or "".
@@ -40,79 +40,79 @@ class Arm:
 ARMS = {
     REAL: Arm(
         BASE, "the real images",
-        lambda sources, settings: sources.real()),
+        lambda sources, options: sources.real()),
     "real twice": Arm(
         CONTROL, "every real image twice: a larger set and nothing new",
-        lambda sources, settings: sources.twice()),
+        lambda sources, options: sources.twice()),
     "real + flip": Arm(
         FREE, "real images, mirrored by chance",
-        lambda sources, settings: sources.real(), "flip"),
+        lambda sources, options: sources.real(), "flip"),
     "real + shift": Arm(
         FREE, "real images, moved by up to an eighth of their side",
-        lambda sources, settings: sources.real(), "shift"),
+        lambda sources, options: sources.real(), "shift"),
     "real + flip and shift": Arm(
         FREE, "real images, mirrored and moved",
-        lambda sources, settings: sources.real(), "flip and shift"),
+        lambda sources, options: sources.real(), "flip and shift"),
     "real + randaugment": Arm(
         FREE, "real images, changed by RandAugment ([Cubuk et al. 2020](https://arxiv.org/abs/1909.13719))",
-        lambda sources, settings: sources.real(), "randaugment"),
+        lambda sources, options: sources.real(), "randaugment"),
     "real + mixup": Arm(
         FREE, "real images and their labels, two at a time mixed ([Zhang et al. 2018](https://arxiv.org/abs/1710.09412))",
-        lambda sources, settings: sources.real(), "mixup"),
+        lambda sources, options: sources.real(), "mixup"),
     "real + cutmix": Arm(
         FREE, "real images, each with a rectangle of another ([Yun et al. 2019](https://arxiv.org/abs/1905.04899))",
-        lambda sources, settings: sources.real(), "cutmix"),
+        lambda sources, options: sources.real(), "cutmix"),
     "real, balanced": Arm(
         FREE, "the real images, those of small classes repeated until all classes are as large",
-        lambda sources, settings: sources.balanced()),
+        lambda sources, options: sources.balanced()),
     "real, balanced + shift": Arm(
         FREE, "the same, moved by up to an eighth of their side",
-        lambda sources, settings: sources.balanced(), "shift"),
+        lambda sources, options: sources.balanced(), "shift"),
     "real, balanced + flip and shift": Arm(
         FREE, "the same, mirrored and moved",
-        lambda sources, settings: sources.balanced(), "flip and shift"),
+        lambda sources, options: sources.balanced(), "flip and shift"),
     "real + noise": Arm(
         CONTROL, "in each batch a share of real images with Gaussian noise",
-        lambda sources, settings: sources.mixed(sources.noisy(settings.seed))),
+        lambda sources, options: sources.mixed(sources.noisy(options.seed))),
     "real + retrieval": Arm(
         CONTROL, "in each batch that share of real images: the nearest one to each synthetic image "
         "([Burg et al. 2023](https://arxiv.org/abs/2304.10253))",
-        lambda sources, settings: sources.mixed(sources.nearest())),
+        lambda sources, options: sources.mixed(sources.nearest())),
     MIXED: Arm(
         SYNTHETIC, "in each batch that share of synthetic images",
-        lambda sources, settings: sources.mixed()),
+        lambda sources, options: sources.mixed()),
     "real + best synthetic": Arm(
         SYNTHETIC, "the same, only those that a judge is surest of; how many is chosen on validation images",
-        lambda sources, settings: sources.mixed(sources.best(settings.share)), filtered=True),
+        lambda sources, options: sources.mixed(sources.best(options.share)), filtered=True),
     "real + random synthetic": Arm(
         SYNTHETIC, "as many, drawn by chance: what the judge's choice is worth",
-        lambda sources, settings: sources.mixed(sources.random(settings.share, settings.seed)), filtered=True),
+        lambda sources, options: sources.mixed(sources.random(options.share, options.seed)), filtered=True),
     "real + shift + synthetic": Arm(
         SYNTHETIC, "real and synthetic images, all of them moved",
-        lambda sources, settings: sources.mixed(), "shift"),
+        lambda sources, options: sources.mixed(), "shift"),
     "synthetic only": Arm(
         SYNTHETIC, "synthetic images alone, of each class at most as many as there are real ones (\"classification "
         "accuracy score\", [Ravuri & Vinyals 2019](https://arxiv.org/abs/1905.10887))",
-        lambda sources, settings: sources.alone(sources.as_many()[1])),
+        lambda sources, options: sources.alone(sources.as_many()[1])),
     "as many real ones": Arm(
         BASE, "as many real images alone as there are in *synthetic only*",
-        lambda sources, settings: sources.alone(sources.as_many()[0])),
+        lambda sources, options: sources.alone(sources.as_many()[0])),
     ORACLE: Arm(
         SYNTHETIC, "in each batch that share of images of a generator that learned from more real images than these",
-        lambda sources, settings: sources.mixed(sources.oracle), needs="oracle"),
+        lambda sources, options: sources.mixed(sources.oracle), needs="oracle"),
     FURTHER: Arm(
         BASE, "in each batch that share of further real images, at most as many as synthetic ones: the most that "
         "images can add",
-        lambda sources, settings: sources.mixed(sources.further), needs="further"),
+        lambda sources, options: sources.mixed(sources.further), needs="further"),
     "real + shuffled labels": Arm(
         CONTROL, "in each batch that share of synthetic images, with each other's labels: what their presence does",
-        lambda sources, settings: sources.mixed(sources.shuffled(settings.seed))),
+        lambda sources, options: sources.mixed(sources.shuffled(options.seed))),
     PRESENTATIONS: Arm(
         BASE, "the real images, stopped when it has seen as many of them as *real + synthetic* sees",
-        lambda sources, settings: sources.real(steps=settings.equal_presentations)),
+        lambda sources, options: sources.real(steps=options.equal_presentations)),
     EQUAL_EPOCHS: Arm(
         BASE, "the real images for as many epochs, as in the original paper: fewer updates",
-        lambda sources, settings: sources.real(steps=sources.equal_epochs(settings.steps))),
+        lambda sources, options: sources.real(steps=sources.equal_epochs(options.steps))),
 }
 
 

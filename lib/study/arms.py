@@ -17,7 +17,7 @@ from lib import InputError, data
 from lib.data import augmentations
 from lib.data.images import Images, join, select, to_float, to_uint8
 from lib.study import ARMS, FURTHER, MIXED, ORACLE, classifiers, quality
-from lib.study.generators import check_oracles, settings
+from lib.study.generators import by_setting, check_oracles
 from lib.study.ledger import Ledger, content_hash
 from lib.study.statistics import NOT_TESTED
 
@@ -145,7 +145,7 @@ class Material(NamedTuple):
         """The Sources of arms with the setting {arm: words} of each of GENERATED."""
         return self.sources(best[MIXED], augment, best.get(ORACLE, ""))
 
-    def settings(self, mixes, best):
+    def named_settings(self, mixes, best):
         """{name: Setting} of all settings. The best one of an arm has the arm's name. mixes: {arm: of `mixes`}; best:
         {arm: its best setting}."""
         return {arm if words == best[arm] else f"{arm}, {words}": Setting(arm, words, self.made[arm, words], mix)
@@ -178,7 +178,7 @@ def material(generations, trainings, run=None, *, oracles=(), further=False):
     """
     pairs = list(zip(generations, trainings, strict=True))
     configs = [(training.config, generation.config) for generation, training in pairs]
-    groups, splits, seeds = settings(configs), splits_of(trainings), [train["data_seed"] for train, _ in configs]
+    groups, splits, seeds = by_setting(configs), splits_of(trainings), [train["data_seed"] for train, _ in configs]
     synthetic, scores = zip(*(loaded(*pair, splits) for pair in pairs), strict=True)
     made = {(MIXED, words): [pairs[i] for i in group] for words, group in groups.items()}
     more = oracles_of(*oracles, configs, splits) if oracles else {}
@@ -221,7 +221,7 @@ def oracles_of(generations, trainings, own, splits):
         if len(others(splits[seed].train, more.train)):
             raise InputError(f"oracle_runs: they did not learn from all training images of data_seed={seed} that "
                              "generate_runs learned from: expected generators that did")
-    return {words: [pairs[i] for i in group] for words, group in settings(configs).items()}
+    return {words: [pairs[i] for i in group] for words, group in by_setting(configs).items()}
 
 
 def others(images, known):
@@ -276,7 +276,7 @@ def beside(free, sources):
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class ArmOptions:
     """What an arm may depend on beside its images. steps: updates of every arm; batch: images of an update, of which
     synthetic_fraction are synthetic in the mixed arms; share: of the images that a filter keeps, or None."""
 
@@ -369,12 +369,12 @@ class Sources(NamedTuple):
         return max(1, round(steps * n / (n + len(self.synthetic[0][0]))))
 
 
-def build(names, sources, settings):
+def build(names, sources, options):
     """{name: Mix} of these arms. InputError for one that needs images which are not there."""
     for name in names:
         if ARMS[name].needs and not getattr(sources, ARMS[name].needs):
             raise InputError(f"arms: {name!r} needs {ARMS[name].needs} images: expected material that has them")
-    mixes = {name: (ARMS[name], ARMS[name].build(sources, settings)) for name in names}
+    mixes = {name: (ARMS[name], ARMS[name].build(sources, options)) for name in names}
     return {name: augmented(mix, arm.augment) for name, (arm, mix) in mixes.items()}
 
 

@@ -14,7 +14,7 @@ def same_data(generators, names=DATA):
                              "the same images")
 
 
-def settings(generators):
+def by_setting(generators):
     """Which generator runs are repeats of each other, with other seeds: {words for what sets them apart: [positions]}.
 
     generators: [(config of the training, config of the generation)]. All learned from one split; or each setting has
@@ -42,13 +42,13 @@ def settings(generators):
 
 def check_oracles(own, oracles):
     """InputError unless `oracles` learned from the data set of the `own` generators, whose number of images is limited
-    where theirs is not as much, and there is one for each split. Both as in `settings`."""
+    where theirs is not as much, and there is one for each split. Both as in `by_setting`."""
     same_data([*own, *oracles], [name for name in DATA if name != "per_class"])
     few, many = (known[0][0]["per_class"] for known in (own, oracles))
     if not few or type(few) is type(many) is int and 0 < many <= few:
         raise InputError(f"oracle_runs: they learned from per_class={many} images and those of generate_runs from "
                          f"per_class={few}: expected more")
-    settings(oracles)
+    by_setting(oracles)
     seeds = [{train["data_seed"] for train, _ in known} for known in (own, oracles)]
     if missing := sorted(seeds[0] - seeds[1]):
         raise InputError(f"oracle_runs: none has data_seed={missing[0]}: expected one for each split of generate_runs")

@@ -300,7 +300,7 @@ EDITS = {  # what is done: (file, old, new), and the runs that it makes stale
     "the linear schedule": ([("diffusion/schedules.py", "return (1000 / T * torch", "return (1000.0 / T * torch")], "linear"),
     "the CNN": ([("study/classifiers.py", "nn.MaxPool2d(2, ceil_mode=True)", "nn.MaxPool2d(kernel_size=2, ceil_mode=True)")],
                 "ddim, heun, own images, cnn"),
-    "a new arm": ([("study/__init__.py", "\nARMS = {", "\nARMS = {\n    \"new\": Arm(FREE, \"new\", lambda sources, settings: sources.real()),")], ""),
+    "a new arm": ([("study/__init__.py", "\nARMS = {", "\nARMS = {\n    \"new\": Arm(FREE, \"new\", lambda sources, options: sources.real()),")], ""),
     "a claim": ([("study/claims.py", "def answers(", "def more(): pass\n\n\ndef answers(")], ""),
     "the page": ([("report/figures.py", "def short(", "print()\n\n\ndef short(")], ""),
 }

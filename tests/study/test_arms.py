@@ -37,7 +37,7 @@ def toy(n, seed=0, signal=12, classes=4, counts=None):
 
 def mixes(train, generated, steps=150, seed=0, names=UNFILTERED):
     """{arm: Mix}; train: of each replicate; generated: of each generator a list of each replicate."""
-    return study.build(names, study.Sources(train, generated), study.Settings(steps, 8, 0.5, seed))
+    return study.build(names, study.Sources(train, generated), study.ArmOptions(steps, 8, 0.5, seed))
 
 
 @pytest.fixture(scope="module")
@@ -231,10 +231,10 @@ def test_equal_epochs_are_the_steps_in_proportion_to_the_images(steps, real, syn
 
 def test_equal_presentations_are_the_updates_in_which_real_images_are_seen_as_often():
     """The referee's example: 18 % of each batch is taken from the real images."""
-    settings = study.Settings(1500, 128, 0.18)
+    settings = study.ArmOptions(1500, 128, 0.18)
     synthetic = round(128 * 0.18)
     assert settings.equal_presentations * 128 == pytest.approx(1500 * (128 - synthetic), abs=64)
-    assert study.Settings(1, 4, 0.5).equal_presentations == 1
+    assert study.ArmOptions(1, 4, 0.5).equal_presentations == 1
     real = mixes([toy(20)], [[toy(40)]], 10)["real, equal presentations"]
     assert real.steps == 5 and real.variants == study.mix([real.variants[0][0][0]]).variants
 
@@ -404,7 +404,7 @@ def test_an_arm_is_built_only_where_it_is_asked_for(monkeypatch):
     """Noisy copies and nearest images of large sets take minutes."""
     asked = []
     for name, arm in ARMS.items():
-        spy = dataclasses.replace(arm, build=lambda sources, settings, name=name: asked.append(name))
+        spy = dataclasses.replace(arm, build=lambda sources, options, name=name: asked.append(name))
         monkeypatch.setitem(ARMS, name, spy)
     mixes([toy(8)], [[toy(8)]], names=["real", "real + noise"])
     assert asked == ["real", "real + noise"]
@@ -412,7 +412,7 @@ def test_an_arm_is_built_only_where_it_is_asked_for(monkeypatch):
 
 def test_an_arm_that_is_added_is_accepted_explained_shown_and_drawn(monkeypatch):
     """One entry of the registry is all that a new arm takes."""
-    new = Arm("free augmentation", "real images, turned upside down", lambda sources, settings: sources.real(), "flip")
+    new = Arm("free augmentation", "real images, turned upside down", lambda sources, options: sources.real(), "flip")
     monkeypatch.setitem(ARMS, "real + turn", new)
     values = parameters.defaults(parameters.STEPS["augment"].file)
     with_it = dict(values, arms=["real", "real + turn", "real + synthetic"])
@@ -462,45 +462,45 @@ def generators(*changes):
 def test_repeats_are_generators_that_differ_in_chance_alone():
     alike = generators({}, {"seed": 1, "run_dir": "c", "train_run": "c"}, {"device": "cuda"})
     alike[1][1]["seed"], alike[2][1]["batch"] = 8, 50               # the batch of the sampling changes no image
-    assert study.settings(alike) == {"the only one": [0, 1, 2]}
-    assert study.settings(alike[:1]) == {"the only one": [0]}
+    assert study.by_setting(alike) == {"the only one": [0, 1, 2]}
+    assert study.by_setting(alike[:1]) == {"the only one": [0]}
 
 
 def test_words_name_what_sets_settings_apart_and_repeats_are_grouped():
     four = generators({}, {"guidance": 1.0}, {"seed": 1}, {"guidance": 1.0, "seed": 1})
-    assert study.settings(four) == {"guidance 2.0": [0, 2], "guidance 1.0": [1, 3]}
-    two = study.settings(generators({"schedule": "linear", "images_per_class": 30}, {"channel_mult": [1, 2, 2]}))
+    assert study.by_setting(four) == {"guidance 2.0": [0, 2], "guidance 1.0": [1, 3]}
+    two = study.by_setting(generators({"schedule": "linear", "images_per_class": 30}, {"channel_mult": [1, 2, 2]}))
     assert sorted(two.values()) == [[0], [1]]
     assert [set(w.replace("[1, 2", "[1 2").replace("2, 2]", "2 2]").split(", ")) for w in two] == [
         {"schedule linear", "images_per_class 30", "channel_mult [1 2]"}, {"schedule cosine", "images_per_class 100", "channel_mult [1 2 2]"}]
 
 
 def test_another_batch_of_the_training_is_another_setting():
-    assert study.settings(generators({}, {"batch": 64})) == {"batch 32": [0], "batch 64": [1]}
+    assert study.by_setting(generators({}, {"batch": 64})) == {"batch 32": [0], "batch 64": [1]}
 
 
 def test_generators_of_different_data_are_refused():
     with pytest.raises(InputError, match="^generate_runs: canvas is .*: expected generators that learned from the same images"):
-        study.settings(generators({}, {"canvas": 0}))
+        study.by_setting(generators({}, {"canvas": 0}))
 
 
 def test_replicates_are_ordered_by_their_split_in_each_setting():
     splits = [1, 0, 0, 1]
     four = generators(*({"data_seed": s, "seed": s, "guidance": g} for s, g in zip(splits, (2.0, 2.0, 1.0, 1.0), strict=True)))
-    assert study.settings(four) == {"guidance 2.0": [1, 0], "guidance 1.0": [2, 3]}
+    assert study.by_setting(four) == {"guidance 2.0": [1, 0], "guidance 1.0": [2, 3]}
     with pytest.raises(InputError, match="^generate_runs: the only one: data_seed 0, 0, 1: expected one split for all, or"):
-        study.settings(generators({}, {}, {"data_seed": 1}))
+        study.by_setting(generators({}, {}, {"data_seed": 1}))
 
 
 def test_unequal_numbers_of_repeats_are_refused():
     with pytest.raises(InputError, match="^generate_runs: guidance 2.0: 2; guidance 1.0: 1: expected as many repeats"):
-        study.settings(generators({}, {"seed": 1}, {"guidance": 1.0}))
+        study.by_setting(generators({}, {"seed": 1}, {"guidance": 1.0}))
 
 
 # ---------------------------------------------------------------- an augmentation of all arms
 def test_what_is_done_with_all_arms_comes_before_what_an_arm_adds():
     given = study.Sources([toy(20)], [[toy(40, seed=1)]], [[np.ones(40)]], "flip")
-    built = study.build([name for name in ARMS if not ARMS[name].needs], given, study.Settings(20, 8, 0.5, share=0.5))
+    built = study.build([name for name in ARMS if not ARMS[name].needs], given, study.ArmOptions(20, 8, 0.5, share=0.5))
     assert all(mix.augment.split(" and ")[0] == "flip" for mix in built.values())
     assert built["real + shift"].augment == "flip and shift" == built["real + flip and shift"].augment
     assert built["real + cutmix"].augment == "flip and cutmix" and built["real + synthetic"].augment == "flip"
@@ -529,14 +529,14 @@ def test_a_study_of_few_real_images_has_oracles_and_further_images_of_its_own_sp
         assert set(rows_of(found.further[r])) | set(rows_of(split.train)) == set(rows_of(whole))
         assert not set(rows_of(found.further[r])) & set(rows_of(split.train))
     given = found.sources("rung 300", "shift")
-    built = study.build(["real", "real + synthetic", "real + oracle", "real + further real"], given, study.Settings(9, 8, 0.5))
+    built = study.build(["real", "real + synthetic", "real + oracle", "real + further real"], given, study.ArmOptions(9, 8, 0.5))
     ((real, extra),) = built["real + oracle"].variants
     assert [rows_of(one) for one in extra] == [rows_of(study.first_of_each_class(data.load("digits", seed=r).train, 1)) for r in (0, 1)]
     ((_, further),) = built["real + further real"].variants
     assert real == tuple(found.train) and [len(one) for one in further] == [20, 20]   # of each class as many as synthetic ones
     assert {name: len(mix.variants[0][1][0]) for name, mix in found.mixes("real + synthetic").items()} == {"rung 100": 10, "rung 300": 20}
     best = {"real + synthetic": "rung 300", "real + oracle": "the only one"}
-    each = found.settings({arm: found.mixes(arm) for arm in best}, best)
+    each = found.named_settings({arm: found.mixes(arm) for arm in best}, best)
     assert list(each) == ["real + synthetic, rung 100", "real + synthetic", "real + oracle"]
     assert each["real + synthetic"].made == found.made["real + synthetic", "rung 300"]
     assert found.chosen(best, "shift").oracle == given.oracle and found.chosen(best).synthetic == given.synthetic
@@ -567,4 +567,4 @@ def test_no_further_images_are_taken_where_none_is_left(tmp_path):
     with pytest.raises(InputError, match="^arms: 'real . further real': no real image is left"):
         study.material(*two_replicates(tmp_path, 0), further=True)
     with pytest.raises(InputError, match="^arms: 'real . oracle' needs oracle images"):
-        study.build(["real + oracle"], study.material(*two_replicates(tmp_path, 10)).sources("the only one"), study.Settings(9, 8, 0.5))
+        study.build(["real + oracle"], study.material(*two_replicates(tmp_path, 10)).sources("the only one"), study.ArmOptions(9, 8, 0.5))

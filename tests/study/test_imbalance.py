@@ -70,7 +70,7 @@ def test_balancing_repeats_the_small_classes_evenly():
 
 def test_a_balanced_arm_keeps_its_real_images_where_synthetic_ones_are_added():
     sources = arms.Sources([images([5, 2, 1])], [[images([1, 1, 1])]])
-    settings = arms.Settings(100, 8, 0.5)
+    settings = arms.ArmOptions(100, 8, 0.5)
     balanced, shifted = arms.build(["real, balanced + shift", "real + shift"], sources, settings).values()
     both, plain = arms.beside(balanced, sources), arms.beside(shifted, sources)
     assert both.augment == "shift" and len(both.variants[0][0][0]) == 15 and len(both.variants[0][1][0]) == 3
@@ -124,6 +124,6 @@ def test_images_from_elsewhere_are_a_setting_of_their_own_beside_drawn_ones():
     drawn = [({**data_of, "data_seed": s, "schedule": "cosine"}, {"train_run": f"t.{s}", "guidance": 1.5, "seed": s}) for s in (0, 1)]
     made = [({**data_of, "data_seed": s, "synthetic_dir": "sdxl", "seed": s},) * 2 for s in (0, 1)]
     other = [({**data_of, "data_seed": s, "synthetic_dir": "edm", "seed": s},) * 2 for s in (0, 1)]
-    assert generators.settings(drawn + made) == {"drawn": [0, 1], "from elsewhere": [2, 3]}
-    assert generators.settings(made + other) == {"synthetic_dir sdxl": [0, 1], "synthetic_dir edm": [2, 3]}
-    assert generators.settings(made) == {"the only one": [0, 1]}
+    assert generators.by_setting(drawn + made) == {"drawn": [0, 1], "from elsewhere": [2, 3]}
+    assert generators.by_setting(made + other) == {"synthetic_dir sdxl": [0, 1], "synthetic_dir edm": [2, 3]}
+    assert generators.by_setting(made) == {"the only one": [0, 1]}

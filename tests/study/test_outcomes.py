@@ -173,7 +173,7 @@ def test_the_answer_holds_what_its_parts_say():
     p, labels = simulated(real_and_synthetic=0.76)
     train = Images(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange(6) % 3, CLASSES)
     made = Images(torch.zeros(9, 1, 8, 8, dtype=torch.uint8), torch.arange(9) % 3, CLASSES)
-    built = arms.build(list(p), arms.Sources([train], [[made], [made]]), arms.Settings(100, 8, 0.5))
+    built = arms.build(list(p), arms.Sources([train], [[made], [made]]), arms.ArmOptions(100, 8, 0.5))
     good = pd.DataFrame({"label_agreement": [90.0] * 3, "coverage": 50.0, "coverage_perfect": 75.0})
     result = outcomes.answer(
         p, SimpleNamespace(labels=labels, hashes=["a1"]), {arm: known(0.70, 0.72) for arm in p}, built,
