@@ -50,6 +50,10 @@ def of_result(result, about=""):
             yield of_estimate(name, value)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield {"quantity": name, "value": value}
+        elif field.name == "curves":
+            for point in value.to_dict("records"):
+                yield {"quantity": f"accuracy at {point['x']:g}: {point['curve']}", "value": point["accuracy"],
+                       "low": point["low"], "high": point["high"], "n": point["n"], "unit": "%"}
         elif dataclasses.is_dataclass(value):
             yield from of_result(value, f" ({field.name.replace('_', ' ')})")
         elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):

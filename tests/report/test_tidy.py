@@ -2,7 +2,7 @@
 import io
 
 import pandas as pd
-from made_up import SAMPLE, STUDY, TRAIN, generation, study, training
+from made_up import SAMPLE, STUDY, TRAIN, dose, generation, study, training
 
 from lib.report.collected import Collected, Step
 from lib.report.tidy import tidy
@@ -22,3 +22,12 @@ def test_a_row_is_a_number_with_the_parameters_in_which_the_runs_differ():
     assert {"share (memorisation)", "frechet", "accuracy: real", "paper gain", "difference: real + shift against real + synthetic (contrasts)"} <= set(table["quantity"])
     assert set(table["plan"]) == {"p", "q"} and table[["value", "quantity"]].notna().all().all()
     assert not table.duplicated(["plan", "step", "run", "quantity"]).any()
+
+
+def test_a_dose_has_a_row_for_each_point_of_its_curves():
+    table = tidy([Collected((Step("dose/mlp", {}, dose()),), plan="p")])
+    points = table[table["quantity"].str.startswith("accuracy at ")].reset_index(drop=True)
+    curves = dose().curves.reset_index(drop=True)
+    assert points["value"].tolist() == curves["accuracy"].tolist() and points["n"].tolist() == curves["n"].tolist()
+    assert points["quantity"].tolist() == [f"accuracy at {x:g}: {c}" for c, x in zip(curves["curve"], curves["x"], strict=True)]
+    assert points["quantity"].is_unique and set(points["unit"]) == {"%"}
