@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import json
+import logging
 import os
 import re
 import shutil
@@ -78,6 +79,7 @@ def run_notebook(notebook, out, values, skip="skip-execution"):
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of names whose types it can't read; ours checked all
 
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.stem}.tmp.ipynb")

@@ -95,6 +95,17 @@ def test_kernels_that_start_at_once_share_no_port(project):
     assert '"transport": "ipc"' in "".join(told)
 
 
+@pytest.mark.slow
+def test_a_value_whose_type_papermill_cannot_read_is_taken_without_a_word(project, caplog):
+    book = json.loads((project / "notebooks/10_schedules.ipynb").read_text())
+    book["cells"][0]["source"] = "sizes: int | list[int] = 3       # a number, or one of each class"
+    book["cells"] = [book["cells"][0], book["cells"][-1] | {"source": "print(sizes)"}]
+    (project / "notebooks/10_schedules.ipynb").write_text(json.dumps(book))
+    kernel.run_notebook(project / "notebooks/10_schedules.ipynb", project / "out.ipynb", {"sizes": [4, 5]})
+    told = json.loads((project / "out.ipynb").read_text())["cells"][-1]["outputs"][0]["text"]
+    assert "".join(told) == "[4, 5]\n" and not caplog.records
+
+
 SETTINGS = {  # of a user: what would reach a run
     "home/.ipython/profile_default/startup/00.py": "told = ['startup']",
     "home/.ipython/profile_default/ipython_config.py": "c = get_config()\nc.InteractiveShellApp.exec_lines = ['lines = 1']\n"
