@@ -79,7 +79,7 @@ def run_notebook(notebook, out, values, skip="skip-execution"):
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
-    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of names whose types it can't read; ours checked all
+    logging.getLogger("papermill").setLevel(logging.ERROR)     # it can't read all types; ours did
 
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.stem}.tmp.ipynb")

@@ -7,6 +7,7 @@ import unicodedata
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from lib.report.text import figure_fonts, plain
 from lib.study import ARMS, BASE, CONTROL, FREE, SYNTHETIC
@@ -404,6 +405,9 @@ def dose_response(curves):
             ax.plot(c["x"], c["accuracy"], "o-", color=colour[name], lw=2, ms=5, label=name)
             ax.fill_between(c["x"], c["low"], c["high"], color=colour[name], alpha=0.18, lw=0)
         ax.set(title=title, xlabel=xlabel, xscale=scale)
+        if scale == "log":                                  # matplotlib's own labels run into each other
+            ax.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter=StrMethodFormatter("{x:,.0f}"),
+                         minor_formatter=NullFormatter())
         if len(names) > 1:
             ax.legend(loc="lower right")
     axes[0].set_ylabel("test accuracy in percent")

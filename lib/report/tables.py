@@ -12,7 +12,9 @@ from lib.study.statistics import holm
 def show(table, digits=4):
     """A DataFrame styled for a page: its numbers by `text`, a named index as its first columns, no row numbers."""
     has_named_index = table.index.names != [None]
-    return text(table.reset_index() if has_named_index else table, digits).style.hide(axis="index")
+    shown = text(table.reset_index() if has_named_index else table, digits)
+    narrow = [name for name in shown if shown[name].str.len().max() <= 12]
+    return shown.style.hide(axis="index").set_properties(narrow, **{"white-space": "nowrap"})      # < 0.001
 
 
 def text(table, digits=4):
