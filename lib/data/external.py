@@ -35,7 +35,7 @@ def place(synthetic_dir):
     path = in_project(chosen)
     if not chosen or not (path.is_dir() or path.suffix == ".npz" and path.is_file()):
         raise InputError(f"synthetic_dir={chosen!r}: expected a folder of class folders, with images as "
-                         "class/name.png, or an .npz file; --synthetic-dir names it")
+                         "class/name.png, or an .npz file; synthetic_dir or --synthetic-dir names it")
     return path
 
 

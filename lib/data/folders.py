@@ -43,7 +43,7 @@ def folder(*, data_dir, size, per_class, classes, group_by, seed):
     root = absolute(data_dir)
     if not data_dir or not root.is_dir():
         raise InputError(f"data_dir={data_dir!r}: expected a folder of class folders, with images as class/name.png; "
-                         "--data-dir names it")
+                         "data_dir or --data-dir names it")
     problems = []
     try:
         names, files, notes = _find(root, classes, problems)

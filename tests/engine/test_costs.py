@@ -20,7 +20,7 @@ def test_the_work_of_a_plan_is_its_updates_and_its_calls(monkeypatch):
     assert training * 5 < 3600 * found["train"] < 1.2 * training * 5                   # with the cool-downs
     images = 10 * (2 * 500 + 2 * 250) * 5
     assert 3600 * found["generate"] == pytest.approx(images * 20 * 2 / 100)            # 20 guided steps
-    assert 3600 * found["augment"] == pytest.approx(5 * (6 * 250 + 6 * 400 + 4 * 900))
+    assert 3600 * found["augment"] == pytest.approx(5 * (6 * 300 + 6 * 600 + 4 * 900))
     assert len(asked) == len(set(asked)) == 3                                          # each kind of work once
 
 

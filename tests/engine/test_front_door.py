@@ -125,7 +125,7 @@ def test_a_wrong_word_ends_with_2_and_a_sentence(words, sentence, capsys, monkey
 
 @pytest.mark.parametrize("words, sentence", [
     (["own", "--data-dir", "/nonexistent"], "reports/plans/own.yml: train.cosine.0: data_dir='/nonexistent': expected a folder of class folders, with images as "
-     "class/name.png; --data-dir names it"),
+     "class/name.png; data_dir or --data-dir names it"),
     (["{folder}/fashion.yml"], "{folder}/fashion.yml: train.a: canvas=12: dataset='fashion_mnist' takes no canvas: expected canvas=0; it takes data_dir, size, per_class, "
      "classes")])
 def test_a_dry_run_refuses_what_the_call_refuses(words, sentence, tmp_path, monkeypatch, capsys):
