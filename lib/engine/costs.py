@@ -6,7 +6,6 @@ from lib.engine.parameters import AugmentConfig, GenerateConfig, TrainConfig
 from lib.engine.plan import trained
 from lib.study import ARMS, FREE
 
-LEAST = 0.5             # core-hours; a smaller cost is not printed
 OTHERS = 20             # seconds of a run beside its main work: its kernel, figures, measures
 
 
@@ -16,22 +15,23 @@ def core_hours(plan, labels):
     hours, seconds = {}, {}
     for job in (job for job in plan.jobs if job.label in labels):
         train = trained(job)
-        if train is None or not isinstance(train.config, TrainConfig) or not side_of(train.config):
+        if train is None or not side_of(train.config):
             continue
-        of_one, count = work(job, train.config)
-        if of_one not in seconds:
+        of_one, count = (None, 0) if job.step == "external" else work(job, train.config)
+        if count and of_one not in seconds:
             seconds[of_one] = timed(*of_one)
-        hours[job.step] = hours.get(job.step, 0) + (seconds[of_one] * count + OTHERS) / 3600
+        hours[job.step] = hours.get(job.step, 0) + (seconds.get(of_one, 0) * count + OTHERS) / 3600
     return hours
 
 
 def sentence(hours):
-    """What `core_hours` says in a sentence, "" for nothing and for minutes, which the README tells."""
-    if sum(hours.values()) < LEAST:
+    """What `core_hours` says in a sentence, "" for nothing."""
+    if not hours:
         return ""
-    parts = ", ".join(f"{step} {value:.1f}" for step, value in hours.items())
-    return (f"about {sum(hours.values()):.1f} core-hours on this machine ({parts}), timed just now, without a GPU or "
-            "compilation")
+    unit, times, digits = ("core-hours", 1, 1) if sum(hours.values()) >= 1 else ("core-minutes", 60, 0)
+    parts = ", ".join(f"{step} {times * value:.{digits}f}" for step, value in hours.items())
+    return (f"about {times * sum(hours.values()):.{digits}f} {unit} on this machine ({parts}), timed just now, without "
+            "a GPU or compilation")
 
 
 def side_of(train):
@@ -44,10 +44,12 @@ def shape_of(train):
 
 
 def work(job, train):
-    """((what is timed, with what), how many times of it a run takes)."""
+    """((what is timed, with what), how many times of it a run takes). train: the config of the run that reads the real
+    images."""
     config, shape = job.config, shape_of(train)
-    unet = (("patch", train.patch), ("channels", train.channels), ("channel_mult", tuple(train.channel_mult)),
-            ("num_res_blocks", train.num_res_blocks), ("attn_resolutions", tuple(train.attn_resolutions)))
+    if isinstance(train, TrainConfig):
+        unet = (("patch", train.patch), ("channels", train.channels), ("channel_mult", tuple(train.channel_mult)),
+                ("num_res_blocks", train.num_res_blocks), ("attn_resolutions", tuple(train.attn_resolutions)))
     if isinstance(config, TrainConfig):
         from lib.diffusion.training import parts_of
         parts = parts_of(steps=config.steps, batch=config.batch, rungs=config.rungs)
@@ -55,7 +57,7 @@ def work(job, train):
     if isinstance(config, GenerateConfig):
         calls = config.sample_steps * (1 if config.guidance == 1 else 2) * (2 if config.sampler == "heun" else 1)
         return ("sampling", shape, unet, 100), images(config.images_per_class, len(train.classes) or 10) * calls / 100
-    networks = len({u.config.data_seed for g in job.upstream for u in g.upstream})
+    networks = len({trained(generation).config.data_seed for generation in job.upstream})
     if isinstance(config, AugmentConfig):
         settings, needs = len({g.family for g in job.upstream}), {ARMS[arm].needs for arm in config.arms}
         rivals = any(ARMS[arm].group == FREE for arm in config.arms)

@@ -38,9 +38,15 @@ def test_each_kind_of_work_is_timed(monkeypatch, what):
     assert 0 < costs.timed(*what) < 10
 
 
-def test_hours_are_told_and_minutes_are_not():
-    assert costs.sentence({"train": 0.1, "augment": 0.2}) == "" == costs.sentence({})
+def test_a_small_cost_is_told_in_minutes():
+    assert costs.sentence({}) == ""
+    assert costs.sentence({"train": 0.1, "augment": 0.2}).startswith("about 18 core-minutes on this machine (train 6, augment 12)")
     assert costs.sentence({"train": 3.0, "augment": 8.04}).startswith("about 11.0 core-hours on this machine (train 3.0, augment 8.0)")
+
+
+def test_a_study_of_images_from_elsewhere_costs_its_classifiers(monkeypatch):
+    found, asked = hours(monkeypatch, "own-synthetic")
+    assert found["external"] == 0 and found["augment"] > 0 and {what for what, *_ in asked} == {"classifier"}
 
 
 @pytest.mark.parametrize("per_class, number", [(7, 70), ([1, 2, 3], 6), ({"fill": 60}, 600), ({"cat": 4, "dog": 5}, 9)])
