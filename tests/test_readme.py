@@ -60,10 +60,6 @@ def test_the_code_on_the_front_page_runs(block, monkeypatch, tmp_path, capsys):
         assert "6,400 images, loss" in said and int(re.search(r"gives (\d+)%", said)[1]) > 40
 
 
-def test_the_map_of_lib_shows_the_same_code():
-    assert blocks("lib/README.md") == blocks("README.md")
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_every_link_leads_to_a_file(page):
     links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
