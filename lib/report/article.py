@@ -188,6 +188,10 @@ class StudyValues:
         """The AtOptimum of an arm."""
         return next(a for a in self.result.optimum if a.arm == arm)
 
+    def of_generator(self, arm, images):
+        """The GeneratorGain of an arm, whose generators saw so many images."""
+        return next(g for g in self.result.generator_gains if (g.arm, g.images) == (arm, images))
+
     def recall(self, name):
         """The change of a class's recall."""
         return Estimate(float(self.result.by_class["change of recall"][name]), unit="points")

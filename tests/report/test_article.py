@@ -47,6 +47,13 @@ def test_a_size_has_no_sign(page):
     assert page("{{ (mlp.steps_gain.value)|abs }}")[1] == "6.9" and page("{{ mlp.steps_gain.value }}")[1] == "+6.9"
 
 
+def test_the_gain_by_one_generator_is_named_by_its_arm_and_the_images_it_saw(tmp_path):
+    file = tmp_path / "scarce.md"
+    file.write_text("---\ntitle: A\n---\nOne that saw more adds {{ few.of_generator('real + oracle', 1200).gain }}.", encoding="utf-8")
+    made = made_up.collected(made_up.steps(made_up.scarce()))
+    assert article.page(article.read(file), made)[1] == f"One that saw more adds {made_up.points(12.5, 1.0)}."
+
+
 @pytest.mark.parametrize("body", ["{{ mlp.detectable }}", "{{ 1.5 }}", "{{ mlp.by_class }}", "{{ true }}", "{{ mlp.gain.clear }}"])
 def test_what_has_no_interval_is_refused_with_its_line(page, body):
     with pytest.raises(InputError, match=r"made-up.md, line 6: .*expected an Estimate, its value, low or high, a count"):
