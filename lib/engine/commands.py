@@ -128,6 +128,8 @@ def lab(arguments):
     settings = ROOT / "reports" / "build" / ".lab" / "labconfig" / "page_config.json"
     settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text('{"disabledExtensions": {"@jupyter/nbgrader": true}}', encoding="utf-8")
+    quiet = '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}'       # else it asks on page 00
+    settings.with_name("default_setting_overrides.json").write_text(quiet, encoding="utf-8")
     paths = [str(settings.parent.parent), os.environ.get("JUPYTER_CONFIG_PATH", "")]
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, paths))
     # not as a file to open: then the reports, outside of its folder, could not be reached

@@ -92,9 +92,10 @@ def why(job, again, code):
         return f"it reads {few(reads)}"
     try:
         result, made = runs.load(job.config.run_dir, whole=False).result, run.provenance
-        if not job.notebook.is_file() and "published" not in made:
+        published = "published" in made                     # its network is what it is, whatever the code does now
+        if not published and not job.notebook.is_file():
             return "its executed notebook is missing"
-        if code and (changed := code.changes(job)):
+        if code and not published and (changed := code.changes(job)):
             return f"its code has changed: {few(changed)}"
         now = {name: runs.content(ROOT / "reports" / "runs" / name) for name in made["upstream"]}
         if now != made["upstream"] or {runs.run_at(u.config.run_dir).name for u in job.upstream} - set(now):

@@ -178,10 +178,10 @@ def schedule_curves(alphas_cumprod, noise_gain):
     for name, ac in alphas_cumprod.items():
         ac, u = np.asarray(ac), (np.arange(len(ac)) + 1) / len(ac)
         axes[0].plot(u, ac, color=colour[name], label=short(name), lw=2)
-        axes[1].plot(u, np.log10(ac / (1 - ac)), color=colour[name], label=short(name), lw=2)
+        axes[1].plot(u, np.log(ac / (1 - ac)), color=colour[name], label=short(name), lw=2)
         axes[2].semilogy(u, np.asarray(noise_gain[name]), color=colour[name], label=short(name), lw=2)
     axes[0].set(xlabel="$t/T$", title=r"share of signal $\bar\alpha_t$")
-    axes[1].set(xlabel="$t/T$", title=r"$\log_{10}$ signal-to-noise ratio")
+    axes[1].set(xlabel="$t/T$", title=r"log-SNR $\lambda_t$")
     axes[1].axhline(0, color="black", lw=0.8, ls=":")
     axes[2].set(xlabel="$t/T$", title="noise gain of a plain reverse step")
     axes[0].legend()
@@ -239,7 +239,7 @@ def loss_curves(histories, x="images"):
     fig, ax = plt.subplots(figsize=(6.5, 3.2))
     colour = colours(list(histories))
     for name, h in histories.items():
-        smooth = h["loss"].ewm(span=max(1, len(h) // 20)).mean()
+        smooth = h["loss"].ewm(span=max(5, len(h) // 20)).mean()
         point = "o" if len(h) == 1 else None                # a line through one point shows nothing
         ax.plot(h[x], h["loss"], color=colour[name], alpha=0.2, lw=1)
         ax.plot(h[x], smooth, color=colour[name], lw=2, marker=point, label=short(name))

@@ -58,7 +58,7 @@ def explore_schedules(images, T=1000, seed=0):
                                 description="T")
     offset = ipywidgets.FloatSlider(value=0.008, min=0, max=0.1, step=0.002, readout_format=".3f", disabled=True,
                                     description="s (cosine)")
-    step = ipywidgets.IntSlider(value=T // 2, min=0, max=T - 1, description="t")
+    step = ipywidgets.IntSlider(value=T // 4, min=0, max=T - 1, description="t")
     step.layout.width = "60%"
 
     def redraw(_=None):
@@ -82,10 +82,10 @@ def explore_schedules(images, T=1000, seed=0):
 
 # ---------------------------------------------------------------- notebook 20
 @torch.no_grad()
-def guesses(model, schedule, target, images, labels, t, seed=0, x0_handling="none"):
-    """(N, C, H, W) uint8 images at step t with the noise of `seed`, and the network's guess of them, as floats.
+def estimates(model, schedule, target, images, labels, t, seed=0, x0_handling="none"):
+    """(N, C, H, W) uint8 images at step t with the noise of `seed`, and the network's estimate of them, as floats.
 
-    labels: (N,) what the network is told; num_classes stands for nothing. x0_handling: of the guess.
+    labels: (N,) what the network is told; num_classes stands for nothing. x0_handling: of the estimate.
     """
     x0, tt, device = to_float(images), torch.full((len(images),), t), next(model.parameters()).device
     xt = q_sample(schedule, x0, tt, torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)))
@@ -96,7 +96,7 @@ def guesses(model, schedule, target, images, labels, t, seed=0, x0_handling="non
 def explore_denoising(model, schedule, target, held_out, columns=10, seed=0):
     """Choose t and what the network is told of the class; see held-out images, noised, and what the network sees there.
 
-    Its guess of the image is clipped to [-1, 1], as samplers do, or left as it is: near pure noise the guess of a
+    Its estimate of the image is clipped to [-1, 1], as samplers do, or left as it is: near pure noise the estimate of a
     network that answers with eps is its error divided by a small number. held_out: `data.Images`.
     """
     line, picture, classes = ipywidgets.HTML(), Picture(), held_out.classes       # a Label would be cut off
@@ -104,21 +104,22 @@ def explore_denoising(model, schedule, target, held_out, columns=10, seed=0):
     step = ipywidgets.IntSlider(value=schedule.T // 2, min=0, max=schedule.T - 1, description="t")
     step.layout.width = "60%"
     told = ipywidgets.Dropdown(options=["its own class", "nothing", *classes], description="told")
-    limit = ipywidgets.Dropdown(options=["clip", "none"], description="guess")
+    limit = ipywidgets.Dropdown(options=["clip", "none"], description="limit")
 
     def redraw(_=None):
         K, ac = model.num_classes, schedule.alphas_cumprod[step.value].item()
         known = labels if told.index == 0 else torch.full_like(labels, K if told.index == 1 else told.index - 2)
-        noisy, guess = guesses(model, schedule, target, images, known, step.value, seed, limit.value)
-        error = (guess - to_float(images)).square().mean()
-        words = f"t = {step.value} of {schedule.T}, told {told.value}: mean squared error of the guess {error:.3g}"
+        noisy, estimate = estimates(model, schedule, target, images, known, step.value, seed, limit.value)
+        error = (estimate - to_float(images)).square().mean()
+        words = f"t = {step.value} of {schedule.T}, told {told.value}: mean squared error of the estimate {error:.3g}"
         if target == "eps":
-            words += f"; an error of eps counts {((1 - ac) / ac)**0.5:,.3g} times in it" + (
-                ", until it is clipped" if limit.value == "clip" else "")
+            factor = ((1 - ac) / ac)**0.5
+            words += f"; in it an error of eps counts {factor:,.{0 if factor > 10 else 2}f} times" + (
+                ", before the clip" if limit.value == "clip" else "")
         line.value = html.escape(words)
-        sheet = figures.image_grid(torch.stack([images, to_uint8(noisy), to_uint8(guess)]),
-                                   ["image", "with noise", "guess"], [classes[k] for k in labels])
-        picture.show(sheet_png(sheet), f"Images, the same with noise, and the network's guess. {words}")
+        sheet = figures.image_grid(torch.stack([images, to_uint8(noisy), to_uint8(estimate)]),
+                                   ["image", "with noise", "estimate"], [classes[k] for k in labels])
+        picture.show(sheet_png(sheet), f"Images, the same with noise, and the network's estimate. {words}")
 
     for control in (step, told, limit):
         control.observe(redraw, "value")
@@ -193,7 +194,7 @@ def explore_sampling(model, schedule, target, classes, image_shape, columns=10, 
     steps = ipywidgets.Dropdown(options=counts, value=min(25, counts[-1]), description="steps")
     spacing = ipywidgets.Dropdown(options=samplers.SPACINGS, description="spacing")
     guidance = ipywidgets.FloatSlider(value=2, min=0, max=8, step=0.5, description="guidance", **late)
-    x0_handling = ipywidgets.Dropdown(options=samplers.X0_HANDLINGS, value="clip", description="x0")
+    x0_handling = ipywidgets.Dropdown(options=samplers.X0_HANDLINGS, value="clip", description="limit")
     eta = ipywidgets.FloatSlider(value=0, min=0, max=1, step=0.1, description="eta (ddim)", disabled=True, **late)
     number = ipywidgets.BoundedIntText(value=seed, min=0, max=2**31 - 1, description="seed")
     line, picture, sheets = ipywidgets.Label(), Picture(), {}       # sheets: {name of a row: images}, the last ones
@@ -214,7 +215,7 @@ def explore_sampling(model, schedule, target, classes, image_shape, columns=10, 
         before = sheets.get("now")
         for done, (t, x, x0) in enumerate(walk, 1):
             sheets.clear()
-            sheets.update({"now": x, "guess": x0} | ({} if before is None else {"before": before}))
+            sheets.update({"now": x, "estimate": x0} | ({} if before is None else {"before": before}))
             now_and_then(f"{words}: after {done} of {steps.value} steps, the last from t = {t}")
             yield {"done": done}
 
@@ -234,16 +235,17 @@ def explore_sampling(model, schedule, target, classes, image_shape, columns=10, 
 
 
 def explore_steps(model, schedule, target, classes, image_shape, guidance=2.0, seed=0):
-    """Follow one image through the ancestral sampler: what each step sees, estimates, takes away and puts back.
+    """Follow one image through the sampler ancestral or ddim: what each step sees, estimates and makes of it.
 
     The slider goes over the steps that are made; Stop leaves it at the last one. Beside the pictures the numbers of
-    the formulas (Ho et al. 2020, eq. 4, 6 and 7).
+    the formulas (Ho et al. 2020, eq. 4, 6 and 7; Song et al. 2021, eq. 12).
     """
     counts, late = step_counts(schedule.T), {"continuous_update": False}
     name = ipywidgets.Dropdown(options=[(words, k) for k, words in enumerate(classes)], description="class")
     steps = ipywidgets.Dropdown(options=counts, value=min(25, counts[-1]), description="steps")
     scale = ipywidgets.FloatSlider(value=guidance, min=0, max=8, step=0.5, description="guidance", **late)
-    limit = ipywidgets.Dropdown(options=["clip", "none"], description="estimate")
+    limit = ipywidgets.Dropdown(options=["clip", "none"], description="limit")
+    sampler = ipywidgets.Dropdown(options=["ancestral", "ddim"], description="sampler")
     place = ipywidgets.IntSlider(value=1, min=1, max=1, description="step")
     place.layout.width = "60%"
     words, pictures, walked = ipywidgets.HTML(), Row(), []      # walked: (t, s, x, x0, next x) of each step so far
@@ -254,7 +256,8 @@ def explore_steps(model, schedule, target, classes, image_shape, guidance=2.0, s
         x = samplers.ImageNoise(seed, [0], image_shape)()       # the walk's own first draw
         then = [*samplers.timesteps(schedule, steps.value)[1:], -1]
         made = samplers.sample_steps(model, schedule, y.to(next(model.parameters()).device), noise, target=target,
-                                     steps=steps.value, guidance=scale.value, x0_handling=limit.value)
+                                     sampler=sampler.value, steps=steps.value, guidance=scale.value,
+                                     x0_handling=limit.value)
         for s, (t, after, x0) in zip(then, made, strict=True):
             walked.append((t, s, x, x0.cpu(), after.cpu()))
             x = after.cpu()
@@ -264,7 +267,7 @@ def explore_steps(model, schedule, target, classes, image_shape, guidance=2.0, s
 
     def show(_=None):
         if place.value <= len(walked):
-            images, told = one_step(schedule, *walked[place.value - 1])
+            images, told = one_step(schedule, sampler.value, *walked[place.value - 1])
             words.value = f"<b>Step {place.value} of {steps.value}</b>, {told}"
             pictures.show(images, f"Step {place.value} of {steps.value} of one image's walk from noise.")
 
@@ -277,27 +280,28 @@ def explore_steps(model, schedule, target, classes, image_shape, guidance=2.0, s
         show()
 
     place.observe(show, "value")
-    for control in (name, steps, scale, limit):
+    for control in (name, sampler, steps, scale, limit):
         control.observe(anew, "value")
     anew()
-    return stacked(row(name, steps), row(scale, limit), work, row(place), pictures, words)
+    return stacked(row(name, sampler, steps), row(scale, limit), work, row(place), pictures, words)
 
 
-def one_step(schedule, t, s, x, x0, after):
-    """The images of one ancestral step from t to s (-1: the clean image) by name, and its formulas with numbers."""
+def one_step(schedule, sampler, t, s, x, x0, after):
+    """The images of a step of `sampler` from t to s (-1: the clean image) by name, and its formulas with numbers."""
     ac_t, ac_s = (schedule.alphas_cumprod[u].item() if u >= 0 else 1.0 for u in (t, s))
-    of_x0, variance = q_posterior(ac_t, ac_s, 1.0, 0.0)
-    of_x, sd = q_posterior(ac_t, ac_s, 0.0, 1.0)[0], variance**0.5
-    noise = (x - ac_t**0.5 * x0) / (1 - ac_t)**0.5
-    fresh = (after - of_x0 * x0 - of_x * x) / sd if sd else torch.zeros_like(x)
-    after_name = f"x at t = {s}" if s >= 0 else "the image"
-    named = {f"x at t = {t}": x, "estimate of the image": x0, "noise in x, by that": noise, "fresh noise": fresh,
-             after_name: after}
+    noise, then = (x - ac_t**0.5 * x0) / (1 - ac_t)**0.5, f"x at t = {s}" if s >= 0 else "the image"
+    images = {f"x at t = {t}": x, "estimate of the image": x0, "noise in x, by that": noise}
+    if sampler == "ddim":
+        made = f"{ac_s**0.5:.3f} \u00b7 estimate + {(1 - ac_s)**0.5:.3f} \u00b7 noise (eq. 12)"
+    else:
+        of_x0, variance = q_posterior(ac_t, ac_s, 1.0, 0.0)
+        of_x, sd = q_posterior(ac_t, ac_s, 0.0, 1.0)[0], variance**0.5
+        images["fresh noise"] = (after - of_x0 * x0 - of_x * x) / sd if sd else torch.zeros_like(x)
+        made = f"{of_x0:.3f} \u00b7 estimate + {of_x:.3f} \u00b7 x + {sd:.3f} \u00b7 fresh noise (eq. 6, 7)"
     told = "<br>".join([
         f"t = {t}: {ac_t:.3g} of the signal's variance is in x",
-        f"x = {ac_t**0.5:.3f} \u00b7 estimate + {(1 - ac_t)**0.5:.3f} \u00b7 noise (eq. 4)",
-        f"{after_name} = {of_x0:.3f} \u00b7 estimate + {of_x:.3f} \u00b7 x + {sd:.3f} \u00b7 fresh noise (eq. 6, 7)"])
-    return {words: to_uint8(image)[0] for words, image in named.items()}, told
+        f"x = {ac_t**0.5:.3f} \u00b7 estimate + {(1 - ac_t)**0.5:.3f} \u00b7 noise (eq. 4)", f"{then} = {made}"])
+    return {words: to_uint8(image)[0] for words, image in (images | {then: after}).items()}, told
 
 
 def explore_guidance(model, schedule, target, classes, image_shape, scales=(0, 1, 2, 4, 8), steps=25, columns=10,
@@ -372,7 +376,7 @@ def explore_walks(schedule, deviation=0.5):
             ax.set(title=name, xlim=(1.02, -0.02), ylim=(-3, 3), xlabel="$t/T$")
             calls = [2 * n - 1 if name == "heun" else n for n in counts]
             last.loglog(calls, errors(name, spacing.value), ".-", color=colour, label=name)
-        last.set(title="error of the deviation", xlabel="network calls", ylim=(1e-4, 2))
+        last.set(title="error of the spread at the end", xlabel="network calls", ylim=(1e-4, 2))
         last.legend(fontsize=7)
         picture.show(figures.to_png(fig), f"Twelve walks of one pixel from noise (left) to -1 or 1 (right) in "
                      f"{steps.value} steps by each of {len(panels)} samplers, and their errors against network calls.")
@@ -469,6 +473,7 @@ def explore_runs(generated, columns=12):
 
     Those whose images have the first one's shape.
     """
+    generated = [run for run in generated if run.path("images.npz").exists()]   # those of a finished study may be gone
     if not generated:
         return ipywidgets.Label("no run of these has generated images")
     trained = runs.run_at(generated[0].config["train_run"])

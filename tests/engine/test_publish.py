@@ -76,6 +76,9 @@ def test_a_plan_takes_published_networks_instead_of_training(finished, monkeypat
     assert list(taken.take(finished)) == ["train/one"]
     assert "train/one" not in stale(finished)
     run = runs.load(job.config.run_dir)
+    runs.write_json(run.path("provenance.json"), run.provenance | {"code": {"lib.work": "as it was"}})
+    assert "train/one" not in stale(finished)               # the network is what was published, whatever the code does
+    run = runs.load(job.config.run_dir)
     assert run.provenance["published"].endswith("one/train/one") and run.config == job.values
     tensors, _ = load_tensors(run.path("model.safetensors"))
     assert {t.dtype for name, t in tensors.items() if name != "schedule.betas"} == {torch.bfloat16}

@@ -240,7 +240,7 @@ def test_two_schedules_are_trained_and_the_clip_is_switched_in_jupyterlab(lab, b
     page.locator(".widget-slider .noUi-handle").last.focus()                                # t
     page.keyboard.press("End")
     page.get_by_text(re.compile("^t = 999 of 1000.*until it is clipped$")).wait_for(timeout=60_000)
-    page.get_by_label("guess").select_option("none")
+    page.get_by_label("limit").select_option("none")
     page.get_by_text(re.compile("^t = 999 of 1000.*times in it$")).wait_for(timeout=60_000)
     assert "t = 999" in guess.get_attribute("alt")
     screenshot(page, "clip-none-900")

@@ -99,38 +99,38 @@ def test_the_offset_s_is_for_cosine_only():
 
 
 # ---------------------------------------------------------------- denoising
-def test_the_guess_is_what_the_answer_of_the_network_means(network):
-    """A network that knows the noise is asked: its guess is the image."""
+def test_the_estimate_is_what_the_answer_of_the_network_means(network):
+    """A network that knows the noise is asked: its estimate is the image."""
     eps = torch.randn(IMAGES.shape, generator=torch.Generator().manual_seed(3))
 
     class Oracle(torch.nn.Linear):
         def forward(self, x, t, y):
             return eps
-    noisy, guess = explorers.guesses(Oracle(1, 1), SCHEDULE, "eps", IMAGES, torch.tensor([0, 1]), 30, seed=3)
+    noisy, estimate = explorers.estimates(Oracle(1, 1), SCHEDULE, "eps", IMAGES, torch.tensor([0, 1]), 30, seed=3)
     ac = SCHEDULE.alphas_cumprod[30]
     assert torch.allclose(noisy, (ac.sqrt() * to_float(IMAGES) + (1 - ac).sqrt() * eps).float(), atol=1e-6)
-    assert torch.allclose(guess, to_float(IMAGES), atol=1e-5)
+    assert torch.allclose(estimate, to_float(IMAGES), atol=1e-5)
 
 
-def test_without_a_clip_the_guess_near_pure_noise_is_the_error_alone(shown, network):
+def test_without_a_clip_the_estimate_near_pure_noise_is_the_error_alone(shown, network):
     box = explorers.explore_denoising(network, SCHEDULE, "eps", Images(IMAGES, torch.tensor([0, 1]), CLASSES))
     control(box, "t").value = 49
-    assert control(box, "guess").value == "clip"
+    assert control(box, "limit").value == "clip"
     words = pages(box)
-    control(box, "guess").value = "none"
+    control(box, "limit").value = "none"
     factor = (1 / SCHEDULE.alphas_cumprod[49].item() - 1)**0.5
-    clipped, free = (float(re.search(r"guess (\S+);", said)[1]) for said in (words, pages(box)))
+    clipped, free = (float(re.search(r"estimate (\S+);", said)[1]) for said in (words, pages(box)))
     assert clipped <= 4 < 100 < free
-    assert f"counts {factor:,.3g} times in it, until it is clipped" in words and pages(box).endswith("times in it")
+    assert f"in it an error of eps counts {factor:,.0f} times, before the clip" in words and pages(box).endswith("times")
 
 
-def test_t_and_what_the_network_is_told_change_the_guess(shown, network):
+def test_t_and_what_the_network_is_told_change_the_estimate(shown, network):
     box = explorers.explore_denoising(network, SCHEDULE, "v", Images(IMAGES, torch.tensor([0, 1]), CLASSES))
     assert control(box, "told").options == ("its own class", "nothing", "cat", "dog")
     for name, value in (("t", 10), ("t", 40), ("told", "nothing"), ("told", "cat"), ("told", "dog")):
         control(box, name).value = value
     assert len({png for _, png in shown}) == len(shown) == 6
-    assert "t = 40 of 50, told dog: mean squared error of the guess" in shown[-1][0]
+    assert "t = 40 of 50, told dog: mean squared error of the estimate" in shown[-1][0]
 
 
 def test_two_schedules_are_trained_from_the_same_weights_and_shown_beside_each_other(shown, network, monkeypatch):
@@ -191,7 +191,7 @@ def test_dreaming_ends_with_the_images_of_the_sampler_and_keeps_those_before(sho
     first, second, last = (to_uint8(sample(network, SCHEDULE, y, ImageNoise(0, range(2), (1, 8, 8)), **options, **more)) for more in (
         {"guidance": 2.0}, {"guidance": 2.0, "sampler": "ddim"}, {"guidance": 5.0, "sampler": "ddim"}))
     names, rows = drawn[-1]
-    assert names == ["now", "guess", "before"] and torch.equal(rows[0], last) and torch.equal(rows[2], second)
+    assert names == ["now", "estimate", "before"] and torch.equal(rows[0], last) and torch.equal(rows[2], second)
     assert any(torch.equal(rows[0], first) for _, rows in drawn) and not torch.equal(first, second)
 
 
@@ -214,13 +214,25 @@ def test_the_numbers_beside_a_step_keep_signal_and_noise_of_the_schedule(network
     noise, times = ImageNoise(0, [0], (1, 8, 8)), timesteps(SCHEDULE, 5)
     x, walk = ImageNoise(0, [0], (1, 8, 8))(), sample_steps(network, SCHEDULE, torch.tensor([1]), noise, target="v", steps=5)
     for s, (t, after, x0) in zip([*times[1:], -1], walk, strict=True):
-        images, told = explorers.one_step(SCHEDULE, t, s, x, x0, after)
+        images, told = explorers.one_step(SCHEDULE, "ancestral", t, s, x, x0, after)
         (a, b), (c, d, e) = ([float(n) for n in re.findall(r"\d+\.\d{3}", line)] for line in told.split("<br>")[1:])
         ac = SCHEDULE.alphas_cumprod[s].item() if s >= 0 else 1
         assert (c + d * a, (d * b)**2 + e**2) == pytest.approx((ac**0.5, 1 - ac), abs=3e-3)
         assert list(images)[0] == f"x at t = {t}" and torch.equal(images["estimate of the image"], to_uint8(x0)[0])
         x = after
     assert (c, d, e) == (1, 0, 0) and torch.equal(images["the image"], images["estimate of the image"])
+
+
+def test_a_step_of_ddim_is_the_estimate_and_the_same_noise_with_less_of_it(network):
+    noise, times = ImageNoise(0, [0], (1, 8, 8)), timesteps(SCHEDULE, 5)
+    walk = sample_steps(network, SCHEDULE, torch.tensor([1]), noise, target="v", steps=5, sampler="ddim")
+    x = ImageNoise(0, [0], (1, 8, 8))()
+    for s, (t, after, x0) in zip([*times[1:], -1], walk, strict=True):
+        images, told = explorers.one_step(SCHEDULE, "ddim", t, s, x, x0, after)
+        (a, b), (c, d) = ([float(n) for n in re.findall(r"\d+\.\d{3}", line)] for line in told.split("<br>")[1:])
+        torch.testing.assert_close(after, c * x0 + d * (x - a * x0) / b, atol=0.02, rtol=0)
+        assert "fresh noise" not in images
+        x = after
 
 
 def test_a_walk_can_be_stopped_and_gone_through(network):
