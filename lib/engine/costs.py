@@ -2,10 +2,11 @@
 import time
 
 from lib import data
-from lib.engine.parameters import AugmentConfig, GenerateConfig, TrainConfig
+from lib.engine.parameters import AugmentConfig, ExternalConfig, GenerateConfig, TrainConfig
 from lib.engine.plan import trained
 from lib.study import ARMS, FREE
 
+KNOWN = TrainConfig, ExternalConfig      # of the runs that read real images
 OTHERS = 20             # seconds of a run beside its main work: its kernel, figures, measures
 
 
@@ -15,7 +16,7 @@ def core_hours(plan, labels):
     hours, seconds = {}, {}
     for job in (job for job in plan.jobs if job.label in labels):
         train = trained(job)
-        if train is None or not side_of(train.config):
+        if train is None or not isinstance(train.config, KNOWN) or not side_of(train.config):
             continue
         of_one, count = (None, 0) if job.step == "external" else work(job, train.config)
         if count and of_one not in seconds:
