@@ -57,9 +57,10 @@ def report(arguments):
         if not code and part is plan:
             print(opens(os.path.relpath(plan.html, arguments.cwd)))
         return code
-    again = stale(part, {job.label for job in forced})
+    forced = {job.label for job in forced}
+    again = stale(part, forced)
     for label, run in taken(part).items():
-        if again.get(label) == "not made yet":              # it is not forced
+        if label not in forced:
             del again[label]
             print(f"{label} would be taken from {in_root(run.folder)}")
     for folder in check_data(part, again, download=False):

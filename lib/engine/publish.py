@@ -11,12 +11,12 @@ from lib import ROOT, InputError
 from lib.diffusion.checkpoints import load_model, network_file, save_model
 from lib.engine.plan import in_root, read_plan
 from lib.engine.stale import stale
+from lib.engine.taken import FOLDER
 from lib.report import runs
 from lib.report.card import card
 from lib.report.front import write_data_page, write_front
 from lib.report.site import drop_dead_links
 
-FOLDER = ROOT / "reports" / "published"
 LARGEST = 50e6      # bytes of a published network
 
 

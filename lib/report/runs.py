@@ -191,7 +191,7 @@ def progress(records, total, unit, tell):
         yield record
         now = time.monotonic()
         start = start or now
-        if now - start < 1:                                 # a training that goes on tells of its earlier part at once
+        if now - start < 1:                                 # a resumed training first repeats its earlier records
             first = now, record["done"]
         if now - last < 1 and record["done"] < total:
             continue

@@ -85,7 +85,7 @@ def explore_schedules(images, T=1000, seed=0):
 def estimates(model, schedule, target, images, labels, t, seed=0, x0_handling="none"):
     """(N, C, H, W) uint8 images at step t with the noise of `seed`, and the network's estimate of them, as floats.
 
-    labels: (N,) what the network is told; num_classes stands for nothing. x0_handling: of the estimate.
+    labels: (N,) the classes that the network is told, num_classes for none. x0_handling: how the estimate is limited.
     """
     x0, tt, device = to_float(images), torch.full((len(images),), t), next(model.parameters()).device
     xt = q_sample(schedule, x0, tt, torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)))
