@@ -345,7 +345,7 @@ def in_root(path):
 
 
 def check_data(plan, labels, download=True):
-    """Load each data set of the trainings `labels` once, before hours of work, and see whether the plan's values fit
+    """Load each data set that the runs `labels` read once, before hours of work, and see whether the plan's values fit
     it. InputError: a line for each problem and the first run that has it; its kind is the first one's.
 
     download=False: a set that is not there yet is not fetched; returns the folders that it would be fetched to."""
@@ -364,7 +364,7 @@ def check_data(plan, labels, download=True):
 
     for job in plan.jobs:
         train = trained(job)
-        if train is None or train.label not in labels or train.label in refused:
+        if train is None or train.label in refused or not {train.label, job.label} & set(labels):
             continue
         try:
             job.config.check_with(job.upstream, facts(train))

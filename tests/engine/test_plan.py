@@ -272,6 +272,15 @@ def test_what_only_the_images_can_tell_is_asked_before_anything_starts(tmp_path)
     assert [line.partition("yml: ")[2][:40] for line in told.splitlines()] == ["train.a: per_class=200: expected at most"]
 
 
+def test_the_images_of_a_finished_training_are_asked_for_before_they_are_read_again(tmp_path, monkeypatch):
+    def check(config):
+        raise InputError("data_dir='x': it is not there")
+    monkeypatch.setattr("lib.data.check", check)
+    (tmp_path / "mine.yml").write_text("train: {a: {dataset: folder, canvas: 0}}\ngenerate: {a: {train_run: a}}\n")
+    plan = plans.read_plan(str(tmp_path / "mine.yml"))
+    assert refusal(plans.check_data, plan, ["generate/a"]) == f"{tmp_path}/mine.yml: generate.a: data_dir='x': it is not there"
+
+
 def test_a_problem_of_ten_repetitions_is_told_once_and_each_problem_of_a_folder_has_its_line(tmp_path, monkeypatch):
     (tmp_path / "mine.yml").write_text("replicates: 10\ntrain: {a: {dataset: folder, canvas: 0}}\ngenerate: {a: {train_run: a}}\n")
     plan, asked = plans.read_plan(str(tmp_path / "mine.yml")), []
