@@ -15,7 +15,7 @@ def hours(monkeypatch, name, labels=None):
 
 
 def test_the_work_of_a_plan_is_its_updates_and_its_calls(monkeypatch):
-    found, asked = hours(monkeypatch, "cifar10-scarce")
+    found, asked = hours(monkeypatch, "cifar10-laptop")
     training = (300_000 + 2 * 100_000) / 64
     assert training * 5 < 3600 * found["train"] < 1.2 * training * 5                   # with the cool-downs
     images = 10 * (2 * 500 + 2 * 250) * 5
@@ -25,7 +25,7 @@ def test_the_work_of_a_plan_is_its_updates_and_its_calls(monkeypatch):
 
 
 def test_only_the_runs_that_are_asked_for_count(monkeypatch):
-    found, _ = hours(monkeypatch, "cifar10-scarce", {"generate/n1000.0"})
+    found, _ = hours(monkeypatch, "cifar10-laptop", {"generate/n1000.0"})
     assert set(found) == {"generate"} and 3600 * found["generate"] == pytest.approx(2500 * 40 / 100)
 
 

@@ -30,7 +30,7 @@ def tiny(name):
     """The plan `name` with every number that costs time made small: its runs, arms, settings and rungs stay."""
     plan = YAML(typ="safe", pure=True).load((ROOT / "reports" / "plans" / f"{name}.yml").read_text(encoding="utf-8"))
     if "replicates" in plan:
-        plan["replicates"] = 3 if name == "cifar10-scarce" else 2
+        plan["replicates"] = 3 if name == "cifar10-laptop" else 2
     for step, small in TINY.items():
         for values in plan.get(step, {}).values():
             values |= small
@@ -90,7 +90,7 @@ def test_a_long_plan_is_finished_in_another_folder(tmp_path, name):
     here, there = project(tmp_path / "here", name), project(tmp_path / "there", name)
     env = os.environ | {"DREAMING_DATA_DIR": str(pictures(tmp_path / "pictures")), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     homes = {root: env | {"PYTHONPATH": str(root)} for root in (here, there)}
-    number = {"cifar10-scarce": 20, "cifar10-full": 30, "cifar10-paper": 5}[name]
+    number = {"cifar10-laptop": 20, "cifar10-full": 30, "cifar10-paper": 5}[name]
     stopped(here, homes[here], number)
     runs = there / "reports" / "runs" / "tiny"
     shutil.copytree(here / "reports" / "runs" / "tiny", runs)
