@@ -1,6 +1,7 @@
 """Where a network computes, and how fast it may: device, threads, precision, compilation."""
 import contextlib
 import importlib.util
+import math
 import time
 import warnings
 
@@ -76,6 +77,7 @@ def called(precision, compiled):
 
 TRIALS = ("fp32", "off"), ("bf16", "off"), ("bf16", "default")      # the first is the measure of the others
 WORTH = 600             # seconds: a shorter training does not pay for a trial, most of it compilation
+WORTH_DRAWING = 120     # the same for images: compiled code is kept, so a plan's next run finds it in seconds
 FASTER = 1.1            # times as fast as float32 that bfloat16 must be
 LOSS_OFF, GRADIENT_OFF = 0.01, 0.05     # largest relative differences from float32; bfloat16 was off by 0.0003 and 0.01
 
@@ -86,11 +88,11 @@ def has_bfloat16():
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
-def fastest(network, precision, compiled, gradient, updates):
+def fastest(network, precision, compiled, gradient, updates, worth=WORTH):
     """The `Forward` for a training of so many updates, and {name: seconds of an update, or why it was refused}.
 
     precision, compiled: as for `Forward`, which decides unless both are auto and the CPU has bfloat16. Then three
-    updates in float32 are timed, and if all would take more than WORTH seconds, three of each of TRIALS. The fastest is
+    updates in float32 are timed, and if all would take more than `worth` seconds, three of each of TRIALS. The fastest is
     taken whose first loss and gradient are close to those in float32. gradient(forward, k) gives the loss of batch k
     and its gradient, one vector; it may leave the weights' gradients behind. The weights keep their bits.
     """
@@ -104,7 +106,7 @@ def fastest(network, precision, compiled, gradient, updates):
         except torch.OutOfMemoryError:                  # the training makes its batch smaller; without a trial
             return forward, {}
         tried[str(forward)] = round(best, 4)
-        if best * updates > WORTH:
+        if best * updates > worth:
             best /= FASTER
             for choice in TRIALS[1:]:
                 try:
@@ -117,6 +119,22 @@ def fastest(network, precision, compiled, gradient, updates):
                 if seconds < best and not unlike(exact, answer):
                     forward, best = other, seconds
     return forward, tried
+
+
+def fastest_drawing(network, precision, compiled, *, images, batch, image_shape, guidance, steps):
+    """The same for a sampler: (`Forward`, tried), by the answers to noise. images: how many; batch: of them at once;
+    guidance, steps: of `samplers.sample_steps`."""
+    twice = 1 if guidance in (0, 1) else 2              # with and without the label
+    x = torch.randn(twice * batch, *image_shape, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(len(x)) % network.num_classes
+    x, t, y = (part.to(next(network.parameters()).device) for part in (x, torch.zeros_like(y), y))
+
+    @torch.no_grad()
+    def answer(forward, k):
+        output = forward(x, t, y)
+        return output.square().mean().item(), output.flatten()
+
+    return fastest(network, precision, compiled, answer, steps * math.ceil(images / batch), WORTH_DRAWING)
 
 
 def on_trial(forward, precision, compiled):

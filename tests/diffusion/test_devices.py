@@ -128,6 +128,17 @@ def test_a_short_training_does_not_pay_for_a_trial(able):
     assert choose(updates=600) == (FP32, {FP32: 1.0})
 
 
+@pytest.mark.parametrize("seconds, chosen", [((1, 1.2, 0.5), COMPILED), ((1, 1.2, 1.3), FP32)])
+def test_a_long_drawing_takes_the_fastest(able, seconds, chosen):
+    able(dict(zip((FP32, BF16, COMPILED), seconds, strict=True)))
+    network, how = Linear(), {"batch": 4, "image_shape": X.shape[1:], "guidance": 2.0, "steps": 12}
+    network.num_classes = 3
+    forward, tried = devices.fastest_drawing(network, "auto", "auto", images=44, **how)     # 11 batches of 12 steps
+    assert str(forward) == chosen and len(tried) == 3
+    forward, tried = devices.fastest_drawing(network, "auto", "auto", images=40, **how)
+    assert (str(forward), tried) == (FP32, {FP32: 1})
+
+
 def not_finite(model, mode):
     class Broken(nn.Module):
         def forward(self, *batch):
