@@ -92,8 +92,8 @@ def fastest(network, precision, compiled, gradient, updates, worth=WORTH):
     """The `Forward` for a training of so many updates, and {name: seconds of an update, or why it was refused}.
 
     precision, compiled: as for `Forward`, which decides unless both are auto and the CPU has bfloat16. Then three
-    updates in float32 are timed, and if all would take more than `worth` seconds, three of each of TRIALS. The fastest is
-    taken whose first loss and gradient are close to those in float32. gradient(forward, k) gives the loss of batch k
+    updates in float32 are timed, and if all would take more than `worth` seconds, three of each of TRIALS. Taken is the
+    fastest whose first loss and gradient are close to those in float32. gradient(forward, k) gives the loss of batch k
     and its gradient, one vector; it may leave the weights' gradients behind. The weights keep their bits.
     """
     forward = Forward(network, precision, compiled)
