@@ -14,9 +14,9 @@ from lib.data import augmentations
 from lib.data.images import select
 from lib.diffusion import devices
 from lib.study import classifiers, rivals, statistics
-from lib.study.arms import predicted
+from lib.study.arms import labels_by, predicted
 
-WATCHED = 2000      # validation images that a curve is drawn from
+WATCHED, POINTS = 1000, 10      # validation images that a curve is drawn from, and its points
 TIE = 1.0           # standard errors within which two candidates count as equally good
 
 
@@ -71,6 +71,7 @@ def new_model(real, recipe):
     first, members = real[0], len(real) if len(real) > 1 else recipe.seeds
     model = classifiers.kind(recipe.classifier)(
         tuple(first.images.shape[1:]), len(first.classes), recipe.widths, members, recipe.seed)
+    model.precision = recipe.precision
     devices.limit_threads(model.to(recipe.device))
     return model
 
@@ -101,7 +102,7 @@ def begin(real, extra, recipe, *, augment="", steps=0):
     return model, classifiers.train_classifier(
         model, batches, steps=steps, lr=recipe.lr, weight_decay=recipe.weight_decay, optimizer=recipe.optimizer,
         label_smoothing=recipe.label_smoothing, precision=recipe.precision,
-        augment=change, mixture=mixture, log_every=max(1, steps // 20))
+        augment=change, mixture=mixture, log_every=max(1, steps // POINTS))
 
 
 def watched(validation):
@@ -167,9 +168,8 @@ def joined(fits, arm, recipe):
 
 def accuracies(model, images):
     """Accuracy of each member in percent, on the Images of its replicate. (members,)"""
-    predicted = classifiers.predict(model, [one.images for one in images])
     return np.concatenate([statistics.accuracy(p, one.labels.numpy())
-                           for p, one in zip(predicted, images, strict=True)])
+                           for p, one in zip(labels_by(model, images), images, strict=True)])
 
 
 class Choices:

@@ -17,7 +17,7 @@ def test_the_same_seed_gives_the_same_networks_and_another_others():
     for x, y, z in zip(a.models, b.models, other.models, strict=True):
         assert torch.equal(x.weights[0], y.weights[0]) and not torch.equal(x.weights[0], z.weights[0])
     assert np.array_equal(a.right, b.right) and len(a.models) == 2 and a.right.shape == (1, 2, 2, 50)
-    assert [step for step, _ in a.curve] == list(range(1, 21)) and all(len(v) == 4 for _, v in a.curve)
+    assert [step for step, _ in a.curve] == list(range(2, 21, 2)) and all(len(v) == 4 for _, v in a.curve)
     assert all(np.array_equal(x, y) for (_, x), (_, y) in zip(a.curve, b.curve, strict=True))
 
 
@@ -37,7 +37,18 @@ def test_the_accuracies_of_a_fit_are_those_of_the_validation_images(monkeypatch)
     labels = watched[0].labels.numpy()
     assert f.right.mean(-1).ravel() == pytest.approx(statistics.accuracy(p, labels)) and f.validation == pytest.approx(f.right.mean())
     assert f.curve[-1][0] == 40 and f.curve[-1][1] == pytest.approx(statistics.accuracy(p[:, :10], labels[:10]))
-    assert len(f.curve) == 20
+    assert len(f.curve) == fitting.POINTS
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_network_is_judged_in_the_precision_in_which_it_was_trained(monkeypatch, precision):
+    seen, predict = [], classifiers.predict
+    monkeypatch.setattr(classifiers, "predict", lambda model, images, **options: seen.append(
+        "bf16" if torch.is_autocast_enabled("cpu") else "fp32") or predict(model, images, **options))
+    arm, watched = arms.mix([toy(60)]), [toy(50, seed=3)]
+    f = fitting.fit(arm, recipe(classifier="airbench", widths=[8], steps=4, precision=precision), watched)
+    arms.predicted(f.models, watched)
+    assert len(seen) >= 3 and set(seen) == {precision}
 
 
 def test_the_recipe_reaches_the_training(monkeypatch):
