@@ -18,7 +18,7 @@ def test_the_work_of_a_plan_is_its_updates_and_its_calls(monkeypatch):
     found, asked = hours(monkeypatch, "cifar10-laptop")
     training = (300_000 + 2 * 100_000) / 64
     assert training * 5 < 3600 * found["train"] < 1.2 * training * 5                   # with the cool-downs
-    images = 10 * (2 * 400 + 2 * 200) * 5
+    images = 10 * (2 * 400 + 2 * 250) * 5
     assert 3600 * found["generate"] == pytest.approx(images * 12 * 2 / 100)            # 12 guided steps
     assert 3600 * found["augment"] == pytest.approx(5 * (6 * 200 + 5 * 320 + 3 * 900))
     assert len(asked) == len(set(asked)) == 3                                          # each kind of work once
@@ -26,7 +26,7 @@ def test_the_work_of_a_plan_is_its_updates_and_its_calls(monkeypatch):
 
 def test_only_the_runs_that_are_asked_for_count(monkeypatch):
     found, _ = hours(monkeypatch, "cifar10-laptop", {"generate/n1000.0"})
-    assert set(found) == {"generate"} and 3600 * found["generate"] == pytest.approx(2000 * 24 / 100)
+    assert set(found) == {"generate"} and 3600 * found["generate"] == pytest.approx(2500 * 24 / 100)
 
 
 @pytest.mark.parametrize("what", [
