@@ -11,16 +11,16 @@ from lib.data.images import to_uint8
 from lib.diffusion.checkpoints import load_model
 from lib.diffusion.devices import Forward, limit_threads, pick_device
 from lib.diffusion.samplers import ImageNoise, as_labels, class_labels, generate, sample_steps
+from lib.engine.taken import FOLDER
 from lib.report import figures, runs
 
-PUBLISHED = ROOT / "reports" / "published"
 ENDINGS = (".png", ".npz", ".gif", "")
 USUAL = {"sampler": "ancestral", "steps": 25, "guidance": 1.5}      # where no study tells how it sampled
 
 
 def networks():
     """The published networks: {plan: file}, of the largest images first, damaged ones last."""
-    size = dict.fromkeys(sorted(PUBLISHED.glob("*/network.safetensors")), 0)
+    size = dict.fromkeys(sorted(FOLDER.glob("*/network.safetensors")), 0)
     for file in size:
         with contextlib.suppress(InputError):               # reported to whoever asks for this one
             size[file] = load_model(file)[0].options["image_size"]

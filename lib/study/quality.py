@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from scipy import stats
 from scipy.spatial.distance import cdist
 from sklearn.metrics import pairwise_distances_argmin_min as nearest
@@ -111,15 +112,16 @@ def shared_judge(settings, test, *, widths, steps, folder, device="cpu"):
     about += inspect.getsource(classifiers)
     name = f"judge-{digest_of(train.images, train.labels, about=about)[:16]}.safetensors"
     file = Path(folder) / name
-    if not kept_weights(file, model):
-        options = {name: value for name, value in SHARED.items() if name != "batch"}
-        batches = Batches([train], batch=SHARED["batch"], seed=seed, device=device)
-        trial = Airbench(tuple(train.images.shape[1:]), len(train.classes), widths, seed=seed).to(device)
-        precision, _ = faster_precision(trial, batches, steps, options["label_smoothing"])
-        for _ in train_classifier(model, batches, steps=steps, optimizer="nesterov", precision=precision,
-                                  augment=augmentation(augment)[0], **options):
-            pass
-        save_tensors(file, model.state_dict(), {"steps": steps})
+    with FileLock(str(file.with_name(f".{name}.lock"))):       # another generation may be training it
+        if not kept_weights(file, model):
+            options = {name: value for name, value in SHARED.items() if name != "batch"}
+            batches = Batches([train], batch=SHARED["batch"], seed=seed, device=device)
+            trial = Airbench(tuple(train.images.shape[1:]), len(train.classes), widths, seed=seed).to(device)
+            precision, _ = faster_precision(trial, batches, steps, options["label_smoothing"])
+            for _ in train_classifier(model, batches, steps=steps, optimizer="nesterov", precision=precision,
+                                      augment=augmentation(augment)[0], **options):
+                pass
+            save_tensors(file, model.state_dict(), {"steps": steps})
     return frozen("airbench", model, widths, steps, train)
 
 

@@ -30,7 +30,7 @@ def network(tmp_path):
 
 
 def test_a_damaged_published_network_does_not_block_the_others(network, tmp_path, monkeypatch):
-    monkeypatch.setattr(dreams, "PUBLISHED", tmp_path / "published")
+    monkeypatch.setattr(dreams, "FOLDER", tmp_path / "published")
     for name, content in (("a", network.read_bytes()[:-9]), ("b", network.read_bytes())):
         (tmp_path / "published" / name).mkdir(parents=True)
         (tmp_path / "published" / name / "network.safetensors").write_bytes(content)

@@ -1,5 +1,6 @@
 """Tests of the measures: against closed forms and plain loops, silent on fresh real images, alarmed by planted copies."""
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -85,6 +86,16 @@ def test_one_judge_for_all_generators_is_trained_once_from_all_images(tmp_path, 
     assert first.features(test.images).shape == (12, 4) and first.probabilities(test.images).shape == (12, len(test.classes))
     for changed in ({"steps": 7}, {"widths": [4, 8]}, {"train": toy(40, seed=9)}):
         assert shared(tmp_path, monkeypatch, test, **changed)[1] == 1, changed
+
+
+def test_generations_side_by_side_train_one_judge(tmp_path, monkeypatch):
+    monkeypatch.setattr(q, "load_for", lambda settings: SimpleNamespace(train=toy(), test=toy(12, seed=4)))
+    trainings, train_classifier = [], q.train_classifier
+    monkeypatch.setattr(q, "train_classifier", lambda *a, **k: trainings.append(k) or train_classifier(*a, **k))
+    options = {"widths": [4, 4], "steps": 40, "folder": tmp_path}
+    with ThreadPoolExecutor() as pool:
+        judges = list(pool.map(lambda _: q.shared_judge({"dataset": "cifar10"}, toy(12, seed=4), **options), range(3)))
+    assert len(trainings) == 1 and len({judge.name for judge in judges}) == 1
 
 
 def test_a_damaged_judge_is_trained_again(tmp_path, monkeypatch):
