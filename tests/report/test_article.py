@@ -184,13 +184,16 @@ def at(value, path):
     return value
 
 
+GAINS = "gain", "paper_gain", "steps_gain", "presentation_gain", "displacement"
+
+
 def false_results(written, collected):
     """Copies of the plan's runs, each with one difference that the article tells replaced by a contrary one."""
     text = " ".join([written.deck, written.body])
     for k, step in enumerate(collected.steps):
         label = re.sub(r"\W", "_", step.label)
         for path in estimates(step.result):
-            told = path and path[0] in ("gain", "paper_gain", "steps_gain") and f"{label}.{path[0]}" in text
+            told = path and path[0] in GAINS and f"{label}.{path[0]}" in text
             if told or path[-1:] == ("lost",):
                 for new in contrary(at(step.result, path)):
                     steps = list(collected.steps)
