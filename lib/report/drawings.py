@@ -382,8 +382,8 @@ def near_and_scarce(curves):
     ax.margins(y=0.08)
     label_apart(ax, [(g, colour) for colour, (_, gains, _) in zip(colours, curves, strict=True) for g in gains])
     arms, black = {g.arm for _, gains, _ in curves for g in gains}, {"color": "black", "ms": 8}
-    looks = {"own generator": (MIXED in arms, {"marker": "o"}),
-             "generator that saw more": (ORACLE in arms, {"marker": "D", "ls": "--"}),
+    looks = {"learned from these images": (MIXED in arms, {"marker": "o"}),
+             "learned from more images": (ORACLE in arms, {"marker": "D", "ls": "--"}),
              "further real images": (any(ceiling for *_, ceiling in curves), {"lw": 4})}
     legend = {name: {"color": colour, "lw": 5} for colour, (name, *_) in zip(colours, curves, strict=True)}
     legend |= {name: black | look for name, (there, look) in looks.items() if there}

@@ -139,6 +139,6 @@ def test_the_figure_of_generators_has_a_filled_marker_where_the_interval_leaves_
     assert sum(len(line.get_xdata()) for line in ax.lines if line.get_markersize() == 3) == 15
     assert {text.get_text() for text in ax.texts} == {"100", "300", "1.2k"}
     assert [text.get_text() for text in drawn.figure.legends[0].texts] == [
-        "100 real images", "4,500 real images", "own generator", "generator that saw more", "further real images"]
+        "100 real images", "4,500 real images", "learned from these images", "learned from more images", "further real images"]
     plt.close(drawn.figure)
     assert plain.generators(collected) and not plain.generators(made_up.full())
