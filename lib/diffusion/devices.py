@@ -122,16 +122,18 @@ def fastest(network, precision, compiled, gradient, updates, worth=WORTH):
 
 
 def fastest_drawing(network, precision, compiled, *, images, batch, image_shape, guidance, steps):
-    """The same for a sampler: (`Forward`, tried), by the answers to noise. images: how many; batch: of them at once;
-    guidance, steps: of `samplers.sample_steps`."""
-    twice = 1 if guidance in (0, 1) else 2              # with and without the label
-    x = torch.randn(twice * batch, *image_shape, generator=torch.Generator().manual_seed(0))
-    y = torch.arange(len(x)) % network.num_classes
-    x, t, y = (part.to(next(network.parameters()).device) for part in (x, torch.zeros_like(y), y))
+    """The `Forward` that draws so many images soonest, and what was tried, as `fastest` has them for a training.
+
+    images: how many; batch: of them at once; guidance, steps: of `samplers.sample_steps`. Tried on noise.
+    """
+    size = min(batch, images) * (1 if guidance in (0, 1) else 2)        # twice: with and without the label
+    device = next(network.parameters()).device
 
     @torch.no_grad()
     def answer(forward, k):
-        output = forward(x, t, y)
+        x = torch.randn(size, *image_shape, generator=torch.Generator().manual_seed(0)).to(device)
+        y = torch.arange(size, device=device) % network.num_classes
+        output = forward(x, torch.zeros_like(y), y)
         return output.square().mean().item(), output.flatten()
 
     return fastest(network, precision, compiled, answer, steps * math.ceil(images / batch), WORTH_DRAWING)
