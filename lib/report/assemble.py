@@ -17,8 +17,7 @@ TABLES = {
     "optimum": lambda collected, study="": tables.optimum(study_of(collected, study).result),
     "claims": lambda collected: tables.claims(claims.answers(collected)),
     "images": lambda collected: tables.images(collected.families(Generation)),
-    "generators": lambda collected: tables.generators({
-        step.label: step.result for step in collected.studies if step.result.generator_gains}),
+    "generators": lambda collected: tables.generators(collected.with_generator_gains),
     "exchange": lambda collected: tables.exchange(collected.doses[0].result),
     "walks": lambda collected: tables.walks(next(s.result for s in collected.ablations if s.result.walks)),
 }

@@ -169,6 +169,11 @@ class Collected:
         """The main study: the first, or None."""
         return next(iter(self.studies), None)
 
+    @property
+    def with_generator_gains(self):
+        """The studies that say what the images of each of their generators add."""
+        return [step for step in self.studies if step.result.generator_gains]
+
     @functools.cached_property
     def names(self):
         """{study: its classifier, and what sets it apart from the main study}"""

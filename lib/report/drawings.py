@@ -476,7 +476,7 @@ def draw_gains(collected, study=""):
 
 def draw_generators(collected, studies=()):
     """studies: the labels of those that are drawn; () is all whose generators' gains are known."""
-    chosen = [s for s in collected.studies if s.result.generator_gains and (not studies or s.label in studies)]
+    chosen = [s for s in collected.with_generator_gains if not studies or s.label in studies]
     first, several = chosen[0], len({s.result.classifier for s in chosen}) > 1
     curves = [(f"{s.result.real_images:,} real images" + f", {s.result.classifier}" * several,
                s.result.generator_gains, s.result.best_gain(FURTHER)) for s in chosen]

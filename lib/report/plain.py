@@ -103,8 +103,8 @@ def studies(collected):
 
 def generators(collected):
     """How near the generators are and what they add, where a study has several of them."""
-    known = {step.label: step.result for step in collected.studies if step.result.generator_gains}
-    if not any(len(study.generator_gains) > 1 for study in known.values()):
+    known = collected.with_generator_gains
+    if not any(len(step.result.generator_gains) > 1 for step in known):
         return []
     return ["## How near the generator is, and how scarce the real images are", tables.generators(known),
             figure("generators")]

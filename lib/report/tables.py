@@ -181,17 +181,16 @@ def optimum(study):
         "against real at its own, points": a.gain.bare if a.gain else ""} for a in study.optimum])
 
 
-def generators(studies):
-    """A row for each generator that a Study compares: its distance to real images and its gain; then further real ones.
+def generators(steps):
+    """A row for each generator that a study compares: its distance to real images and its gain; then further real ones.
 
-    p after Holm's correction over all generators of the table. studies: {label: Study}.
+    p after Holm's correction over all generators of the table. steps: studies, as collected.
     """
-    rows = [(label, s, g) for label, s in studies.items() for g in s.generator_gains]
-    corrected = iter(holm([g.gain.p for *_, g in rows]))
+    corrected = iter(holm([g.gain.p for step in steps for g in step.result.generator_gains]))
     table = []
-    for label, s in studies.items():
-        study = {"study": escape(label), "real images": f"{s.real_images:,}"}
-        for g in s.generator_gains:
+    for step in steps:
+        study = {"study": escape(step.label), "real images": f"{step.result.real_images:,}"}
+        for g in step.result.generator_gains:
             p = next(corrected)
             table.append(study | {
                 "images": (GENERATORS[g.arm] if g.images else "from elsewhere") + f" ({g.setting})" * (
@@ -199,7 +198,7 @@ def generators(studies):
                 "seen in training": f"{g.images:,}" if g.images else "unknown",
                 "distance, times real to real": number(g.distance), "gain, points": g.gain.bare,
                 "p after Holm": p_value(p)})
-        if further := s.best_gain(FURTHER):
+        if further := step.result.best_gain(FURTHER):
             table.append(study | {"images": "further real ones", "seen in training": "", "gain, points": further.bare,
                                   "distance, times real to real": "1.0", "p after Holm": ""})
     return pd.DataFrame(table)

@@ -115,8 +115,7 @@ def test_tables_of_several_results_have_a_row_for_each(name):
 def test_each_generator_has_a_row_with_its_distance_and_holms_p_over_all_of_them_and_further_real_images_one():
     import made_up
 
-    studies = made_up.scarce()
-    table = tables.generators(studies)
+    table = tables.generators(made_up.collected(made_up.steps(made_up.scarce())).with_generator_gains)
     assert table["study"].tolist() == ["few"] * 4 + ["many"] * 2 and table["real images"].unique().tolist() == ["100", "4,500"]
     assert table["gain, points"].str.partition(" ")[0].tolist() == ["\N{MINUS SIGN}0.4", "+0.8", "+12.5", "+5.2", "\N{MINUS SIGN}2.6", "\N{MINUS SIGN}1.9"]
     assert table["distance, times real to real"].tolist() == ["60.0", "40.0", "30.0", "1.0", "55.0", "35.0"]
