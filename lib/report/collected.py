@@ -237,11 +237,6 @@ class Mean:
         """How many new real images do."""
         return self.mean([step.result.memorisation.expected for step in self.steps], "%")
 
-    @property
-    def epochs_seen(self):
-        """How often a network saw each of its training images."""
-        return self.mean([step.result.epochs for step in self.steps], "")
-
     def mean(self, numbers, unit):
         """The Estimate of the mean over the networks; of equal numbers, or of one, without an interval."""
         return mean_estimate(numbers, "networks", unit) if len(set(numbers)) > 1 else Estimate(numbers[0], unit=unit)
