@@ -13,6 +13,7 @@ X0_HANDLINGS = ("none", "clip", "dynamic")
 OPTIMIZERS = ("adam", "muon")
 PRECISIONS = ("auto", "fp32", "bf16")
 COMPILED = ("auto", "off", "default", "reduce-overhead", "max-autotune-no-cudagraphs")     # torch.compile's modes
+LEVELS = 8                      # of a network, at most
 PATCHES = (1, 2, 4)             # sides of the squares of pixels that the network works on
 
 

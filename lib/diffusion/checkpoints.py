@@ -10,8 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lib import DamagedError, InputError
+from lib.data import SIDES
 from lib.data.places import is_lfs_pointer
-from lib.diffusion import PATCHES, TARGETS, known
+from lib.diffusion import LEVELS, PATCHES, TARGETS, known
 from lib.diffusion.schedules import from_betas
 from lib.diffusion.unet import UNet
 
@@ -108,18 +109,18 @@ def whole(low, high):
     return lambda v: type(v) is int and low <= v <= high
 
 
-def several(accepts, most=8):
+def several(accepts, most=LEVELS):
     return lambda vs: type(vs) is list and len(vs) <= most and all(map(accepts, vs))
 
 
 OPTIONS = {     # of the U-Net: what each may be, as in notebook 20's parameters
     "image_channels": whole(1, 4),
-    "image_size": lambda v: whole(8, 64)(v) or several(whole(8, 64))(v) and len(v) == 2,
+    "image_size": lambda v: whole(*SIDES)(v) or several(whole(*SIDES))(v) and len(v) == 2,
     "num_classes": whole(1, 10_000),
     "channels": lambda v: whole(8, 512)(v) and v % 8 == 0,
     "channel_mult": lambda v: several(whole(1, 16))(v) and len(v) > 0,
     "num_res_blocks": whole(1, 8),
-    "attn_resolutions": several(whole(1, 64)),
+    "attn_resolutions": several(whole(1, SIDES[1])),
     "dropout": lambda v: type(v) in (int, float) and 0 <= v <= 0.9,
     "patch": lambda v: v in PATCHES,
 }

@@ -16,6 +16,7 @@ from typing import Annotated, NamedTuple
 from lib import ROOT, InputError, data
 from lib.diffusion import (
     COMPILED,
+    LEVELS,
     LOSS_WEIGHTS,
     PATCHES,
     PRECISIONS,
@@ -116,7 +117,7 @@ class TrainConfig(Config):
     target: Annotated[str, one_of(*TARGETS)]
     loss_weight: Annotated[str, one_of(*LOSS_WEIGHTS)]
     channels: Annotated[int, between(8, 512)]
-    channel_mult: Annotated[list[int], each(between(1, 16))]
+    channel_mult: Annotated[list[int], each(between(1, 16)), Rule(lambda v: len(v) <= LEVELS, f"at most {LEVELS}")]
     num_res_blocks: Annotated[int, between(1, 8)]
     attn_resolutions: list[int]
     dropout: Annotated[float, between(0, 0.9)]

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from lib import DamagedError, InputError
-from lib.diffusion import checkpoints, devices
+from lib.data import SIDES
+from lib.diffusion import LEVELS, checkpoints, devices
 from lib.diffusion.checkpoints import State, load_model, load_tensors, network_file, save_model, save_tensors
 from lib.diffusion.schedules import make_schedule
 from lib.diffusion.training import train_ddpm
@@ -398,6 +399,18 @@ def test_a_foreign_network_held_is_one_sentence(tmp_path, network_held, kind):
     with pytest.raises(InputError, match=rf"foreign.safetensors: expected a trained network, but .*{words}") as error:
         load_model(tmp_path / "foreign.safetensors")
     assert len(str(error.value)) < 400 and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("options", [
+    {"image_size": SIDES[1], "attn_resolutions": [SIDES[1]], "channel_mult": [1]}, {"image_size": (SIDES[0], SIDES[1])},
+    {"channel_mult": [1] * LEVELS}, {"num_classes": 10_000}], ids=repr)
+def test_what_a_training_may_be_is_loaded_again(tmp_path, options):
+    small = {"image_channels": 1, "image_size": 8, "num_classes": 2, "channels": 8, "channel_mult": [1], "num_res_blocks": 1,
+             "attn_resolutions": []} | options
+    model = UNet(**small)
+    model.trained, model.classes = (S, "v"), [str(k) for k in range(small["num_classes"])]
+    save_model(tmp_path / "large.safetensors", model)
+    torch.testing.assert_close(weights(load_model(tmp_path / "large.safetensors")[0]), weights(model))
 
 
 def test_a_network_saved_before_there_were_patches_loads_as_one_without(tmp_path, network_held):

@@ -30,7 +30,7 @@ def bad_values():
     yield from [
         ("train", "dataset", "cifar"), ("train", "schedule", "cosin"), ("train", "T", 0), ("train", "T", 1),
         ("train", "lr", 0), ("train", "lr", -1e-3), ("train", "lr", float("inf")), ("train", "channel_mult", []),
-        ("train", "channel_mult", [1, 0]), ("train", "channels", 20), ("train", "batch", 0), ("train", "steps", 0),
+        ("train", "channel_mult", [1, 0]), ("train", "channel_mult", [1] * 9), ("train", "channels", 20), ("train", "batch", 0), ("train", "steps", 0),
         ("train", "size", 7), ("train", "size", 65), ("train", "canvas", 40), ("train", "label_drop", 1.0),
         ("train", "optimizer", "sgd"), ("train", "muon_lr", 0), ("generate", "rung", -1), ("train", "rungs", [320, 320]),
         ("train", "rungs", [31]), ("train", "grad_clip", 0.0), ("train", "seed", -1), ("train", "device", "gpu"), ("train", "per_class", -1),
