@@ -236,12 +236,12 @@ def generate(model, labels, *, seed=0, numbers=None, batch=250, image_shape=None
 
     model: a network or a `devices.Forward`; its `trained` are the schedule and the target. labels: see `as_labels`.
     numbers: which images of the run `seed` these are, 0 to N-1 by default, so one alone can be made again.
-    image_shape: (C, H, W), by default the square of the model's `options`. options: those of `sample_steps`. An image
+    image_shape: (C, H, W), by default that of the images it learned from. options: those of `sample_steps`. An image
     is a function of (seed, its number, its label and the options); `batch` changes only the speed.
     """
     labels, (schedule, target) = as_labels(model, labels), model.trained
     numbers = range(len(labels)) if numbers is None else list(numbers)
-    shape = image_shape or (model.options["image_channels"], *[model.options["image_size"]] * 2)
+    shape = image_shape or model.image_shape
     weight = next(model.parameters(), labels) if hasattr(model, "parameters") else labels
     start = time.monotonic()
     for first in range(0, len(labels), batch):

@@ -75,7 +75,7 @@ class Level(nn.Module):
 class UNet(nn.Module):
     """Answers with the target (eps, x0 or v) of x_t: forward(x, t, y) -> (B, image_channels, H, W), like x.
 
-    image_channels   1 or 3;  image_size (h, w) or one number, 8..64: only decides where attention stands
+    image_channels   1 or 3;  image_size (h, w) or one number, 8..128: decides where attention stands
     num_classes      labels y are 0..num_classes-1; y = num_classes is the null label of classifier-free guidance
     channels         width of the first level; level i has channels * channel_mult[i]
     attn_resolutions sizes of levels that get attention, such as [16]; the middle gets it when the list is not empty
@@ -93,7 +93,8 @@ class UNet(nn.Module):
         sides = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
         if any(side % known("patch", patch, PATCHES) for side in sides):
             raise InputError(f"patch={patch}: expected a divisor of the image's sides, {' x '.join(map(str, sides))}")
-        self.options = {"image_channels": image_channels, "image_size": image_size, "num_classes": num_classes,
+        size = sides[0] if sides[0] == sides[1] else list(sides)
+        self.options = {"image_channels": image_channels, "image_size": size, "num_classes": num_classes,
                         "channels": channels, "channel_mult": list(channel_mult), "num_res_blocks": num_res_blocks,
                         "attn_resolutions": list(attn_resolutions), "dropout": dropout, "patch": patch}
         self.patch, self.num_classes, c_emb = patch, num_classes, 4 * channels
@@ -132,6 +133,12 @@ class UNet(nn.Module):
                 self.grow.append(nn.Conv2d(c, c, 3, padding=1))
         self.last_norm = norm(c)
         self.last = zero(nn.Conv2d(c, image_channels * patch**2, 3, padding=1))
+
+    @property
+    def image_shape(self):
+        """(C, H, W) of the images that it learns from."""
+        size = self.options["image_size"]
+        return (self.options["image_channels"], *(size if isinstance(size, list) else (size, size)))
 
     def embed(self, t, y):
         """Sinusoidal time embedding (Ho et al. 2020, appendix B) plus label embedding. (B, 4 * channels)"""

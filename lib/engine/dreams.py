@@ -1,6 +1,7 @@
 """Images from a trained network alone, without data and training: a sheet, files, an array, or the walk from noise."""
 import contextlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def networks():
     size = dict.fromkeys(sorted(FOLDER.glob("*/network.safetensors")), 0)
     for file in size:
         with contextlib.suppress(InputError):               # reported to whoever asks for this one
-            size[file] = load_model(file)[0].options["image_size"]
+            size[file] = math.prod(load_model(file)[0].image_shape)
     return {file.parent.name: file for file in sorted(size, key=lambda file: -size[file])}
 
 
@@ -81,8 +82,7 @@ def dream(name="", *, classes=(), per_class=8, seed=0, out="", track=lambda reco
     kinds = chosen(model, classes)
     labels = torch.tensor(kinds)[class_labels(len(kinds), per_class)]
     if outs[0].suffix == ".gif":
-        shape = model.options["image_channels"], *[model.options["image_size"]] * 2
-        noise = ImageNoise(seed, range(len(labels)), shape)
+        noise = ImageNoise(seed, range(len(labels)), model.image_shape)
         steps = sample_steps(Forward(model), schedule, labels.to(next(model.parameters()).device), noise, target=target,
                              **options)
         frames = [to_uint8(x.cpu()) for _, x, _ in steps]
@@ -117,25 +117,20 @@ def by_class(images, number):
 
 def write_files(folder, rows, names):
     """FOLDER/CLASS/0000.png and so on, as lib.data.external reads them."""
+    from PIL import Image
     for name, row in zip(names, rows, strict=True):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for k, image in enumerate(row):
-            as_picture(image).save(folder / name / f"{k:04}.png")
+            Image.fromarray(figures.to_pixels(image)).save(folder / name / f"{k:04}.png")
 
 
 def write_gif(path, frames, side=48):
     """An animation of sheets (rows, columns, C, H, W), each image at least `side` pixels wide; the last one stays."""
+    from PIL import Image
     sheets = []
     for rows in frames:
-        whole = np.concatenate([np.concatenate(list(row), axis=2) for row in rows], axis=1)           # (C, H, W)
         scale = max(1, round(side / rows.shape[-1]))
-        sheets.append(as_picture(whole.repeat(scale, 1).repeat(scale, 2)))
+        sheets.append(Image.fromarray(figures.tile(rows, gap=0).repeat(scale, 0).repeat(scale, 1)))
     path.parent.mkdir(parents=True, exist_ok=True)
     sheets[0].save(path, save_all=True, append_images=sheets[1:], loop=0, duration=[120] * (len(sheets) - 1) + [2000])
     return path
-
-
-def as_picture(image):
-    """(C, H, W) uint8 as a PIL picture."""
-    from PIL import Image
-    return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))

@@ -8,7 +8,7 @@ CARD = '''\
 | data | {dataset}: {training_images:,} training images |
 | classes | {classes} |
 | training | {images:,} images seen ({epochs:.1f} passes), schedule {schedule} with T = {T}, target {target} |
-| network | U-Net, {parameters:,} weights, here in bfloat16; images ({channels}, {side}, {side}), values -1 to 1 |
+| network | U-Net, {parameters:,} weights, here in bfloat16; images {shape}, values -1 to 1 |
 | bits per dimension | {bits} |
 {measures}| use | to study what synthetic images do in a training set; it draws nothing but these classes |
 | licence | MIT, as the project; the data have their own |
@@ -51,7 +51,7 @@ scheduler = DPMSolverMultistepScheduler(
     thresholding=True, dynamic_thresholding_ratio=1.0, sample_max_value=1.0)     # x0 clipped to [-1, 1]
 scheduler.set_timesteps(timesteps=timesteps(schedule, 20))
 labels = torch.tensor([0, 1])
-x = ImageNoise(0, range(len(labels)), ({channels}, {side}, {side}))()
+x = ImageNoise(0, range(len(labels)), {shape})()
 with torch.no_grad():
     for t in scheduler.timesteps:
         x = scheduler.step(network(x, t.repeat(len(labels)), labels), t, x).prev_sample
@@ -61,7 +61,7 @@ images = to_uint8(x)
 
 def card(plan, network, training, generation=None):
     """The card of a network as Markdown. training, generation: its Training, and the Generation of its images."""
-    place = {"plan": plan, "channels": network.options["image_channels"], "side": network.options["image_size"]}
+    place = {"plan": plan, "shape": network.image_shape}
     schedule, target = network.trained
     rows = [] if generation is None else [
         ("images whose class a judge recognises", f"{generation.label_agreement} (real images "

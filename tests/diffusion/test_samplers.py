@@ -270,7 +270,7 @@ def test_a_bad_option_is_refused_with_what_is_accepted(options, words):
 
 def trained(schedule="cosine", target="v"):
     class Net:
-        num_classes, options, classes = 3, {"image_channels": 1, "image_size": 8}, ["cat", "dog", "7"]
+        num_classes, image_shape, classes = 3, (1, 8, 8), ["cat", "dog", "7"]
 
         def __call__(self, x, t, y):
             return x

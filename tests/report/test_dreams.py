@@ -52,6 +52,18 @@ def test_a_network_file_is_all_that_dreaming_needs(network, tmp_path, monkeypatc
     assert np.array_equal(np.load(dreams.dream(str(network), classes=["1"], per_class=2, steps=2, out=tmp_path / "1.npz")[0])["images"], one["images"])
 
 
+def test_a_network_draws_images_of_the_shape_that_it_learned_from(tmp_path):
+    model = UNet(image_channels=1, image_size=[16, 8], num_classes=2, channels=8, channel_mult=(1,), num_res_blocks=1,
+                 attn_resolutions=())
+    model.trained, model.classes = (make_schedule("cosine", 30), "v"), ("cat", "dog")
+    save_model(tmp_path / "wide.safetensors", model)
+    (npz,) = dreams.dream(str(tmp_path / "wide.safetensors"), per_class=2, steps=2, out=tmp_path / "wide.npz")
+    assert np.load(npz)["images"].shape == (4, 1, 16, 8)
+    (gif,) = dreams.dream(str(tmp_path / "wide.safetensors"), per_class=3, steps=2, out=tmp_path / "wide.gif")
+    assert Image.open(gif).size == (3 * 48, 2 * 96)
+    assert "(1, 16, 8)" in card("own", load_model(tmp_path / "wide.safetensors")[0], training(), generation())
+
+
 def test_single_files_are_read_as_images_from_elsewhere_and_the_walk_ends_in_the_images(network, tmp_path):
     images = np.load(dreams.dream(str(network), per_class=2, steps=4, out=tmp_path / "a.npz")[0])["images"]
     (folder,) = dreams.dream(str(network), per_class=2, steps=4, out=tmp_path / "made")
