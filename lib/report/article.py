@@ -21,7 +21,6 @@ import types
 from typing import Any, NamedTuple
 
 import jinja2
-from jinja2 import nodes
 from jinja2.sandbox import SandboxedEnvironment
 
 from lib import ROOT, InputError
@@ -165,9 +164,7 @@ class StudyValues:
     mixed = property(lambda self: self.result.arm(MIXED).accuracy)
     equal_epochs = property(lambda self: self.result.arm(EQUAL_EPOCHS))
     rival_arm = property(lambda self: self.result.arm(self.result.rival))
-    added = property(lambda self: self.step.added)
     updates = property(lambda self: self.result.arm(REAL).steps)
-    data = property(lambda self: self.step.data)
 
     @property
     def share(self):
@@ -192,10 +189,6 @@ class StudyValues:
         """The GeneratorGain of an arm, whose generators saw so many images."""
         return next(g for g in self.result.generator_gains if (g.arm, g.images) == (arm, images))
 
-    def recall(self, name):
-        """The change of a class's recall."""
-        return Estimate(float(self.result.by_class["change of recall"][name]), unit="points")
-
 
 def first_noise_gain(steps):
     """{schedule: the factor by which the first step from noise to image multiplies an error of the guess}"""
@@ -208,16 +201,22 @@ def names(collected):
     found = {
         "generators": Names({name: Mean(steps) for name, steps in collected.families(Generation).items()}),
         "networks": Names({name: Mean(steps) for name, steps in collected.families(Training).items()}),
-        "schedules": next((step.result for step in collected.schedules), None),
         "first_noise_gain": first_noise_gain(collected.schedules),
         "doses": Names({step.label: step.result for step in collected.doses}),
-        "walks": Names({f"{w.schedule}_{w.target}": w for step in collected.ablations for w in step.result.walks}),
+        "walks": Names(only(
+            (f"{w.schedule}_{w.target}", w) for step in collected.ablations for w in step.result.walks)),
         "paper": Names(claims.PAPER),
     }
     studies = {re.sub(r"\W", "_", step.label): StudyValues(step) for step in collected.studies}
     if taken := set(found) & set(studies):
         raise InputError(f"a study is called {min(taken)!r}: articles use this name; rename the run in the plan")
     return found | studies
+
+
+def only(pairs):
+    """{name: value} of the names that stand for one value alone."""
+    pairs = list(pairs)
+    return {name: value for name, value in pairs if [other for other, _ in pairs].count(name) == 1}
 
 
 # ---------------------------------------------------------------- a page
@@ -296,27 +295,3 @@ def numbers(condition, env, known):
         bare = isinstance(value, float) and not isinstance(value, Value)
         text = text.replace(side, number(value) if bare else str(value))
     return text
-
-
-# ---------------------------------------------------------------- what is typed by hand
-ALLOWED = re.compile(r"""
-      https?://\S+ | \d{4}\.\d{4,5}         # addresses; arXiv's numbers
-    | (?<!\d)(?:19|20)\d\d(?!\d)            # years
-    | \]\([^)\s]*\)                        # targets of links
-    | \d+x\d+ | 95\ ?% | CIFAR-10           # sizes of images; the level of every interval; a name
-    | \b0(?![.,]?\d)                       # no difference
-    """, re.VERBOSE)
-
-
-def typed_numbers(source):
-    """The digits that a person typed into a template's text, captions and alt texts, with what stands around them.
-    Years, sizes of images, citations and the level of the intervals are let through."""
-    found = []
-    for node in environment().parse(source).find_all((nodes.TemplateData, nodes.Call)):
-        if isinstance(node, nodes.TemplateData):
-            text = ALLOWED.sub("", node.data)
-            found += [m[0].strip() for m in re.finditer(r"[^\s]*\d[^\s]*", text)]
-        elif isinstance(node.node, nodes.Name) and node.node.name in ("figure", "table"):
-            texts = [*node.args[1:], *(k.value for k in node.kwargs if k.key in ("caption", "alt"))]
-            found += [m for text in texts if isinstance(text, nodes.Const) for m in typed_numbers(str(text.value))]
-    return found

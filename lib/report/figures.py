@@ -322,11 +322,8 @@ def group(arm):
     return ARMS[arm].group if arm in ARMS else SYNTHETIC if arm.endswith("synthetic") else "others"
 
 
-def accuracy_dots(arms, chance=None):
-    """A row for each arm: a dot for each network, a bar at their mean. arms: {name: (n,) percent}, from top to bottom.
-
-    chance: percent, a dotted line.
-    """
+def accuracy_dots(arms):
+    """A row for each arm: a dot for each network, a bar at their mean. arms: {name: (n,) percent}, top to bottom."""
     fig, ax = plt.subplots(figsize=(7.5, 0.55 * len(arms) + 0.9))
     rng = np.random.default_rng(0)
     for row, (name, values) in enumerate(arms.items()):
@@ -336,40 +333,12 @@ def accuracy_dots(arms, chance=None):
         ax.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=colour, lw=2.5)
         ax.annotate(f"{values.mean():.1f}", (values.max(), row), (7, 0), textcoords="offset points", va="center",
                     color=colour, fontsize=10)
-    if chance is not None:
-        ax.axvline(chance, color="black", lw=0.8, ls=":")
     ax.set_yticks(range(len(arms)), [short(arm) for arm in arms])
     ax.set_ylim(len(arms) - 0.5, -0.5)
     ax.margins(x=0.08)
     ax.set_xlabel("test accuracy in percent")
     ax.grid(axis="y", visible=False)
     return fig
-
-
-def paired_dots(rows, xlabel):
-    """Dots with intervals, two or more in each row. rows: {row: {name: (percent, low, high)}}, from top to bottom."""
-    names = list(dict.fromkeys(name for shares in rows.values() for name in shares))
-    colour = dict(zip(names, [COLOURS["cosine"], COLOURS["linear"], *OTHERS], strict=False))
-    fig, ax = plt.subplots(figsize=(7.5, 0.6 * len(rows) + 1.3))
-    for row, shares in enumerate(rows.values()):
-        for k, (name, (percent, low, high)) in enumerate(shares.items()):
-            y = row + (k - (len(shares) - 1) / 2) * 0.28
-            ax.errorbar(percent, y, xerr=[[percent - low], [high - percent]], fmt="o", color=colour[name], capsize=3,
-                        label=name if row == 0 else None)
-    ax.set_yticks(range(len(rows)), [short(row) for row in rows])
-    ax.set(ylim=(len(rows) - 0.5, -0.5), xlim=(0, 102), xlabel=xlabel)
-    ax.grid(axis="y", visible=False)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names), borderaxespad=0)
-    return fig
-
-
-def walks(walks):
-    """Label agreement without and with a limit on the estimated image, a row for each Walk."""
-    rows = {}
-    for w in walks:
-        agreements = {"no limit on the estimate": w.free, "clipped to [-1, 1]": w.clipped}
-        rows[f"{w.schedule}, {w.target}"] = {label: (e.value, e.low, e.high) for label, e in agreements.items()}
-    return paired_dots(rows, "label agreement in percent")
 
 
 def accuracy_curves(curves):

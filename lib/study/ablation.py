@@ -15,15 +15,16 @@ FAILS = 10                                                  # points of label ag
 
 
 def walks(generators):
-    """A tuple with a Walk for each that was made without a limit and with estimates clipped.
+    """A tuple with a Walk for each sampling that one network made both without a limit and with estimates clipped.
 
     generators: [(config of the training, config of the sampling, its Generation)]
     """
     found = {}
     for train, sample, result in generators:
-        key = train["schedule"], train["target"], sample["sampler"], sample["sample_steps"]
-        found.setdefault(key, {})[sample["x0_handling"]] = result
-    return tuple(walk(*key, by["none"], by["clip"]) for key, by in found.items() if {"none", "clip"} <= set(by))
+        same = {k: v for k, v in sample.items() if k not in ("x0_handling", "run_dir", "device", "batch")}
+        words = train["schedule"], train["target"], sample["sampler"], sample["sample_steps"]
+        found.setdefault(repr(same), (words, {}))[1][sample["x0_handling"]] = result
+    return tuple(walk(*words, by["none"], by["clip"]) for words, by in found.values() if {"none", "clip"} <= set(by))
 
 
 def walk(schedule, target, sampler, steps, free, clipped):
@@ -35,16 +36,16 @@ def walk(schedule, target, sampler, steps, free, clipped):
 
 
 def limit_verdict(walks):
-    """What the walks say to the hypothesis: "survives" (cosine with eps loses label agreement, and more than each
-    other), "does not survive" (it loses less than FAILS, or another one loses too), "undecided", or "" where one of
-    ASKED is missing."""
-    lost = {(w.schedule, w.target): w.lost for w in walks}
-    if not ASKED <= set(lost):
+    """What the walks say to the hypothesis: "survives" (each of cosine with eps loses label agreement, and more than
+    each other), "does not survive" (one of them loses less than FAILS, or another one loses too), "undecided", or ""
+    where one of ASKED is missing."""
+    if not ASKED <= {(w.schedule, w.target) for w in walks}:
         return ""
-    suspect = lost.pop(SUSPECT)
-    if suspect.above_zero and all(loses_more(suspect, other) for other in lost.values()):
+    suspects = [w.lost for w in walks if (w.schedule, w.target) == SUSPECT]
+    others = [w.lost for w in walks if (w.schedule, w.target) != SUSPECT]
+    if all(suspect.above_zero and loses_more(suspect, other) for suspect in suspects for other in others):
         return "survives"
-    if suspect.high < FAILS or any(other.above_zero for other in lost.values()):
+    if any(suspect.high < FAILS for suspect in suspects) or any(other.above_zero for other in others):
         return "does not survive"
     return "undecided"
 

@@ -14,7 +14,7 @@ def generators(without_limit, images=200):
         agreement = without_limit.get((schedule, target), 90) if x0 == "none" else 90
         result = SimpleNamespace(images=images, label_agreement=Estimate(agreement), pixel_spread=1.5)
         yield ({"schedule": schedule, "target": target},
-               {"sampler": "ancestral", "sample_steps": 50, "x0_handling": x0}, result)
+               {"train_run": f"{schedule}-{target}", "sampler": "ancestral", "sample_steps": 50, "x0_handling": x0}, result)
 
 
 @pytest.mark.parametrize("without_limit, verdict", [
@@ -31,6 +31,17 @@ def test_without_the_walks_that_decide_there_is_no_verdict():
     walks = ablation.walks(generators({("cosine", "eps"): 20}))
     assert ablation.limit_verdict([w for w in walks if w.schedule == "cosine"]) == ""
     assert ablation.walks(list(generators({}))[::2]) == ()           # none was clipped
+
+
+def test_a_walk_is_of_one_network_and_of_several_each_counts():
+    first, second = (list(generators({("cosine", "eps"): agreement})) for agreement in (20, 88))
+    for _, sample, _ in second:
+        sample["train_run"] += ".1"
+    walks = ablation.walks(first + second)
+    assert [round(w.lost.value) for w in walks if (w.schedule, w.target) == ("cosine", "eps")] == [70, 2]
+    assert len(walks) == 8 and ablation.limit_verdict(walks) == "does not survive"
+    mixed = [made for made in first if made[1]["x0_handling"] == "none"] + [made for made in second if made[1]["x0_handling"] == "clip"]
+    assert ablation.walks(mixed) == ()
 
 
 def test_what_a_walk_lost_is_newcombes_interval():
