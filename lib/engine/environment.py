@@ -5,6 +5,7 @@ extra with its first call. The file .venv/stamp tells which are in.
 """
 import contextlib
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -24,11 +25,6 @@ from lib import ROOT, InputError
 ENV = ROOT / ".venv"
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"         # PyTorch's own, without CUDA
 PATIENCE = 5                # seconds in which that index has to answer
-PACKAGES = {                # of an extra of pyproject.toml ("": the project itself), by which it is known to be there
-    "": ("torch", "torchvision", "numpy", "pandas", "sklearn", "matplotlib", "seaborn", "papermill", "ipykernel",
-         "jupyterlab", "snakemake", "nbconvert", "ruamel.yaml", "filelock"),
-    "test": ("pytest", "xdist", "hypothesis", "pypdf"), "teach": ("nbgrader",), "bench": ("diffusers",),
-    "slurm": ("snakemake_executor_plugin_slurm",)}
 
 
 def enter(argv, extra=""):
@@ -75,23 +71,24 @@ def lacking(extra):
     """The packages of the project and of an extra that this environment has not."""
     def is_there(name):
         try:
-            return importlib.util.find_spec(name) is not None
-        except ModuleNotFoundError:         # ruamel, of ruamel.yaml
+            return bool(importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
             return False
-    return [name for name in dict.fromkeys((*PACKAGES[""], *PACKAGES[extra])) if not is_there(name)]
+    wanted = [re.match(r"[\w.-]+", line)[0] for part in dict.fromkeys(("", extra)) for line in requirements()[part]]
+    return [name for name in wanted if not is_there(name)]
 
 
 # ---------------------------------------------------------------- what is in .venv
-def requirements(extra=""):
-    """What pip is asked for: the project's dependencies, or those of an extra."""
+def requirements():
+    """What pip is asked for: {extra of pyproject.toml: its requirements}, "" for the project itself."""
     import tomllib
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return project["optional-dependencies"][extra] if extra else project["dependencies"]
+    return {"": project["dependencies"]} | project["optional-dependencies"]
 
 
 def digest(extra):
     """Of what an extra depends on: its requirements and Python's version."""
-    wanted = [requirements(extra), list(sys.version_info[:2])]
+    wanted = [requirements()[extra], list(sys.version_info[:2])]
     return hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
 
 
@@ -99,7 +96,7 @@ def installed():
     """{extra: its digest when it was installed}, "" for the project itself; {} without a whole stamp."""
     try:
         stamp = json.loads((ENV / "stamp").read_text(encoding="utf-8"))
-        return {extra: stamp[extra] for extra in PACKAGES if extra in stamp}
+        return {extra: stamp[extra] for extra in requirements() if extra in stamp}
     except (OSError, ValueError, TypeError):
         return {}
 
@@ -129,7 +126,7 @@ def make(extra=""):
     same = settings.exists() and "version = {}.{}.".format(*sys.version_info) in settings.read_text()
     if not (same and python.with_name("pip" + python.suffix).exists()):
         venv.EnvBuilder(with_pip=True, clear=not same, symlinks=os.name != "nt").create(ENV)
-    install(python, [package for one in wanted for package in requirements(one)], index)
+    install(python, [package for one in wanted for package in requirements()[one]], index)
     link(python)
     (ENV / "stamp").write_text(json.dumps(wanted), encoding="utf-8")
     return python
