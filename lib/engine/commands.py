@@ -277,6 +277,8 @@ def grade(arguments):
     or something went wrong beside the tests. Students' code has your rights: notebooks/README.md has a container for
     strangers' code.
     """
+    import joblib
+
     from lib.engine.plan import in_root
     from lib.teaching import grading, handouts
     source = handouts.find(arguments.handout)
@@ -287,7 +289,7 @@ def grade(arguments):
         os.chdir(course)
         become([sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/formgrader",
                 f"--ServerApp.root_dir={course}"])
-    look = grading.grade(source, arguments.files, course, jobs=os.cpu_count())
+    look = grading.grade(source, arguments.files, course, jobs=joblib.cpu_count())       # a container's share
     print(f"  {in_root(course / 'grades.csv')}\n  {in_root(course / 'feedback')}/")
     return int(look)
 

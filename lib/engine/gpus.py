@@ -2,6 +2,7 @@
 import contextlib
 import functools
 import getpass
+import itertools
 import os
 import subprocess
 import tempfile
@@ -15,7 +16,8 @@ STEPS = ("train", "generate", "external", "augment", "dose")        # the steps 
 def names():
     """The GPUs that may be used, as CUDA_VISIBLE_DEVICES names them."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
+        listed = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
+        return [name for name in itertools.takewhile(lambda name: not name.startswith("-"), listed) if name]   # as CUDA
     try:
         found = subprocess.run(["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30)
     except (OSError, subprocess.TimeoutExpired):

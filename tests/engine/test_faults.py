@@ -353,6 +353,14 @@ def test_a_run_waits_for_a_gpu_and_gives_it_back(monkeypatch, tmp_path):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"
 
 
+@pytest.mark.parametrize("value, names", [("", []), ("-1", []), ("0,-1,1", ["0"]), ("3,5", ["3", "5"])])
+def test_the_gpus_are_those_that_cuda_would_see(monkeypatch, value, names):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    gpus.names.cache_clear()
+    assert gpus.names() == names
+    gpus.names.cache_clear()
+
+
 def test_a_machine_without_gpus_has_no_profile_for_them(monkeypatch):
     monkeypatch.setattr(gpus, "names", lambda: [])
     with pytest.raises(InputError, match="^profile 'gpu': expected a machine with a GPU"):
