@@ -54,6 +54,7 @@ def end_with(parent):
 def kernel_sockets():
     """Jupyter's settings for one kernel whose sockets are files: over TCP two that start at once can take one port
     (papermill #511). Windows has TCP only. What killed processes left is removed."""
+    import psutil
     from traitlets.config import Config
     base = Path(tempfile.gettempdir())
     if os.name != "nt" and len(str(base)) > LONGEST_SOCKET:
@@ -61,16 +62,10 @@ def kernel_sockets():
     for old in base.glob("nb-*-*"):
         number = old.name.split("-")[1]
         with contextlib.suppress(OSError):
-            if number.isdigit() and old.stat().st_uid == os.getuid() and not alive(int(number)):
+            if number.isdigit() and old.stat().st_uid == os.getuid() and not psutil.pid_exists(int(number)):
                 shutil.rmtree(old, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"nb-{os.getpid()}-", dir=base, ignore_cleanup_errors=True) as folder:
         manager = {"connection_file": os.path.join(folder, "kernel.json")}
         if os.name != "nt":
             manager |= {"transport": "ipc", "ip": os.path.join(folder, "k")}
         yield Config({"KernelManager": manager})
-
-
-def alive(number):
-    """Whether a process has this number."""
-    import psutil
-    return psutil.pid_exists(number)

@@ -65,15 +65,6 @@ class Step:
             return kept["labels"], {str(arm): kept[f"arm_{k}"] for k, arm in enumerate(kept["arms"])}
 
     @functools.cached_property
-    def added(self):
-        """What synthetic images add to the best free augmentation, each at its own optimum: an Estimate, or None."""
-        arms = [f"{self.result.rival} + synthetic", self.result.rival]
-        if not self.predictions or not set(arms) <= {arm.arm for arm in self.result.optimum}:
-            return None
-        labels, predictions = self.predictions
-        return outcomes.difference(predictions, labels, *map(outcomes.at_its_optimum, arms))
-
-    @functools.cached_property
     def recalls(self):
         """The recall of each class by each arm (see outcomes.recalls), or None where no predictions were kept."""
         if not self.predictions:

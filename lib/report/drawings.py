@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from lib.report import tables
-from lib.report.figures import COLOURS, KINDS, OTHERS, group, short, show_sheet
+from lib.report.figures import COLOURS, KINDS, OTHERS, group, late_errors, short, show_sheet
 from lib.report.results import Generation, Training
 from lib.study import EQUAL_EPOCHS, FURTHER, GROUPS, MIXED, ORACLE, REAL
 
@@ -77,29 +77,6 @@ def forest(studies, kinds):
     ax.legend(handles, [kinds[kind] for kind in shown], loc="lower left", bbox_to_anchor=(-0.02, 1), fontsize=10)
     rows_of_intervals(ax, y - 0.6)
     ax.set_xlabel("change of test accuracy, in points")
-    return fig
-
-
-def bridge(levels, steps):
-    """Accuracy from level to level, with what makes each rise. levels: [(name, percent)]; steps: [(words, Estimate,
-    kind)] between them."""
-    fig, ax = article(2.7)
-    values = [value for _, value in levels]
-    for x, value in enumerate(values):
-        colour = COLOURS["synthetic" if x == len(values) - 1 else "real"]
-        ax.plot([2 * x - 0.5, 2 * x + 0.5], [value, value], color=colour, lw=5, solid_capstyle="butt")
-        ax.annotate(f"{value:.1f} %", (2 * x, value), (0, 6), textcoords="offset points", ha="center", weight="bold")
-    for x, (words, gain, kind) in enumerate(steps):
-        start, end = values[x], values[x + 1]
-        ax.plot([2 * x + 0.5, 2 * x + 1.4], [start, start], color="black", lw=0.8, ls=":")
-        ax.annotate("", (2 * x + 1, end), (2 * x + 1, start),
-                    arrowprops={"arrowstyle": "-|>", "color": COLOURS[kind], "lw": 3, "shrinkA": 0, "shrinkB": 0})
-        ax.annotate(f"{words}\n{gain.number(gain.value)}", (2 * x + 1, max(start, end)), (0, 6), ha="center",
-                    textcoords="offset points", color=COLOURS[kind], weight="bold")
-    ax.set_xticks([2 * x for x in range(len(values))], [label for label, _ in levels])
-    ax.set_ylabel("test accuracy in percent")
-    ax.margins(y=0.25)
-    ax.grid(axis="x", visible=False)
     return fig
 
 
@@ -287,7 +264,9 @@ def limits(walks):
         for shift, end, inside in ((-0.13, walk.free, "white"), (0.13, walk.clipped, colour)):
             ax.plot([end.low, end.high], [row + shift] * 2, color=colour, lw=2.4, solid_capstyle="butt")
             ax.plot(end.value, row + shift, "o", ms=8, color=colour, mew=1.8, mfc=inside)
-    ax.set_yticks(range(len(walks)), [f"{walk.schedule}, {PREDICTED.get(walk.target, walk.target)}" for walk in walks])
+    several = len({(walk.schedule, walk.target) for walk in walks}) < len(walks)
+    ax.set_yticks(range(len(walks)), [f"{walk.schedule}, {PREDICTED.get(walk.target, walk.target)}"
+                                      + f", {walk.sampler} in {walk.steps}" * several for walk in walks])
     ax.set(ylim=(len(walks) - 0.5, -0.6), xlabel="label agreement in percent")
     ax.margins(x=0.05)
     ax.tick_params(axis="y", length=0)
@@ -318,7 +297,7 @@ def losses_and_errors(histories):
         for number, h in enumerate(replicates):
             left.plot(h["images"], h["loss"].ewm(span=max(1, len(h) // 20)).mean(), **look,
                       label=None if number else short(label, 24))
-            late = h.tail(max(1, len(h) // 5)).filter(regex=r"^error_\d+$").mean()
+            late = late_errors(h)
             right.plot((np.arange(len(late)) + 0.5) / len(late), late, **look)
     left.set(xlabel="images seen", yscale="log")
     left.set_title("loss", fontsize=10)
@@ -441,15 +420,6 @@ def draw_images(collected, generator="", rows=2):
     return Drawn(image_rows(groups, classes), step)
 
 
-def draw_gallery(collected, generators=()):
-    chosen = {name: steps[0] for name, steps in collected.families(Generation).items()
-              if steps[0].sheet and (not generators or name in generators)}
-    first = next(iter(chosen.values()))
-    alike = {name: step for name, step in chosen.items() if step.data == first.data}
-    rows = {"real": first.sheet.real[:COLUMNS]} | {name: step.sheet.synthetic[:COLUMNS] for name, step in alike.items()}
-    return Drawn(gallery(rows), first)
-
-
 COMPARISONS = {"rival": "free augmentation of the real images", "synthetic": "synthetic images, equal updates",
          "optimum": "synthetic images, each arm at its own optimum",
          "paper": "synthetic images, the original paper's comparison"}
@@ -507,17 +477,6 @@ def draw_comparison(collected, study="", says=("", "")):
 
 RIVAL_NAMES = {"real + shift": "real images, shifted", "real + flip": "real images, mirrored",
                "real + flip and shift": "real images, mirrored and shifted"}
-
-
-def draw_steps(collected, study=""):
-    step = study_of(collected, study)
-    result = step.result
-    few, real, mixed = (result.arm(arm) for arm in (EQUAL_EPOCHS, "real", MIXED))
-    levels = [(f"real images,\n{few.steps:,} updates", few.accuracy.value),
-              (f"real images,\n{real.steps:,} updates", real.accuracy.value),
-              (f"with synthetic,\n{mixed.steps:,} updates", mixed.accuracy.value)]
-    rises = [("updates", result.steps_gain, "paper"), ("images", result.gain, "synthetic")]
-    return Drawn(bridge(levels, rises), step, "arms")
 
 
 def draw_confusion(collected, study=""):
@@ -583,8 +542,6 @@ FIGURES = {
                           "Test accuracy of three ways to train, compared in two ways."),
     "images": Drawing(draw_images, "**Real and synthetic images of each class.** The real ones are training images.",
                       "Rows of images below the names of their classes: real ones, then synthetic ones."),
-    "gallery": Drawing(draw_gallery, "**Images of every generator.** The first row is real.",
-                       "Rows of images: real ones, then those of each generator."),
     "forest": Drawing(draw_forest, "**The change of test accuracy in every study.** At the right, the accuracy without "
                       f"and with synthetic images at equal updates. {INTERVALS}",
                       "Dots with intervals: each study's change of test accuracy."),
@@ -596,9 +553,6 @@ FIGURES = {
                           "A small dot is one repetition; a bar at the left is the gain of as many further real "
                           "images. Beside a marker: the images that its network saw in training. " + INTERVALS,
                           "Gains of synthetic images against their distance to real ones, by number of real images."),
-    "steps": Drawing(draw_steps, "**What more updates and what the images add.** Short lines are test accuracies; the "
-                     "axis does not begin at 0.",
-                     "Three levels of test accuracy, from the original paper's baseline to synthetic images."),
     "confusion": Drawing(draw_confusion, "**Which classes are confused.** A row is a true class, a column what the "
                          "classifier says, in percent of the row. Numbers below 10 are not written.",
                          "Two confusion matrices: trained on real images, and on real and synthetic ones."),

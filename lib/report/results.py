@@ -27,7 +27,6 @@ from lib.study.results import (  # noqa: F401  the study's stand below the funct
     Study,
     Walk,
     number,
-    p_words,
 )
 
 
@@ -69,10 +68,6 @@ class Training:
     @property
     def epochs(self):
         return self.images / self.training_images
-
-    @property
-    def images_per_second(self):
-        return self.images / self.seconds
 
 
 def share(percent, n, of):

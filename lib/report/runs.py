@@ -31,6 +31,7 @@ from filelock import FileLock, Timeout
 
 from lib import ROOT, DamagedError, InputError
 from lib.report import results
+from lib.study.generators import CHANCE
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "papermill", "nbconvert", "snakemake")
 
@@ -303,9 +304,6 @@ def hold(run):
 
 
 # ---------------------------------------------------------------- replicates
-SEEDS_AND_PLACES = ("seed", "data_seed", "run_dir", "train_run", "device")
-
-
 def families(runs):
     """{name: [runs]}: replicates together by the name that their plan gives them, any other run alone by its label.
 
@@ -320,7 +318,7 @@ def families(runs):
 
 def setting(run):
     """What makes a run but for its seeds and folders, as text."""
-    own = {k: v for k, v in run.config.items() if k not in SEEDS_AND_PLACES}
+    own = {k: v for k, v in run.config.items() if k not in CHANCE}
     return json.dumps(own, sort_keys=True) + (setting(source) if (source := getattr(run, "source", None)) else "")
 
 

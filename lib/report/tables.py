@@ -186,12 +186,12 @@ def generators(steps):
 
     p after Holm's correction over all generators of the table. steps: studies, as collected.
     """
-    corrected = iter(holm([g.gain.p for step in steps for g in step.result.generator_gains]))
+    corrected = iter(holm([g.gain.p for step in steps for g in step.result.generator_gains if g.gain.p is not None]))
     table = []
     for step in steps:
         study = {"study": escape(step.label), "real images": f"{step.result.real_images:,}"}
         for g in step.result.generator_gains:
-            p = next(corrected)
+            p = next(corrected) if g.gain.p is not None else None
             table.append(study | {
                 "images": (GENERATORS[g.arm] if g.images else "from elsewhere") + f" ({g.setting})" * (
                     g.setting not in ("the only one", "from elsewhere")),
@@ -303,12 +303,6 @@ def bits(estimates):
         return estimates[0]
     from lib.report.collected import mean_estimate
     return mean_estimate([e.value for e in estimates], "networks", "bits/dim")
-
-
-def worth(dose):
-    """Three rows of `exchange`, of those numbers of synthetic images whose worth could be read off."""
-    known = [k for k, e in enumerate(dose.exchange) if e.real]
-    return exchange(dose).iloc[sorted({known[k] for k in (0, len(known) // 2, -1)})] if known else pd.DataFrame()
 
 
 def claims(answers):

@@ -9,6 +9,7 @@ A run is anything with its `config`, its typed `result`, the run of the `trainin
 from typing import NamedTuple
 
 from lib.study import statistics
+from lib.study.generators import CHANCE
 from lib.study.results import Estimate
 
 REPRODUCED, NOT, OPEN = "reproduced", "not reproduced", "cannot be decided"
@@ -60,7 +61,8 @@ def images_help(studies):
     gain = mlp.result.headline
     alike = (mlp.training.config["dataset"] == "cifar10" and mlp.result.synthetic_images >= PAPER["synthetic"]
              and getattr(mlp.training.result, "epochs", 0) >= PAPER["fewer_epochs"])
-    verdict = REPRODUCED if gain.above_zero else NOT if alike and (gain.high < EXCLUDED) else OPEN
+    excluded = alike and gain.high is not None and gain.high < EXCLUDED
+    verdict = REPRODUCED if gain.above_zero else NOT if excluded else OPEN
     return Answer("Synthetic images raise an MLP's accuracy.", "section V, figures 7, 8", verdict, gain, mlp.label,
                   compared_at(mlp.result))
 
@@ -98,14 +100,10 @@ def cnn_gains_more(studies):
 
 
 # ---------------------------------------------------------------- the generators
-SEEDS = ("seed", "data_seed")
-PLACES = ("run_dir", "train_run", "device", "batch")        # of a sampling; they change no image
-
-
 def setting(made, *but):
     """What makes a generation, but for its seeds, for what changes no image, and for the training parameters `but`."""
-    train = {k: v for k, v in made.training.config.items() if k not in (*SEEDS, "run_dir", "device", *but)}
-    return train, {k: v for k, v in made.config.items() if k not in (*SEEDS, *PLACES)}
+    train = {k: v for k, v in made.training.config.items() if k not in (*CHANCE, *but)}
+    return train, {k: v for k, v in made.config.items() if k not in (*CHANCE, "batch")}
 
 
 def sides(generations, fits, *names):

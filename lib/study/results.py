@@ -86,11 +86,6 @@ def number(value, decimals=1, signed=False):
     return text.replace("-", MINUS) if value < 0 else f"+{text}" if signed else text
 
 
-def p_words(p):
-    """'p = 0.03', 'p < 0.001'; '' for None."""
-    return "" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.095 else f"p = {p:.2f}"
-
-
 # ---------------------------------------------------------------- notebook 40
 @dataclasses.dataclass(frozen=True)
 class ArmResult:
@@ -246,12 +241,6 @@ class Study:
         """{arm: its gain in each replicate}, in points; None where generators and seeds are crossed."""
         return None if not self.replicates else {
             arm: (self.networks.loc[arm] - self.networks.loc[REAL]).to_numpy() for arm in self.networks.index}
-
-    @property
-    def none(self):
-        """Whether the gain is equivalent to none: within the margin at 5 %."""
-        return self.equivalence is not None and self.equivalence < 0.05
-
 
 # ---------------------------------------------------------------- notebook 45
 @dataclasses.dataclass(frozen=True)

@@ -193,12 +193,6 @@ def difference(a, b):
     return t_estimate(value, [error**2 for error in errors], [a.df, b.df], n, a.of, "points")
 
 
-def paired(a, b):
-    """mean(b - a) over replicates that a and b share, in points. a, b: (R,), in percent, of the same replicates."""
-    d = np.asarray(b) - np.asarray(a)
-    return t_estimate(d.mean(), [d.var(ddof=1) / len(d)], [len(d) - 1], len(d), "replicates", "points")
-
-
 def welch(a, b, of="networks"):
     """mean(b) - mean(a) of two independent groups, each of any spread, in points (Welch 1947); n: the smaller group."""
     parts = [(np.var(group, ddof=1) / len(group), len(group) - 1) for group in (a, b)]

@@ -11,7 +11,6 @@ import torch
 
 from lib.data.images import to_float, to_uint8
 from lib.diffusion import samplers
-from lib.diffusion.checkpoints import load_model
 from lib.diffusion.process import predict_x0, q_posterior, q_sample
 from lib.diffusion.schedules import SCHEDULES, make_schedule
 from lib.diffusion.training import train_ddpm
@@ -38,8 +37,8 @@ def step_counts(T):
 # ---------------------------------------------------------------- notebook 00
 def watch_images_form(model, schedule, target, *, rows=2, steps=25, guidance=2.0, seed=0):
     """Images of each of the network's classes form out of noise in the cell's output; the last ones stay there."""
-    K, size, film = model.num_classes, model.options["image_size"], Film()
-    noise = samplers.ImageNoise(seed, range(rows * K), (model.options["image_channels"], size, size))
+    K, film = model.num_classes, Film()
+    noise = samplers.ImageNoise(seed, range(rows * K), model.image_shape)
     y, steps = torch.arange(rows * K) % K, min(steps, schedule.T)
     walk = samplers.sample_steps(model, schedule, y.to(next(model.parameters()).device), noise, target=target,
                                  steps=steps, guidance=guidance, x0_handling="clip")
@@ -135,8 +134,6 @@ def explore_retraining(network, train, config, columns=10):
     steps.
     """
     device, options = next(network.parameters()).device, network.options
-    side = options["image_size"]
-    shape = (options["image_channels"], *([side] * 2 if isinstance(side, int) else side))
     y = torch.arange(min(columns, network.num_classes)).to(device)
     same = {name: getattr(config, name) for name in (
         "batch", "optimizer", "lr", "muon_lr", "target", "loss_weight", "grad_clip", "label_drop",
@@ -147,7 +144,7 @@ def explore_retraining(network, train, config, columns=10):
     picture, histories, rows = Picture(), {}, {}
 
     def noise():
-        return samplers.ImageNoise(config.seed, range(len(y)), shape)
+        return samplers.ImageNoise(config.seed, range(len(y)), network.image_shape)
 
     def draw(words):
         sheet = figures.losses_beside_images(histories, rows, [train.classes[k] for k in y])
@@ -476,8 +473,7 @@ def explore_runs(generated, columns=12):
     generated = [run for run in generated if run.path("images.npz").exists()]   # those of a finished study may be gone
     if not generated:
         return ipywidgets.Label("no run of these has generated images")
-    trained = runs.run_at(generated[0].config["train_run"])
-    classes = load_model(trained.path("model.safetensors"))[0].classes
+    classes = runs.run_at(generated[0].config["train_run"]).result.classes
     made = {}
     for run in generated:
         with np.load(run.path("images.npz")) as arrays:

@@ -214,12 +214,6 @@ def test_the_interval_of_a_share_ends_at_0_and_100_percent():
     assert e.high == 100 and e.low > 80 and e.p is None
 
 
-def test_of_shared_replicates_the_difference_is_the_paired_t_tests():
-    a, b = [1.0, 5, 9, 4], [2.5, 6, 11, 4.5]
-    e, test = sig.paired(a, b), stats.ttest_rel(b, a)
-    assert (e.low, e.high) == pytest.approx(test.confidence_interval()) and e.p == pytest.approx(test.pvalue) and e.n == 4
-
-
 def test_the_difference_of_two_groups_is_welchs():
     a, b = [1.0, 2, 4, 4, 7], [5.0, 6, 6, 9, 9, 9]
     e, test = sig.welch(a, b), stats.ttest_ind(b, a, equal_var=False)
