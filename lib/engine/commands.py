@@ -372,7 +372,7 @@ def parser():
            help="only the cases whose name begins so: train, sample, mlp, cnn, train-8x8 ...; or quality: the time "
                 "that images of a given quality take, on CIFAR-10")
     option("--minutes", type=float, default=13, metavar="N",
-           help="quality: processor time of a training (13); all takes some five times as long")
+           help="quality: processor time of a training (13); the images of the libraries' networks take hours more")
     option = add(publish)
     option("plan", type=name_or(".yml"), metavar="PLAN", help="a finished plan")
     option("--network", default="", metavar="NAME", help="and this trained network, for `dream`")

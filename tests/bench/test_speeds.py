@@ -21,7 +21,7 @@ def test_the_tables_hold_the_numbers_of_the_published_bench():
         hours = (row["hours_10m"], row["hours_200m"], row["hours_made"])
         times = " | ".join(f"{h:,.0f} h" if h < 72 else f"{h / 24:,.0f} days" for h in hours)
         link = f"{row['link_gb_s']:.2g} GB/s" if row["link_gb_s"] else "none"
-        assert f"| {row['devices']} | {row['batch']:,} | {times} | {link} |" in README
+        assert f"| {row['devices']} | {row['batch']:,} | {times} | {link} | {row['images_mb_s']:.2g} MB/s |" in README
     fastest = [max(rates.values()) for rates in record["ceiling_gflops"].values()]
     assert f"{min(fastest):.0f} to {max(fastest):.0f} GFLOP/s" in README.replace("\n", " ")
     products = {(row["case"], row["side"]): row["gflop_per_image"] for row in record["rows"]}
