@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 
+from lib import InputError
 from lib.report import tables
 from lib.report.figures import COLOURS, KINDS, OTHERS, group, late_errors, short, show_sheet
 from lib.report.results import Generation, Training
@@ -406,6 +407,14 @@ def generation_of(collected, generator=""):
     return collected.families(Generation)[generator][0] if generator else collected.main[1][0]
 
 
+def sheet_of(step):
+    """The Sheet of a generation; InputError where it cannot be made here."""
+    if step.sheet is None:
+        raise InputError(f"figure of {step.name}: its images or its real data ({step.data}) are not here: expected "
+                         "images.npz in its run, and the data where --data-dir or DREAMING_DATA_DIR says")
+    return step.sheet
+
+
 def draw_images(collected, generator="", rows=2):
     step = generation_of(collected, generator)
     classes = step.training.result.classes[:COLUMNS]
@@ -415,8 +424,8 @@ def draw_images(collected, generator="", rows=2):
         K = len(step.training.result.classes)
         return np.stack([images[r * K:r * K + len(classes)] for r in range(min(rows, len(images) // K) or 1)])
 
-    groups = {("real", COLOURS["real"]): grid(step.sheet.real),
-              ("synthetic", COLOURS["synthetic"]): grid(step.sheet.synthetic)}
+    sheet = sheet_of(step)
+    groups = {("real", COLOURS["real"]): grid(sheet.real), ("synthetic", COLOURS["synthetic"]): grid(sheet.synthetic)}
     return Drawn(image_rows(groups, classes), step)
 
 
@@ -515,9 +524,9 @@ def draw_walks(collected):
 
 def draw_limit_images(collected, schedule="cosine", target="eps"):
     made = {step.config["x0_handling"]: step for step in collected.generations
-            if (step.training.config["schedule"], step.training.config["target"]) == (schedule, target) and step.sheet}
-    rows = {"real": made["none"].sheet.real[:COLUMNS], "no limit": made["none"].sheet.synthetic[:COLUMNS],
-            "clipped": made["clip"].sheet.synthetic[:COLUMNS]}
+            if (step.training.config["schedule"], step.training.config["target"]) == (schedule, target)}
+    free, clipped = sheet_of(made["none"]), sheet_of(made["clip"])
+    rows = {"real": free.real[:COLUMNS], "no limit": free.synthetic[:COLUMNS], "clipped": clipped.synthetic[:COLUMNS]}
     return Drawn(gallery(rows), made["none"])
 
 

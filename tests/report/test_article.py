@@ -129,6 +129,15 @@ def test_every_figure_is_drawn_from_some_published_results(name):
     raise AssertionError(f"no published plan has the figure {name}")
 
 
+@pytest.mark.parametrize("name", ["images", "limit_images"])
+def test_a_figure_of_images_that_are_not_here_says_so_in_a_sentence(name, monkeypatch):
+    from lib.report.collected import Step
+    collected = collected_of(PUBLISHED["why-cosine"])
+    monkeypatch.setattr(Step, "sheet", None)
+    with pytest.raises(InputError, match=r"figure of generate/.*: its images or its real data \(digits.*\) are not here: expected"):
+        FIGURES[name].draw(collected)
+
+
 # ---------------------------------------------------------------- truth
 ALLOWED = re.compile(r"""
       https?://\S+ | \d{4}\.\d{4,5}         # addresses; arXiv's numbers
