@@ -20,7 +20,7 @@ def test_the_work_of_a_plan_is_its_updates_and_its_calls(monkeypatch):
     assert training * 5 < 3600 * found["train"] < 1.2 * training * 5                   # with the cool-downs
     images = 10 * (2 * 400 + 2 * 250) * 5
     assert 3600 * found["generate"] == pytest.approx(images * 12 * 2 / 100)            # 12 guided steps
-    assert 3600 * found["augment"] == pytest.approx(5 * (6 * 160 + 5 * 320 + 3 * 900))
+    assert 3600 * found["augment"] == pytest.approx(5 * (6 * 160 + 5 * 320 + 4 * 1300))
     assert len(asked) == len(set(asked)) == 3                                          # each kind of work once
 
 
