@@ -1,4 +1,5 @@
 """Tables for readers: each function takes a result and returns a DataFrame of text."""
+import re
 from statistics import fmean
 
 import pandas as pd
@@ -193,8 +194,8 @@ def generators(steps):
         for g in step.result.generator_gains:
             p = next(corrected) if g.gain.p is not None else None
             table.append(study | {
-                "images": (GENERATORS[g.arm] if g.images else "from elsewhere") + f" ({g.setting})" * (
-                    g.setting not in ("the only one", "from elsewhere")),
+                "images": (GENERATORS[g.arm] if g.images else "from elsewhere") + f" ({escape(g.setting)})" * (
+                    not re.fullmatch(r"the only one|from elsewhere|rung \d+", g.setting)),       # a rung: the next column
                 "seen in training": f"{g.images:,}" if g.images else "unknown",
                 "distance, times real to real": number(g.distance), "gain, points": g.gain.bare,
                 "p after Holm": p_value(p)})
