@@ -195,7 +195,7 @@ def generators(steps):
             p = next(corrected) if g.gain.p is not None else None
             table.append(study | {
                 "images": (GENERATORS[g.arm] if g.images else "from elsewhere") + f" ({escape(g.setting)})" * (
-                    not re.fullmatch(r"the only one|from elsewhere|rung \d+", g.setting)),       # a rung: the next column
+                    not re.fullmatch(r"the only one|from elsewhere|rung \d+", g.setting)),      # a rung: next column
                 "seen in training": f"{g.images:,}" if g.images else "unknown",
                 "distance, times real to real": number(g.distance), "gain, points": g.gain.bare,
                 "p after Holm": p_value(p)})
