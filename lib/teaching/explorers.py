@@ -11,6 +11,7 @@ import torch
 
 from lib.data.images import to_float, to_uint8
 from lib.diffusion import samplers
+from lib.diffusion.checkpoints import load_model
 from lib.diffusion.process import predict_x0, q_posterior, q_sample
 from lib.diffusion.schedules import SCHEDULES, make_schedule
 from lib.diffusion.training import train_ddpm
@@ -473,7 +474,8 @@ def explore_runs(generated, columns=12):
     generated = [run for run in generated if run.path("images.npz").exists()]   # those of a finished study may be gone
     if not generated:
         return ipywidgets.Label("no run of these has generated images")
-    classes = runs.run_at(generated[0].config["train_run"]).result.classes
+    trained = runs.run_at(generated[0].config["train_run"])
+    classes = load_model(trained.path("model.safetensors"))[0].classes
     made = {}
     for run in generated:
         with np.load(run.path("images.npz")) as arrays:
