@@ -205,7 +205,7 @@ def generators(steps):
     return pd.DataFrame(table)
 
 
-GENERATORS = {MIXED: "of a generator that learned from these", ORACLE: "of one that learned from more"}
+GENERATORS = {MIXED: "own generator", ORACLE: "one that learned from more"}
 
 
 def p_value(p):
