@@ -74,8 +74,9 @@ def lacking(extra):
             return bool(importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             return False
-    wanted = [re.match(r"[\w.-]+", line)[0] for part in dict.fromkeys(("", extra)) for line in requirements()[part]]
-    return [name for name in wanted if not is_there(name)]
+    listed = requirements()
+    names = [re.match(r"[\w.-]+", line)[0] for part in dict.fromkeys(("", extra)) for line in listed[part]]
+    return [name for name in names if not is_there(name)]
 
 
 # ---------------------------------------------------------------- what is in .venv

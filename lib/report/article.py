@@ -214,7 +214,7 @@ def names(collected):
 
 
 def only(pairs):
-    """{name: value} of the names that stand for one value alone."""
+    """{name: value}, without the names that occur more than once."""
     pairs = list(pairs)
     return {name: value for name, value in pairs if [other for other, _ in pairs].count(name) == 1}
 

@@ -242,6 +242,7 @@ class Study:
         return None if not self.replicates else {
             arm: (self.networks.loc[arm] - self.networks.loc[REAL]).to_numpy() for arm in self.networks.index}
 
+
 # ---------------------------------------------------------------- notebook 45
 @dataclasses.dataclass(frozen=True)
 class Exchange:
